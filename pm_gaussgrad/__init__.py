@@ -1,0 +1,5 @@
+"""Gaussian likelihoods with analytic gradients for PyMC."""
+
+from pm_gaussgrad import cov
+
+__all__ = ["cov"]

@@ -1,0 +1,234 @@
+"""The one abstraction: a covariance is a structure, a tuple of tensors and a definition."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor import config
+from pytensor.tensor.variable import TensorVariable
+
+from pm_gaussgrad.ops import quad_logdet_alpha
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable:
+    """A user's argument as a floating tensor of at least ``core_ndim`` dimensions."""
+    if isinstance(value, Covariance):
+        raise TypeError(
+            f"{owner}: `{name}` is a gg.cov.{type(value).__name__}, expected an array or a tensor; "
+            "pass it as `cov=`, or its dense matrix, `.to_dense()`."
+        )
+    try:
+        tensor = pt.as_tensor_variable(value if hasattr(value, "owner") else np.asarray(value))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise TypeError(
+            f"{owner}: `{name}` is a {type(value).__name__}, expected an array or a tensor."
+        ) from error
+    if not tensor.dtype.startswith(("float", "int", "uint", "bool")):
+        raise TypeError(f"{owner}: `{name}` has dtype {tensor.dtype}, expected real numbers.")
+    if tensor.type.ndim < core_ndim:
+        raise TypeError(
+            f"{owner}: `{name}` has {tensor.type.ndim} dimension(s), expected at least {core_ndim}; "
+            "its last dimensions are the core shape, leading ones are batches."
+        )
+    return tensor if tensor.dtype.startswith("float") else tensor.astype(config.floatX)
+
+
+def check_square(owner: str, name: str, matrix: TensorVariable) -> None:
+    rows, columns = matrix.type.shape[-2:]
+    if rows is not None and columns is not None and rows != columns:
+        raise ValueError(
+            f"{owner}: `{name}` has shape {matrix.type.shape}, expected (..., n, n): pass a square "
+            "matrix."
+        )
+
+
+def gaussian_log_density(quad, logdet, n):
+    """-(quad + logdet + n log 2 pi) / 2, and -inf where the log determinant is not finite."""
+    value = -0.5 * (quad + logdet + pt.as_tensor(n).astype(quad.dtype) * LOG_2PI)
+    return pt.switch(pt.isfinite(logdet), value, -np.inf).astype(quad.dtype)
+
+
+class Covariance:
+    """A covariance matrix Sigma (n, n) in its own parameters. Immutable and symbolic.
+
+    Subclasses declare their parameters and implement the methods at the cost of their
+    structure; ``to_dense`` is the definition that all of them must agree with.
+
+    Attributes
+    ----------
+    parameter_shapes : dict of str to str
+        Core shape of each parameter, in order, as space-separated dimension names.
+    parameters : tuple of TensorVariable
+        The parameters, each with its core shape behind optional batch dimensions.
+    """
+
+    parameter_shapes: ClassVar[dict[str, str]] = {}
+    # NumPy scalars and arrays leave `*` and `+` to this class.
+    __array_ufunc__ = None
+    parameters: tuple[TensorVariable, ...]
+
+    @classmethod
+    def from_parameters(cls, *parameters, size=None) -> "Covariance":
+        """Rebuild from the tensors that :attr:`parameters` flattened it to."""
+        rebuilt = object.__new__(cls)
+        rebuilt.parameters = tuple(pt.as_tensor_variable(p) for p in parameters)
+        return rebuilt
+
+    @property
+    def structure(self):
+        """What remains when the tensors are taken away: hashable, with ``from_parameters``."""
+        return type(self)
+
+    @property
+    def size(self):
+        """Number of observations n: an int where it is known, else a scalar tensor."""
+        for dims, parameter in zip(self.parameter_shapes.values(), self.parameters, strict=True):
+            dims = dims.split()
+            if "n" in dims:
+                axis = parameter.type.ndim - len(dims) + dims.index("n")
+                static = parameter.type.shape[axis]
+                return parameter.shape[axis] if static is None else static
+        return None
+
+    def to_dense(self) -> TensorVariable:
+        """The matrix, shape (..., n, n). The definition; nothing calls it unasked."""
+        raise NotImplementedError(f"{type(self).__name__} does not define to_dense().")
+
+    def quad_logdet(self, residual):
+        """r' Sigma^-1 r for each row, and log|Sigma|.
+
+        Parameters
+        ----------
+        residual : tensor_like, shape (..., n), in units of y
+            Residual rows. Leading dimensions that the parameters do not have are rows that
+            share one factorisation.
+
+        Returns
+        -------
+        quad : TensorVariable, shape (...)
+        logdet : TensorVariable, shape of the parameters' batch dimensions
+        """
+        raise NotImplementedError
+
+    def logp(self, residual):
+        """Log density of residual rows, shape (..., n) -> (...); -inf where Sigma is not
+        positive definite."""
+        residual = pt.as_tensor_variable(residual)
+        quad, logdet = self.quad_logdet(residual)
+        return gaussian_log_density(quad, logdet, residual.shape[-1])
+
+    def solve(self, b):
+        """Sigma^-1 b for each row of b, shape (..., n) -> (..., n); differentiable."""
+        raise NotImplementedError
+
+    def logdet(self):
+        """log|Sigma|, shape of the parameters' batch dimensions; differentiable."""
+        raise NotImplementedError
+
+    def color(self, z):
+        """S z with S S' = Sigma: white noise (..., n) to draws (..., n)."""
+        raise NotImplementedError
+
+    def whiten(self, residual):
+        """S^-1 r, the inverse of :meth:`color`: iid N(0, 1) entries under the model."""
+        raise NotImplementedError
+
+    def diagonal(self):
+        """Marginal variances, shape (..., n), in units of y squared."""
+        raise NotImplementedError
+
+    def inverse_diagonal(self):
+        """diag(Sigma^-1), shape (..., n): reciprocals of the leave-one-out variances."""
+        raise NotImplementedError
+
+    def scaled(self, factor) -> "Covariance":
+        """``factor * Sigma`` as a structure of the same kind."""
+        raise NotImplementedError
+
+    def __mul__(self, factor):
+        if isinstance(factor, Covariance):
+            return NotImplemented
+        factor = as_parameter(f"scalar * gg.cov.{type(self).__name__}", "scalar", factor, 0)
+        if factor.type.ndim:
+            raise TypeError(
+                f"scalar * gg.cov.{type(self).__name__}: the factor has shape {factor.type.shape}, "
+                "expected a scalar; scale by a vector of standard deviations in the parameters."
+            )
+        return self.scaled(factor)
+
+    __rmul__ = __mul__
+
+    def __add__(self, other):
+        from pm_gaussgrad.cov.sums import closed_sum
+
+        return closed_sum(self, other)
+
+    def __radd__(self, other):
+        # The built-in sum() starts from the integer 0.
+        return self if isinstance(other, int) and other == 0 else self.__add__(other)
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.parameters, self.size)
+
+    def __repr__(self):
+        shapes = zip(self.parameter_shapes, self.parameters, strict=True)
+        described = ", ".join(
+            f"{name}: ({', '.join('?' if s is None else str(s) for s in p.type.shape)})"
+            for name, p in shapes
+        )
+        return f"gg.cov.{type(self).__name__}({described})"
+
+
+def _rebuild(cls, parameters, size):
+    """Unpickle: constructors interpret their arguments, ``from_parameters`` does not."""
+    return cls.from_parameters(*parameters, size=size)
+
+
+class Leaf(Covariance):
+    """A structure with two kernels of its own for the primitive ``InvQuadLogdet``.
+
+    Attributes
+    ----------
+    saved_shapes : dict of str to str
+        Core shapes of the arrays that ``forward`` saves for ``pullback``.
+    constant_parameters : frozenset of str
+        Parameters that are index data: constant integers without a gradient.
+    forward, pullback : static functions
+        ``forward(residual, *parameters) -> quad, logdet, alpha, *saved`` and
+        ``pullback(residual, *parameters, alpha, *saved, quad_bar, logdet_bar)
+        -> (*parameters_bar,)``; NumPy code that numba compiles.
+    forward_jax, pullback_jax : static functions, optional
+        The same in ``jax.numpy``.
+    """
+
+    saved_shapes: ClassVar[dict[str, str]] = {}
+    constant_parameters: ClassVar[frozenset[str]] = frozenset()
+    forward: ClassVar[Callable]
+    pullback: ClassVar[Callable]
+    forward_jax: ClassVar[Callable | None] = None
+    pullback_jax: ClassVar[Callable | None] = None
+
+    @property
+    def batch_ndim(self) -> int:
+        return max(
+            p.type.ndim - len(dims.split())
+            for p, dims in zip(self.parameters, self.parameter_shapes.values(), strict=True)
+        )
+
+    def quad_logdet(self, residual):
+        quad, logdet, _ = self._apply(residual)
+        return quad, logdet
+
+    def solve(self, b):
+        return self._apply(b)[2]
+
+    def logdet(self):
+        no_rows = pt.zeros((0, *[1] * self.batch_ndim, self.size), dtype=self.parameters[0].dtype)
+        return self._apply(no_rows)[1]
+
+    def _apply(self, residual):
+        residual = as_parameter(f"gg.cov.{type(self).__name__}", "residual", residual, 1)
+        return quad_logdet_alpha(type(self), residual, self.parameters)

@@ -1,0 +1,139 @@
+r"""``Dense``: an arbitrary covariance matrix.
+
+Definition: Sigma = ``matrix``, (n, n), symmetric positive definite. The lower triangle is
+read. Storage: n^2. Value: one Cholesky factorisation (xPOTRF, n^3/3 flops) and two
+triangular solves a row. Gradient: the inverse from the factor (xPOTRI, 2 n^3/3 flops),
+formed only when a gradient is asked for, and one pass over the matrix.
+
+Pullback: matrix_bar = l_bar Sigma^-1 - sum_i q_bar_i alpha_i alpha_i', full and symmetric.
+
+Sources: Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eq. 5.9;
+Giles (2008), Collected matrix derivative results for forward and reverse mode algorithmic
+differentiation, sections 2.2 and 2.3.
+"""
+
+import numpy as np
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
+from pm_gaussgrad.cov.triangular import inverse_diagonal, lower_solve, lower_times
+from pm_gaussgrad.kernels.lapack import (
+    cholesky,
+    inverse_from_cholesky,
+    solve_lower,
+    solve_lower_transposed,
+)
+from pm_gaussgrad.kernels.symmetric import copy_lower, copy_rows, mirror_and_add, rows_dot
+
+
+def _forward(residual, matrix):
+    factor = copy_lower(matrix)
+    if not cholesky(factor):
+        factor[:] = np.nan
+    alpha = copy_rows(residual)
+    solve_lower(factor, alpha)
+    quad = rows_dot(alpha, alpha)
+    solve_lower_transposed(factor, alpha)
+    logdet = 2 * np.log(np.diag(factor)).sum()
+    return quad, logdet, alpha, factor
+
+
+def _pullback(residual, matrix, alpha, factor, quad_bar, logdet_bar):
+    matrix_bar = copy_lower(factor)
+    if logdet_bar != 0:
+        inverse_from_cholesky(matrix_bar)
+    else:
+        matrix_bar[:] = 0
+    mirror_and_add(matrix_bar, logdet_bar, alpha, -quad_bar)
+    return (matrix_bar,)
+
+
+class Dense(Leaf):
+    r"""An arbitrary covariance matrix, :math:`\Sigma` = ``matrix``.
+
+    Parameters
+    ----------
+    matrix : tensor_like, shape (..., n, n), in units of [y]^2
+        Symmetric positive definite. The lower triangle is read.
+
+    Raises
+    ------
+    TypeError
+        If ``matrix`` has fewer than two dimensions or is not real.
+    ValueError
+        If ``matrix`` is not square.
+
+    Notes
+    -----
+    Cost of value and gradient: n^3 flops, three n x n matrices. A constant matrix is factored
+    once, when the graph is compiled, and an evaluation costs O(n^2).
+
+    The pullback is
+    :math:`\bar\Sigma = \bar l\,\Sigma^{-1} - \sum_i \bar q_i\,\alpha_i \alpha_i^\top`, full and
+    symmetric: the gradient of the function through the symmetric part of the matrix, its
+    entries regarded as independent. A matrix that is not positive definite gives a log
+    density of -inf.
+
+    References
+    ----------
+    Rasmussen, C. E. and Williams, C. K. I. (2006). Gaussian Processes for Machine Learning,
+    eq. 5.9.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pm_gaussgrad as gg
+    >>> cov = gg.cov.Dense(np.array([[2.0, 0.5], [0.5, 1.0]]))
+    >>> round(float(cov.logp(np.array([1.0, -1.0])).eval()), 6)
+    -3.260542
+    """
+
+    parameter_shapes = {"matrix": "n n"}
+    saved_shapes = {"factor": "n n"}
+    forward = staticmethod(_forward)
+    pullback = staticmethod(_pullback)
+
+    def __init__(self, matrix):
+        matrix = as_parameter("gg.cov.Dense", "matrix", matrix, 2)
+        check_square("gg.cov.Dense", "matrix", matrix)
+        self.parameters = (matrix,)
+
+    def to_dense(self):
+        return self.parameters[0]
+
+    def _factor(self):
+        return pt.linalg.cholesky(self.parameters[0], lower=True)
+
+    def color(self, z):
+        return lower_times(self._factor(), z)
+
+    def whiten(self, residual):
+        return lower_solve(self._factor(), residual)
+
+    def diagonal(self):
+        return pt.diagonal(self.parameters[0], axis1=-2, axis2=-1)
+
+    def inverse_diagonal(self):
+        return inverse_diagonal(self._factor())
+
+    def scaled(self, factor):
+        return Dense(factor * self.parameters[0])
+
+    @staticmethod
+    def forward_jax(residual, matrix):
+        import jax.numpy as jnp
+        from jax.lax.linalg import cholesky
+        from jax.scipy.linalg import solve_triangular
+
+        factor = cholesky(matrix, symmetrize_input=False)
+        white = solve_triangular(factor, residual.T, lower=True)
+        alpha = solve_triangular(factor, white, lower=True, trans=1).T
+        return (white**2).sum(axis=0), 2 * jnp.log(jnp.diag(factor)).sum(), alpha, factor
+
+    @staticmethod
+    def pullback_jax(residual, matrix, alpha, factor, quad_bar, logdet_bar):
+        import jax.numpy as jnp
+        from jax.scipy.linalg import cho_solve
+
+        inverse = cho_solve((factor, True), jnp.eye(factor.shape[0], dtype=factor.dtype))
+        return (logdet_bar * inverse - (alpha * quad_bar[:, None]).T @ alpha,)

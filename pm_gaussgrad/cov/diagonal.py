@@ -1,0 +1,179 @@
+r"""``Diagonal``: independent observations.
+
+Definition: Sigma = diag(v), v = ``variance`` of shape (n,), or v I for a scalar v. Storage:
+n, or one number. Value and gradient: O(n) a row.
+
+Pullback: variance_bar_j = l_bar / v_j - sum_i q_bar_i alpha_ij^2, summed over j for a scalar.
+
+Sources: the scalar case of Rasmussen and Williams (2006), eq. 5.9.
+"""
+
+import numpy as np
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.base import Leaf, as_parameter
+from pm_gaussgrad.kernels.symmetric import copy_rows, rows_dot
+
+
+def _forward(residual, variance):
+    alpha = copy_rows(residual) / variance
+    return rows_dot(residual, alpha), np.log(variance).sum(), alpha
+
+
+def _weighted_squares(rows, weights):
+    squares = np.zeros(rows.shape[1], rows.dtype)
+    for i in range(rows.shape[0]):
+        squares += weights[i] * rows[i] ** 2
+    return squares
+
+
+def _pullback(residual, variance, alpha, quad_bar, logdet_bar):
+    return (logdet_bar / variance - _weighted_squares(alpha, quad_bar),)
+
+
+def _scalar_forward(residual, variance):
+    alpha = copy_rows(residual) / variance
+    return rows_dot(residual, alpha), residual.shape[1] * np.log(variance), alpha
+
+
+def _scalar_pullback(residual, variance, alpha, quad_bar, logdet_bar):
+    through_quad = _weighted_squares(alpha, quad_bar).sum()
+    return (logdet_bar * residual.shape[1] / variance - through_quad,)
+
+
+class Diagonal(Leaf):
+    r"""Independent observations, :math:`\Sigma = \operatorname{diag}(v)`.
+
+    Parameters
+    ----------
+    variance : tensor_like, shape () or (..., n), in units of [y]^2
+        Marginal variances; a scalar is one variance common to all observations. An array
+        whose last dimension is known to be one, with ``size`` given, is a batch of scalars.
+    size : int or scalar tensor, optional
+        Number of observations n. Needed with a scalar variance where nothing else says it
+        (``to_dense``, ``logdet``, draws without data or shape).
+
+    Raises
+    ------
+    TypeError
+        If ``variance`` is not real.
+    ValueError
+        If ``size`` contradicts the length of ``variance``.
+
+    Notes
+    -----
+    Cost of value and gradient: O(n) a row. The pullback is
+    :math:`\bar v_j = \bar l / v_j - \sum_i \bar q_i \alpha_{ij}^2`.
+
+    References
+    ----------
+    Rasmussen, C. E. and Williams, C. K. I. (2006). Gaussian Processes for Machine Learning,
+    eq. 5.9.
+
+    Examples
+    --------
+    >>> import pm_gaussgrad as gg
+    >>> gg.cov.Diagonal(0.5, size=2).to_dense().eval()
+    array([[0.5, 0. ],
+           [0. , 0.5]])
+    """
+
+    parameter_shapes = {"variance": "n"}
+    forward = staticmethod(_forward)
+    pullback = staticmethod(_pullback)
+
+    def __new__(cls, variance, size=None):
+        variance = as_parameter("gg.cov.Diagonal", "variance", variance, 0)
+        scalar = variance.type.ndim == 0 or (size is not None and variance.type.shape[-1] == 1)
+        self = object.__new__(ScalarDiagonal if scalar else Diagonal)
+        if scalar:
+            core = variance if variance.type.ndim == 0 else variance[..., 0]
+            self.parameters, self._size = (core,), size
+        else:
+            static = variance.type.shape[-1]
+            if isinstance(size, int) and static is not None and static != size:
+                raise ValueError(
+                    f"gg.cov.Diagonal: `variance` has length {static}, expected size = {size}."
+                )
+            self.parameters = (variance,)
+        return self
+
+    def to_dense(self):
+        return self._variances()[..., None] * pt.eye(self.size)
+
+    def _variances(self):
+        return self.parameters[0]
+
+    def color(self, z):
+        return pt.sqrt(self._variances()) * z
+
+    def whiten(self, residual):
+        return residual / pt.sqrt(self._variances())
+
+    def diagonal(self):
+        return self._variances()
+
+    def inverse_diagonal(self):
+        return 1 / self._variances()
+
+    def scaled(self, factor):
+        return Diagonal(factor * self.parameters[0])
+
+    @staticmethod
+    def forward_jax(residual, variance):
+        import jax.numpy as jnp
+
+        alpha = residual / variance
+        return (residual * alpha).sum(axis=1), jnp.log(variance).sum(), alpha
+
+    @staticmethod
+    def pullback_jax(residual, variance, alpha, quad_bar, logdet_bar):
+        return (logdet_bar / variance - (quad_bar[:, None] * alpha**2).sum(axis=0),)
+
+
+class ScalarDiagonal(Diagonal):
+    """``Diagonal`` with one variance for all observations: what ``Diagonal(scalar)`` returns."""
+
+    parameter_shapes = {"variance": ""}
+    forward = staticmethod(_scalar_forward)
+    pullback = staticmethod(_scalar_pullback)
+
+    @classmethod
+    def from_parameters(cls, *parameters, size=None):
+        rebuilt = super().from_parameters(*parameters)
+        rebuilt._size = size
+        return rebuilt
+
+    @property
+    def size(self):
+        return self._size
+
+    def _variances(self):
+        if self.size is None:
+            raise ValueError(
+                "gg.cov.Diagonal: a scalar variance does not say how many observations there "
+                "are; pass size=, as in gg.cov.Diagonal(variance, size=n)."
+            )
+        v = self.parameters[0][..., None]
+        return pt.broadcast_to(v, (*v.shape[:-1], self.size))
+
+    def color(self, z):
+        return pt.sqrt(self.parameters[0])[..., None] * z
+
+    def whiten(self, residual):
+        return residual / pt.sqrt(self.parameters[0])[..., None]
+
+    def scaled(self, factor):
+        return ScalarDiagonal.from_parameters(factor * self.parameters[0], size=self.size)
+
+    @staticmethod
+    def forward_jax(residual, variance):
+        import jax.numpy as jnp
+
+        alpha = residual / variance
+        return (residual * alpha).sum(axis=1), residual.shape[1] * jnp.log(variance), alpha
+
+    @staticmethod
+    def pullback_jax(residual, variance, alpha, quad_bar, logdet_bar):
+        through_quad = (quad_bar[:, None] * alpha**2).sum()
+        return (logdet_bar * residual.shape[1] / variance - through_quad,)

@@ -1,0 +1,93 @@
+"""The log density of rows as one symbolic Op, so that rewrites can recognise it whole."""
+
+import pytensor.tensor as pt
+from pytensor.compile.builders import SymbolicOp
+from pytensor.graph.replace import _vectorize_node, vectorize_graph
+
+from pm_gaussgrad.cov.base import Covariance, as_parameter
+from pm_gaussgrad.cov.dense import Dense
+
+
+class GaussianLogDensity(SymbolicOp):
+    """``(value (..., n), mu, *parameters) -> logp (...)`` of one covariance structure.
+
+    Its inner graph is the structure's ``logp``. It is expanded when a graph is rewritten,
+    after the sum over rows had its chance (:mod:`pm_gaussgrad.rewrites`).
+    """
+
+    __props__ = ("structure",)
+
+    def build_inner_graph(self, value, mu, *parameters):
+        residual = value - mu
+        cov = self.structure.from_parameters(*parameters, size=residual.shape[-1])
+        return [cov.logp(residual)]
+
+    def __str__(self):
+        return f"{type(self).__name__}{{{self.structure.__name__}}}"
+
+
+@_vectorize_node.register(GaussianLogDensity)
+def _vectorize_log_density(op, node, *inputs):
+    inner = op.build_inner_graph(*node.inputs)
+    [batched] = vectorize_graph(inner, dict(zip(node.inputs, inputs, strict=True)))
+    return batched.owner
+
+
+def as_covariance(cov=None, chol=None, tau=None) -> Covariance:
+    """The structure of exactly one of ``cov`` (a matrix or structure), ``chol`` and ``tau``."""
+    from pm_gaussgrad.cov import Cholesky, Precision
+
+    given = [
+        name for name, x in (("cov", cov), ("chol", chol), ("tau", tau)) if x is not None
+    ]
+    if len(given) != 1:
+        raise ValueError(
+            "gg.MvNormal: pass exactly one of cov= (a covariance matrix or a gg.cov structure), "
+            f"chol= (a lower Cholesky factor) and tau= (a precision matrix); found {given or 'none'}."
+        )
+    if chol is not None:
+        return Cholesky(chol)
+    if tau is not None:
+        return Precision(tau)
+    return cov if isinstance(cov, Covariance) else Dense(cov)
+
+
+def logp(value, mu, cov):
+    r"""Log density of a multivariate normal, :math:`\log N(y \mid \mu, \Sigma)`.
+
+    Parameters
+    ----------
+    value : tensor_like, shape (..., n), in units of [y]
+        Observations; leading dimensions are rows or batches.
+    mu : tensor_like, shape (..., n) or broadcastable to it, in units of [y]
+        Mean.
+    cov : tensor_like, shape (..., n, n), or gg.cov structure, in units of [y]^2
+        Covariance.
+
+    Returns
+    -------
+    TensorVariable, shape ``value.shape[:-1]``
+        -inf where the covariance is not positive definite or not finite.
+
+    Notes
+    -----
+    Rows that share one covariance share one factorisation.
+
+    Examples
+    --------
+    >>> import pm_gaussgrad as gg
+    >>> round(float(gg.logp([0.0, 0.0], 0.0, gg.cov.Diagonal(1.0)).eval()), 6)
+    -1.837877
+    """
+    cov = as_covariance(cov)
+    value = as_parameter("gg.logp", "value", value, 1)
+    mu = as_parameter("gg.logp", "mu", mu, 0)
+    return log_density(cov.structure, value, mu, cov.parameters)
+
+
+def log_density(structure, value, mu, parameters):
+    """:func:`logp` of a flattened covariance."""
+    # The residual decides the number of observations; a scalar variance follows it.
+    return GaussianLogDensity(structure=structure)(
+        pt.as_tensor_variable(value), pt.as_tensor_variable(mu), *parameters
+    )

@@ -1,0 +1,156 @@
+"""Compiled forms of :mod:`pm_gaussgrad.kernels.lapack`; importing it imports numba.
+
+The addresses of SciPy's BLAS and LAPACK are given to LLVM as named symbols. Compiled
+code then refers to them by name, so numba can keep it on disk, and a later process,
+where the addresses differ, resolves the names anew when this module is imported.
+"""
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from numba.core import cgutils, types
+from numba.core.extending import get_cython_function_address, intrinsic, overload
+
+from pm_gaussgrad.kernels import lapack
+
+_ARGUMENTS = {
+    # c: a character, i: an integer, f: a number or an array; all by reference
+    "potrf": ("cython_lapack", "cifii"),
+    "potri": ("cython_lapack", "cifii"),
+    "trsv": ("cython_blas", "cccififi"),
+    "trsm": ("cython_blas", "cccciiffifi"),
+    "symm": ("cython_blas", "cciiffififfi"),
+}
+
+
+def _declare_symbols():
+    functions = {}
+    for routine, (module, arguments) in _ARGUMENTS.items():
+        for dtype, prefix in ((types.float32, "s"), (types.float64, "d")):
+            symbol = f"pm_gaussgrad_{prefix}{routine}"
+            llvm.add_symbol(
+                symbol, get_cython_function_address(f"scipy.linalg.{module}", prefix + routine)
+            )
+            pointer = {
+                "c": types.CPointer(types.uint8),
+                "i": types.CPointer(types.int32),
+                "f": types.CPointer(dtype),
+            }
+            functions[routine, dtype] = types.ExternalFunction(
+                symbol, types.void(*(pointer[kind] for kind in arguments))
+            )
+    return functions
+
+
+_FUNCTIONS = _declare_symbols()
+_UPPER, _TRANSPOSED, _PLAIN, _LEFT = (np.uint8(ord(letter)) for letter in "UTNL")
+
+
+@intrinsic
+def _reference(typing_context, value):
+    """A pointer to a copy of the value on the stack of the calling function."""
+
+    def codegen(context, builder, signature, arguments):
+        return cgutils.alloca_once_value(builder, arguments[0])
+
+    return types.CPointer(value)(value), codegen
+
+
+@overload(lapack.cholesky)
+def _cholesky(a):
+    potrf = _FUNCTIONS["potrf", a.dtype]
+
+    def compiled(a):
+        n = np.int32(a.shape[0])
+        info = _reference(np.int32(0))
+        potrf(_reference(_UPPER), _reference(n), a.ctypes, _reference(max(n, np.int32(1))), info)
+        return numba.carray(info, (1,))[0] == 0
+
+    return compiled
+
+
+@overload(lapack.inverse_from_cholesky)
+def _inverse_from_cholesky(factor):
+    potri = _FUNCTIONS["potri", factor.dtype]
+
+    def compiled(factor):
+        n = np.int32(factor.shape[0])
+        lda = max(n, np.int32(1))
+        potri(
+            _reference(_UPPER),
+            _reference(n),
+            factor.ctypes,
+            _reference(lda),
+            _reference(np.int32(0)),
+        )
+
+    return compiled
+
+
+def _triangular_solve(transposition):
+    def overloaded(factor, rows):
+        dtype = factor.dtype
+        trsv, trsm = _FUNCTIONS["trsv", dtype], _FUNCTIONS["trsm", dtype]
+
+        def compiled(factor, rows):
+            m, n = np.int32(rows.shape[0]), np.int32(rows.shape[1])
+            lda = max(n, np.int32(1))
+            if m == 1:
+                trsv(
+                    _reference(_UPPER),
+                    _reference(transposition),
+                    _reference(_PLAIN),
+                    _reference(n),
+                    factor.ctypes,
+                    _reference(lda),
+                    rows.ctypes,
+                    _reference(np.int32(1)),
+                )
+            else:
+                trsm(
+                    _reference(_LEFT),
+                    _reference(_UPPER),
+                    _reference(transposition),
+                    _reference(_PLAIN),
+                    _reference(n),
+                    _reference(m),
+                    _reference(dtype(1)),
+                    factor.ctypes,
+                    _reference(lda),
+                    rows.ctypes,
+                    _reference(lda),
+                )
+
+        return compiled
+
+    return overloaded
+
+
+overload(lapack.solve_lower)(_triangular_solve(_TRANSPOSED))
+overload(lapack.solve_lower_transposed)(_triangular_solve(_PLAIN))
+
+
+@overload(lapack.symmetric_product)
+def _symmetric_product(matrix, rows, out):
+    dtype = matrix.dtype
+    symm = _FUNCTIONS["symm", dtype]
+
+    def compiled(matrix, rows, out):
+        m, n = np.int32(rows.shape[0]), np.int32(rows.shape[1])
+        lda = max(n, np.int32(1))
+        symm(
+            _reference(_LEFT),
+            _reference(_UPPER),
+            _reference(n),
+            _reference(m),
+            _reference(dtype(1)),
+            matrix.ctypes,
+            _reference(lda),
+            rows.ctypes,
+            _reference(lda),
+            _reference(dtype(0)),
+            out.ctypes,
+            _reference(lda),
+        )
+
+    return compiled

@@ -1,0 +1,62 @@
+"""Symmetric matrices of which kernels hold the lower triangle, and rows of vectors."""
+
+import numpy as np
+
+# Tiles of 32 x 32 doubles: the strided writes of the mirrored half stay in the first-level cache.
+_TILE = 32
+
+
+def copy_lower(matrix):
+    """A C-contiguous copy of the lower triangle; the strict upper one is left undefined."""
+    copied = np.empty(matrix.shape, matrix.dtype)
+    for i in range(matrix.shape[0]):
+        copied[i, : i + 1] = matrix[i, : i + 1]
+    return copied
+
+
+def copy_rows(rows):
+    """A C-contiguous copy, whatever the memory layout of the argument."""
+    copied = np.empty(rows.shape, rows.dtype)
+    copied[:] = rows
+    return copied
+
+
+def rows_dot(a, b):
+    """Dot product of each pair of rows: (m, n), (m, n) -> (m,)."""
+    products = np.zeros(a.shape[0], a.dtype)
+    for i in range(a.shape[0]):
+        products[i] = np.sum(a[i] * b[i])
+    return products
+
+
+def weighted_product(left, right, weights):
+    """Sum of ``weights[i] * outer(left[i], right[i])``: (m, n), (m, n), (m,) -> (n, n)."""
+    weighted = copy_rows(left)
+    for i in range(left.shape[0]):
+        weighted[i] *= weights[i]
+    return np.dot(weighted.T, copy_rows(right))
+
+
+def mirror_and_add(lower, scale, rows, weights):
+    """Overwrite ``lower`` (n, n) by the full symmetric ``scale * S + sum_i weights_i rows_i rows_i'``.
+
+    S is the symmetric matrix whose lower triangle ``lower`` holds. One row is folded into
+    the single pass over the matrix; several go through one matrix product first.
+    """
+    n = lower.shape[0]
+    single = rows.shape[0] == 1
+    row = copy_rows(rows[:1]).ravel()
+    gram = np.empty((0, 0), lower.dtype) if single else weighted_product(rows, rows, weights)
+    for top in range(0, n, _TILE):
+        for left in range(0, top + 1, _TILE):
+            for i in range(top, min(top + _TILE, n)):
+                stop = min(left + _TILE, i + 1)
+                if single:
+                    weighted = weights[0] * row[i]
+                    for j in range(left, stop):
+                        lower[i, j] = scale * lower[i, j] + weighted * row[j]
+                else:
+                    for j in range(left, stop):
+                        lower[i, j] = scale * lower[i, j] + gram[i, j]
+                for j in range(left, stop):
+                    lower[j, i] = lower[i, j]

@@ -1,0 +1,18 @@
+"""The custom Op, its pullback, and the one place where backends are registered."""
+
+from pm_gaussgrad.ops.backends import register_backends
+from pm_gaussgrad.ops.batching import quad_logdet_alpha
+from pm_gaussgrad.ops.inv_quad_logdet import (
+    InvQuadLogdet,
+    InvQuadLogdetPullback,
+    dense_quad_logdet,
+)
+
+register_backends()
+
+__all__ = [
+    "InvQuadLogdet",
+    "InvQuadLogdetPullback",
+    "dense_quad_logdet",
+    "quad_logdet_alpha",
+]

@@ -1,0 +1,183 @@
+"""Kernels as compiled functions: what they reach, the key of their cache, the wrapper.
+
+Structures write kernels as plain Python functions. This module turns one into a numba
+function that checks sizes, passes 0-d arrays as scalars, and returns 0-d arrays where
+the signature says so. numba is imported here, when the first kernel is compiled, and
+not before.
+"""
+
+import functools
+import hashlib
+import inspect
+import sys
+from types import CodeType, FunctionType, ModuleType
+
+from pm_gaussgrad.kernels import lapack
+from pm_gaussgrad.ops.signature import Signature
+
+
+def _names(code: CodeType) -> set[str]:
+    """Every global and attribute name in a code object and the ones nested in it."""
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _names(constant)
+    return names
+
+
+def referenced_values(function: FunctionType) -> dict[str, object]:
+    """What a function refers to outside itself: globals, module attributes, closure cells."""
+    names = _names(function.__code__)
+    values = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for name, value in list(values.items()):
+        if isinstance(value, ModuleType):
+            members = names & vars(value).keys()
+            values |= {f"{name}.{member}": vars(value)[member] for member in members}
+    if function.__closure__:
+        cells = (cell.cell_contents for cell in function.__closure__)
+        values |= dict(zip(function.__code__.co_freevars, cells, strict=True))
+    return values
+
+
+def reachable_functions(function: FunctionType) -> list[FunctionType]:
+    """The function and every Python function that it calls, directly or not, once each."""
+    found: list[FunctionType] = []
+    waiting = [function]
+    while waiting:
+        current = waiting.pop()
+        if current in found:
+            continue
+        found.append(current)
+        for _, value in sorted(referenced_values(current).items()):
+            value = getattr(value, "py_func", value)
+            if isinstance(value, FunctionType) and not _is_library(value):
+                waiting.append(value)
+    return found
+
+
+def _is_library(function: FunctionType) -> bool:
+    """Whether numba itself knows the function (NumPy's, the standard library's)."""
+    root = function.__module__.partition(".")[0]
+    return root in {"numpy", "numba", "scipy"} or root in sys.stdlib_module_names - {"__main__"}
+
+
+def _code_digest(code: CodeType, digest) -> None:
+    digest.update(code.co_code)
+    digest.update(repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _code_digest(constant, digest)
+        else:
+            digest.update(repr(constant).encode())
+
+
+def fingerprint(function: FunctionType) -> str:
+    """Hash of the code of a kernel and of all that it calls, and of the constants they read.
+
+    numba's cache on disk would otherwise return the numbers of an older kernel: its own
+    stamp knows the file of the outermost function only.
+    """
+    digest = hashlib.sha256()
+    for reached in reachable_functions(function):
+        digest.update(f"{reached.__module__}.{reached.__qualname__}".encode())
+        _code_digest(reached.__code__, digest)
+        for name, value in sorted(referenced_values(reached).items()):
+            if isinstance(value, int | float | str | bytes | tuple):
+                digest.update(f"{name}={value!r}".encode())
+        if reached.__module__ == lapack.__name__:
+            digest.update(_lapack_source())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _lapack_source() -> bytes:
+    from pm_gaussgrad.kernels import lapack_numba
+
+    return inspect.getsource(lapack_numba).encode()
+
+
+@functools.cache
+def _register(function: FunctionType) -> None:
+    """Let compiled code call a plain Python function."""
+    from numba.extending import register_jitable
+
+    if function.__module__ == lapack.__name__:
+        import pm_gaussgrad.kernels.lapack_numba  # noqa: F401
+    else:
+        register_jitable(error_model="numpy")(function)
+
+
+def wrapper_source(signature: Signature, zero_inputs: tuple[str, ...]) -> str:
+    """Python source of the compiled wrapper of a kernel.
+
+    Parameters
+    ----------
+    zero_inputs
+        Inputs in which the kernel is linear (the cotangents of a pullback). Where all of
+        them vanish the wrapper returns zeros without calling the kernel, so that a point
+        rejected for its covariance, where the saved factors are NaN, has a finite gradient.
+    """
+    names = [name for name, _ in signature.inputs]
+    arguments = [name if dims else f"{name}[()]" for name, dims in signature.inputs]
+    lines = [f"def wrapper({', '.join(names)}):"]
+    for condition, message in signature.size_conditions():
+        lines += [f"    if {condition}:", f"        raise ValueError({message!r})"]
+    if zero_inputs:
+        dims_of = dict(signature.inputs)
+        vanish = [f"not {n}.any()" if dims_of[n] else f"{n}[()] == 0" for n in zero_inputs]
+        sizes = {}
+        for name, dims in signature.inputs:
+            for axis, dim in enumerate(dims):
+                sizes.setdefault(dim, f"{name}.shape[{axis}]")
+        zeros = [
+            f"np.zeros(({''.join(sizes[dim] + ', ' for dim in dims)}), {names[0]}.dtype)"
+            for _, dims in signature.outputs
+        ]
+        lines += [f"    if {' and '.join(vanish)}:", f"        return {_result(zeros)}"]
+    outputs = [f"output_{i}" for i in range(len(signature.outputs))]
+    lines.append(f"    ({', '.join(outputs)},) = kernel({', '.join(arguments)})")
+    for output, (_, dims) in zip(outputs, signature.outputs, strict=True):
+        if not dims:
+            lines += [
+                f"    {output}_0d = np.empty((), {names[0]}.dtype)",
+                f"    {output}_0d[()] = {output}",
+            ]
+    returned = [
+        output if dims else f"{output}_0d"
+        for output, (_, dims) in zip(outputs, signature.outputs, strict=True)
+    ]
+    lines.append(f"    return {_result(returned)}")
+    return "\n".join(lines) + "\n"
+
+
+def _result(expressions: list[str]) -> str:
+    """PyTensor's convention: one output is returned bare, several as a tuple."""
+    return expressions[0] if len(expressions) == 1 else f"({', '.join(expressions)})"
+
+
+@functools.cache
+def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tuple[str, ...] = ()):
+    """The numba function of a kernel, and the key under which it is cached on disk.
+
+    It is callable from Python (``perform``, JAX callbacks) and from other compiled
+    functions (numba's linker), releases the GIL, and keeps NaN and signed zeros exact
+    (no fast-math).
+    """
+    import numba
+    import numpy as np
+    from pytensor.link.numba.cache import compile_numba_function_src
+
+    for function in reachable_functions(kernel):
+        _register(function)
+    source = wrapper_source(signature, zero_inputs)
+    this = fingerprint(compiled_kernel.__wrapped__)
+    stamp = f"{source}{fingerprint(kernel)}{this}{numba.__version__}"
+    key = hashlib.sha256(stamp.encode()).hexdigest()
+    inner = numba.njit(error_model="numpy")(kernel)
+    wrapper = compile_numba_function_src(
+        source,
+        "wrapper",
+        global_env={"np": np, "kernel": inner, "__name__": __name__},
+        cache_key=key,
+    )
+    return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True), key

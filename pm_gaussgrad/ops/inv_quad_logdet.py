@@ -1,0 +1,232 @@
+r"""The one differentiable primitive: quadratic forms and log determinant of a structure.
+
+For residual rows R (m, n) that share one covariance Sigma(theta)::
+
+    quad_i = r_i' Sigma^-1 r_i        logdet = log |Sigma|        alpha = R Sigma^-1
+
+With cotangents q = quad_bar, l = logdet_bar, the cotangent of Sigma (its entries regarded
+as independent) and of the residuals is
+
+    Sigma_bar = - alpha' diag(q) alpha + l Sigma^-1        R_bar = 2 diag(q) alpha
+
+A structure never forms Sigma_bar: its pullback kernel applies the adjoint of theta -> Sigma
+to that sum of a low-rank part and an inverse. R_bar is the same for all and is done here.
+
+The output alpha can be differentiated too, with the same kernels. With alpha_bar = B and
+C = B Sigma^-1, the cotangents are R_bar = C and Sigma_bar = -(C' alpha + alpha' C) / 2; and since
+
+    c a' + a c' = ((c + a)(c + a)' - (c - a)(c - a)') / 2,
+
+that is a quadratic-form pullback with the rows c + a and c - a and weights 1/4 and -1/4.
+"""
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.gradient import DisconnectedType, disconnected_grad
+from pytensor.gradient import grad as symbolic_grad
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from pytensor.graph.replace import clone_replace
+
+from pm_gaussgrad.ops.compiled import compiled_kernel
+from pm_gaussgrad.ops.signature import Signature, common_float
+
+
+def _is_disconnected(cotangent) -> bool:
+    return isinstance(cotangent.type, DisconnectedType)
+
+
+class _StructureOp(Op):
+    """What the forward and the pullback Op share: shapes, ``perform``, the compiled kernel."""
+
+    __props__ = ("structure",)
+    signature: Signature
+    zero_inputs: tuple[str, ...] = ()
+
+    def __init__(self, structure):
+        self.structure = structure
+        parameters = tuple((k, tuple(v.split())) for k, v in structure.parameter_shapes.items())
+        saved = tuple((k, tuple(v.split())) for k, v in structure.saved_shapes.items())
+        self.n_parameters, self.n_saved = len(parameters), len(saved)
+        self.signature = self.declare(parameters, saved)
+        self.gufunc_signature = self.signature.gufunc
+
+    def declare(self, parameters, saved) -> Signature:
+        raise NotImplementedError
+
+    @property
+    def kernel(self):
+        raise NotImplementedError
+
+    @property
+    def differentiable(self) -> list[bool]:
+        """For each parameter, whether it has a gradient (index data has none)."""
+        constant = self.structure.constant_parameters
+        return [name not in constant for name in self.structure.parameter_shapes]
+
+    def make_node(self, *inputs):
+        constant = self.structure.constant_parameters
+        names = [name for name, _ in self.signature.inputs]
+        if len(inputs) != len(names):
+            raise TypeError(f"{self}: expected {len(names)} inputs {names}, found {len(inputs)}.")
+        floats = iter(
+            common_float(*(x for n, x in zip(names, inputs, strict=True) if n not in constant))
+        )
+        inputs = [
+            pt.as_tensor_variable(x) if n in constant else next(floats)
+            for n, x in zip(names, inputs, strict=True)
+        ]
+        outputs = [
+            pt.tensor(dtype=inputs[0].dtype, shape=shape)
+            for shape in self.signature.static_outputs(inputs)
+        ]
+        return Apply(self, inputs, outputs)
+
+    def infer_shape(self, node, input_shapes):
+        return self.signature.infer_outputs(input_shapes)
+
+    def compiled(self):
+        """The numba function and its cache key."""
+        return compiled_kernel(self.kernel, self.signature, self.zero_inputs)
+
+    def perform(self, node, inputs, output_storage):
+        for storage, value in zip(output_storage, self.evaluate(*inputs), strict=True):
+            storage[0] = value
+
+    def evaluate(self, *inputs) -> tuple[np.ndarray, ...]:
+        """Outputs from concrete arrays, by the compiled kernel."""
+        function, _ = self.compiled()
+        outputs = function(*inputs)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
+
+    def __str__(self):
+        return f"{type(self).__name__}{{{self.structure.__name__}}}"
+
+
+class InvQuadLogdet(_StructureOp):
+    """``(residual (m, n), *parameters) -> quad (m,), logdet (), alpha (m, n), *saved``.
+
+    Where Sigma is not positive definite or not finite, ``logdet`` is not finite; the Op
+    never raises for the values of its inputs.
+    """
+
+    def declare(self, parameters, saved):
+        outputs = (("quad", ("m",)), ("logdet", ()), ("alpha", ("m", "n")), *saved)
+        return Signature(
+            self.structure.__name__, (("residual", ("m", "n")), *parameters), outputs
+        )
+
+    @property
+    def kernel(self):
+        return self.structure.forward
+
+    def connection_pattern(self, node):
+        return [[d] * len(node.outputs) for d in (True, *self.differentiable)]
+
+    def pullback(self, inputs, outputs, cotangents):
+        residual, *parameters = inputs
+        quad, logdet, alpha, *saved = outputs
+        quad_bar, logdet_bar, alpha_bar, *saved_bar = cotangents
+        if not all(map(_is_disconnected, saved_bar)):
+            raise NotImplementedError(
+                f"{self}: the saved factors have no gradient; use quad, logdet and alpha."
+            )
+        residual_bar = residual.zeros_like()
+        parameters_bar = [None] * self.n_parameters
+        if not (_is_disconnected(quad_bar) and _is_disconnected(logdet_bar)):
+            quad_bar = quad.zeros_like() if _is_disconnected(quad_bar) else quad_bar
+            logdet_bar = logdet.zeros_like() if _is_disconnected(logdet_bar) else logdet_bar
+            # A rejected point has zero cotangents and NaN in alpha: its gradient is zero.
+            weights = quad_bar[:, None]
+            residual_bar += pt.switch(pt.eq(weights, 0), 0, 2 * weights * alpha)
+            parameters_bar = self._pull(residual, parameters, alpha, saved, quad_bar, logdet_bar)
+        if not _is_disconnected(alpha_bar):
+            solve_bar, through_alpha = self._pull_alpha(residual, parameters, alpha_bar)
+            residual_bar += solve_bar
+            parameters_bar = [
+                new if old is None else old + new
+                for old, new in zip(parameters_bar, through_alpha, strict=True)
+            ]
+        return [
+            residual_bar,
+            *(DisconnectedType()() if bar is None else bar for bar in parameters_bar),
+        ]
+
+    def _pull(self, residual, parameters, alpha, saved, quad_bar, logdet_bar):
+        """Cotangents of the parameters, None for index data."""
+        op = InvQuadLogdetPullback(self.structure)
+        bars = op.make_node(residual, *parameters, alpha, *saved, quad_bar, logdet_bar).outputs
+        remaining = iter(bars)
+        return [next(remaining) if d else None for d in self.differentiable]
+
+    def _pull_alpha(self, residual, parameters, alpha_bar):
+        """The cotangents that reach the inputs through alpha (module docstring)."""
+        norm = pt.sqrt((residual**2).sum(axis=-1) / (alpha_bar**2).sum(axis=-1))
+        usable = pt.isfinite(norm) & pt.gt(norm, 0)
+        # Rows of equal length lose the least to cancellation; the scale is not differentiated.
+        scale = disconnected_grad(pt.sqrt(pt.switch(usable, norm, 1)))[:, None]
+        rows = pt.concatenate(
+            [alpha_bar * scale + residual / scale, alpha_bar * scale - residual / scale]
+        )
+        _, logdet, alpha, *saved = self.make_node(rows, *parameters).outputs
+        m = residual.shape[0]
+        weights = pt.concatenate([pt.full((m,), 0.25), pt.full((m,), -0.25)]).astype(rows.dtype)
+        bars = self._pull(rows, parameters, alpha, saved, weights, logdet.zeros_like())
+        return (alpha[:m] + alpha[m:]) / (2 * scale), bars
+
+
+class InvQuadLogdetPullback(_StructureOp):
+    """``(residual, *parameters, alpha, *saved, quad_bar (m,), logdet_bar ()) -> *parameters_bar``.
+
+    Consumes the factors that :class:`InvQuadLogdet` saved. Its own pullback, hence second
+    derivatives of a log density, differentiates the ``to_dense()`` formula symbolically:
+    exact, at dense cost.
+    """
+
+    zero_inputs = ("quad_bar", "logdet_bar")
+
+    def declare(self, parameters, saved):
+        alpha = ("alpha", ("m", "n"))
+        cotangents = (("quad_bar", ("m",)), ("logdet_bar", ()))
+        inputs = (("residual", ("m", "n")), *parameters, alpha, *saved, *cotangents)
+        constant = self.structure.constant_parameters
+        outputs = tuple((f"{k}_bar", dims) for k, dims in parameters if k not in constant)
+        return Signature(f"{self.structure.__name__} (pullback)", inputs, outputs)
+
+    @property
+    def kernel(self):
+        return self.structure.pullback
+
+    def connection_pattern(self, node):
+        depends = [True, *self.differentiable, False, *[False] * self.n_saved, True, True]
+        return [[d] * len(node.outputs) for d in depends]
+
+    def pullback(self, inputs, outputs, cotangents):
+        # alpha and saved are functions of the residual and the parameters, through which
+        # the dense formula accounts for them; they are disconnected here.
+        stop = 1 + self.n_parameters
+        wrt = [0, *(1 + i for i, d in enumerate(self.differentiable) if d), -2, -1]
+        dummies = [x.type() for x in inputs]
+        residual, *parameters = dummies[:stop]
+        quad, logdet = dense_quad_logdet(self.structure, residual, parameters)
+        value = (dummies[-2] * quad).sum() + dummies[-1] * logdet
+        differentiable = [p for p, d in zip(parameters, self.differentiable, strict=True) if d]
+        first = symbolic_grad(value, differentiable)
+        bars = [x.type() if not _is_disconnected(c) else None
+                for x, c in zip(outputs, cotangents, strict=True)]
+        inner = sum((f * b).sum() for f, b in zip(first, bars, strict=True) if b is not None)
+        second = symbolic_grad(inner, [dummies[i] for i in wrt], disconnected_inputs="ignore")
+        given = dict(zip(dummies, inputs, strict=True))
+        given |= {b: c for b, c in zip(bars, cotangents, strict=True) if b is not None}
+        result = [DisconnectedType()() for _ in inputs]
+        for i, derivative in zip(wrt, clone_replace(second, given), strict=True):
+            result[i] = derivative
+        return result
+
+
+def dense_quad_logdet(structure, residual, parameters):
+    """quad (m,) and logdet () from ``to_dense()`` by a symbolic Cholesky factorisation."""
+    dense = structure.from_parameters(*parameters, size=residual.shape[-1]).to_dense()
+    factor = pt.linalg.cholesky((dense + dense.mT) / 2, lower=True)
+    white = pt.linalg.solve_triangular(factor, residual.T, lower=True, b_ndim=2)
+    return (white**2).sum(axis=0), 2 * pt.log(pt.diagonal(factor)).sum()

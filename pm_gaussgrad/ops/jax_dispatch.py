@@ -1,0 +1,124 @@
+"""JAX: the primitive as a ``jax.custom_vjp``; importing it imports jax.
+
+JAX samplers differentiate the JAX form of a graph, and never call ``Op.pullback``: the
+rule must travel with the function. A structure with a JAX pair of its own runs on any
+device; one without goes through ``jax.pure_callback`` to the compiled kernel, on the CPU.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from pytensor.link.jax.dispatch import jax_funcify
+
+from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback
+
+
+def _zero_cotangent(primal):
+    if jnp.issubdtype(primal.dtype, jnp.floating):
+        return jnp.zeros_like(primal)
+    return np.zeros(primal.shape, jax.dtypes.float0)
+
+
+def _array_function(op, jax_kernel):
+    """The Op as a function of jax arrays, by its JAX kernel or by callback, without a rule."""
+
+    def by_callback(*inputs):
+        shapes = op.signature.concrete_outputs(inputs)
+        dtype = inputs[0].dtype
+        return jax.pure_callback(
+            lambda *arrays: op.evaluate(*(np.asarray(x) for x in arrays)),
+            tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes),
+            *inputs,
+            vmap_method="sequential",
+        )
+
+    def by_jax(*inputs):
+        op.signature.concrete_outputs(inputs)
+        return tuple(jax_kernel(*inputs))
+
+    return by_callback if jax_kernel is None else by_jax
+
+
+def _pullback_function(structure):
+    """The pullback Op, with zero gradients where the cotangents vanish."""
+    op = InvQuadLogdetPullback(structure)
+    function = _array_function(op, structure.pullback_jax)
+
+    def pullback(*inputs):
+        rejected = jnp.all(inputs[-2] == 0) & (inputs[-1] == 0)
+        return tuple(jnp.where(rejected, 0, bar) for bar in function(*inputs))
+
+    return pullback
+
+
+def _alpha_pullback(primitive, pull, residual, parameters, alpha_bar):
+    """Cotangents through alpha, by polarisation (see :mod:`pm_gaussgrad.ops.inv_quad_logdet`)."""
+    norm = jnp.sqrt((residual**2).sum(axis=-1) / (alpha_bar**2).sum(axis=-1))
+    scale = jnp.sqrt(jnp.where(jnp.isfinite(norm) & (norm > 0), norm, 1))[:, None]
+    rows = jnp.concatenate(
+        [alpha_bar * scale + residual / scale, alpha_bar * scale - residual / scale]
+    )
+    _, logdet, alpha, *saved = primitive(rows, *parameters)
+    m = residual.shape[0]
+    weights = jnp.repeat(jnp.asarray([0.25, -0.25], rows.dtype), m)
+    bars = pull(rows, *parameters, alpha, *saved, weights, jnp.zeros_like(logdet))
+    return (alpha[:m] + alpha[m:]) / (2 * scale), bars
+
+
+@jax_funcify.register(InvQuadLogdet)
+def jax_funcify_InvQuadLogdet(op, node=None, **kwargs):
+    structure = op.structure
+    forward = _array_function(op, structure.forward_jax)
+    pull = _pullback_function(structure)
+    n_parameters = op.n_parameters
+    differentiable = op.differentiable
+
+    primitive = jax.custom_vjp(forward)
+
+    def with_residuals(*inputs):
+        inputs = [x.value for x in inputs]  # symbolic_zeros passes each with its perturbed flag
+        outputs = forward(*inputs)
+        return outputs, (inputs, outputs)
+
+    def backward(saved_for_backward, cotangents):
+        (residual, *parameters), (_, _, alpha, *saved) = saved_for_backward
+        quad_bar, logdet_bar, alpha_bar, *_ = cotangents
+        alpha_connected = not isinstance(alpha_bar, jax.custom_derivatives.SymbolicZero)
+        quad_bar, logdet_bar = (
+            jnp.zeros(bar.shape, bar.dtype)
+            if isinstance(bar, jax.custom_derivatives.SymbolicZero)
+            else bar
+            for bar in (quad_bar, logdet_bar)
+        )
+        weights = quad_bar[:, None]
+        residual_bar = jnp.where(weights == 0, 0, 2 * weights * alpha)
+        bars = pull(residual, *parameters, alpha, *saved, quad_bar, logdet_bar)
+        if alpha_connected:
+            solve_bar, more = _alpha_pullback(primitive, pull, residual, parameters, alpha_bar)
+            residual_bar = residual_bar + solve_bar
+            bars = [a + b for a, b in zip(bars, more, strict=True)]
+        remaining = iter(bars)
+        parameters_bar = [
+            next(remaining) if differentiable[i] else _zero_cotangent(parameters[i])
+            for i in range(n_parameters)
+        ]
+        return (residual_bar, *parameters_bar)
+
+    primitive.defvjp(with_residuals, backward, symbolic_zeros=True)
+
+    def inv_quad_logdet(*inputs):
+        return primitive(*(jnp.asarray(x) for x in inputs))
+
+    return inv_quad_logdet
+
+
+@jax_funcify.register(InvQuadLogdetPullback)
+def jax_funcify_InvQuadLogdetPullback(op, node=None, **kwargs):
+    pull = _pullback_function(op.structure)
+    single = len(op.signature.outputs) == 1
+
+    def inv_quad_logdet_pullback(*inputs):
+        bars = pull(*(jnp.asarray(x) for x in inputs))
+        return bars[0] if single else bars
+
+    return inv_quad_logdet_pullback
