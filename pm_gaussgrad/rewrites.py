@@ -20,27 +20,99 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.rewriting import inline_ofg_node
 from pytensor.graph.basic import Constant
-from pytensor.graph.rewriting.basic import copy_stack_trace, node_rewriter
-from pytensor.tensor.basic import Alloc, get_underlying_scalar_constant_value
-from pytensor.tensor.elemwise import DimShuffle
+from pytensor.graph.rewriting.basic import node_rewriter
+from pytensor.tensor.basic import Alloc
+from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import (
     register_canonicalize,
     register_specialize,
     register_stabilize,
 )
+from pytensor.tensor.rewriting.blockwise import blockwise_of
 
 from pm_gaussgrad.cov.base import gaussian_log_density
 from pm_gaussgrad.density import GaussianLogDensity
+from pm_gaussgrad.ops import InvQuadLogdet
 
 
-def _common_row(mu):
-    """The mean (n,) that all rows share, or None where rows may differ."""
+def _common_mean(mu):
+    """The mean, of shape () or (n,), that all rows share; None where rows may differ."""
     if mu.type.ndim <= 1:
         return mu
     if all(mu.type.broadcastable[:-1]):
         return mu.squeeze(axis=tuple(range(mu.type.ndim - 1)))
     if mu.owner and isinstance(mu.owner.op, Alloc) and mu.owner.inputs[0].type.ndim <= 1:
-        value = mu.owner.inputs[0]
-        return value if value.type.ndim == 1 else None
+        return mu.owner.inputs[0]
     return None
+
+
+def _sums_everything(node) -> bool:
+    axis = node.op.axis
+    return axis is None or len(axis) == node.inputs[0].type.ndim
+
+
+@register_canonicalize
+@node_rewriter([Sum])
+def sum_over_constant_rows(fgraph, node):
+    """Sum(log density of m constant rows with a common mean) -> at most n + 1 rows."""
+    [summand] = node.inputs
+    if not (summand.owner and isinstance(summand.owner.op, GaussianLogDensity)):
+        return None
+    structure = summand.owner.op.structure
+    value, mu, *parameters = summand.owner.inputs
+    cores = [len(dims.split()) for dims in structure.parameter_shapes.values()]
+    unbatched = all(p.type.ndim == core for p, core in zip(parameters, cores, strict=True))
+    if not (unbatched and isinstance(value, Constant) and _sums_everything(node)):
+        return None
+    rows = value.data
+    if isinstance(mu, Constant):
+        rows, mu = rows - mu.data, pt.zeros((), dtype=mu.dtype)
+    mean = _common_mean(mu)
+    n = rows.shape[-1]
+    m = rows.size // n if n else 0
+    if mean is None or m <= n + 1 or not np.isfinite(rows).all():
+        return None
+
+    rows = rows.reshape(m, n).astype("float64")
+    center = rows.mean(axis=0)
+    factor = np.linalg.qr(rows - center, mode="r")
+    dtype = summand.dtype
+    mean_row = np.sqrt(m).astype(dtype) * (pt.constant(center.astype(dtype)) - mean)
+    residual = pt.concatenate([pt.constant(factor.astype(dtype)), mean_row[None, :]])
+    cov = structure.from_parameters(*parameters, size=n)
+    quad, logdet = cov.quad_logdet(residual)
+    total = gaussian_log_density(quad.sum(), m * logdet, m * n)
+    return [total.astype(node.outputs[0].dtype)]
+
+
+@register_stabilize
+@register_specialize
+@node_rewriter([GaussianLogDensity])
+def expand_log_density(fgraph, node):
+    """Replace the log density Op by its graph, once sums over rows have been looked for."""
+    return inline_ofg_node(node)
+
+
+@register_canonicalize
+@register_stabilize
+@register_specialize
+@node_rewriter([InvQuadLogdet, blockwise_of(InvQuadLogdet)])
+def fold_constant_covariance(fgraph, node):
+    """Factor a constant covariance when the graph is rewritten."""
+    batched = isinstance(node.op, Blockwise)
+    structure = (node.op.core_op if batched else node.op).structure
+    residual, *parameters = node.inputs
+    outputs, saved = node.outputs[:3], node.outputs[3:]
+    if (
+        structure.constant_form is None
+        or not all(isinstance(p, Constant) for p in parameters)
+        or any(fgraph.clients.get(output) for output in saved)
+    ):
+        return None
+    folded, arrays = structure.constant_form(*(p.data for p in parameters))
+    op = InvQuadLogdet(folded)
+    op = Blockwise(op) if batched else op
+    constants = [pt.constant(a.astype(residual.dtype)) for a in arrays]
+    new = op.make_node(residual, *constants).outputs[:3]
+    return dict(zip(outputs, new, strict=True))

@@ -195,13 +195,16 @@ class Leaf(Covariance):
     saved_shapes : dict of str to str
         Core shapes of the arrays that ``forward`` saves for ``pullback``.
     constant_parameters : frozenset of str
-        Parameters that are index data: constant integers without a gradient.
+        Parameters without a gradient: constant index data.
     forward, pullback : static functions
         ``forward(residual, *parameters) -> quad, logdet, alpha, *saved`` and
         ``pullback(residual, *parameters, alpha, *saved, quad_bar, logdet_bar)
         -> (*parameters_bar,)``; NumPy code that numba compiles.
     forward_jax, pullback_jax : static functions, optional
         The same in ``jax.numpy``.
+    constant_form : static function, optional
+        ``constant_form(*arrays) -> structure, arrays``: a cheaper structure for the same
+        constant covariance, to which graphs with constant parameters are rewritten.
     """
 
     saved_shapes: ClassVar[dict[str, str]] = {}
@@ -210,6 +213,7 @@ class Leaf(Covariance):
     pullback: ClassVar[Callable]
     forward_jax: ClassVar[Callable | None] = None
     pullback_jax: ClassVar[Callable | None] = None
+    constant_form: ClassVar[Callable | None] = None
 
     @property
     def batch_ndim(self) -> int:

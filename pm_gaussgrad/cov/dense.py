@@ -16,7 +16,13 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
-from pm_gaussgrad.cov.triangular import inverse_diagonal, lower_solve, lower_times
+from pm_gaussgrad.cov.cholesky import Cholesky
+from pm_gaussgrad.cov.triangular import (
+    constant_cholesky,
+    inverse_diagonal,
+    lower_solve,
+    lower_times,
+)
 from pm_gaussgrad.kernels.lapack import (
     cholesky,
     inverse_from_cholesky,
@@ -118,6 +124,10 @@ class Dense(Leaf):
 
     def scaled(self, factor):
         return Dense(factor * self.parameters[0])
+
+    @staticmethod
+    def constant_form(matrix):
+        return Cholesky, (constant_cholesky(matrix),)
 
     @staticmethod
     def forward_jax(residual, matrix):

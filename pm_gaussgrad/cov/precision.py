@@ -14,7 +14,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
-from pm_gaussgrad.cov.triangular import inverse_diagonal
+from pm_gaussgrad.cov.triangular import constant_cholesky, inverse_diagonal
 from pm_gaussgrad.kernels.lapack import cholesky, inverse_from_cholesky, symmetric_product
 from pm_gaussgrad.kernels.symmetric import copy_lower, copy_rows, mirror_and_add, rows_dot
 
@@ -39,6 +39,28 @@ def _pullback(residual, matrix, alpha, factor, quad_bar, logdet_bar):
         matrix_bar[:] = 0
     mirror_and_add(matrix_bar, -logdet_bar, residual, quad_bar)
     return (matrix_bar,)
+
+
+def _constant_forward(residual, matrix, logdet):
+    rows = copy_rows(residual)
+    alpha = np.empty(rows.shape, rows.dtype)
+    symmetric_product(np.ascontiguousarray(matrix), rows, alpha)
+    return rows_dot(rows, alpha), -logdet, alpha
+
+
+class ConstantPrecision(Leaf):
+    """A constant precision matrix and its log determinant: what a constant ``Precision`` becomes."""
+
+    parameter_shapes = {"matrix": "n n", "logdet": ""}
+    constant_parameters = frozenset(parameter_shapes)
+    forward = staticmethod(_constant_forward)
+
+    @staticmethod
+    def forward_jax(residual, matrix, logdet):
+        import jax.numpy as jnp
+
+        alpha = residual @ (jnp.tril(matrix) + jnp.tril(matrix, -1).T)
+        return (residual * alpha).sum(axis=1), -logdet, alpha
 
 
 class Precision(Leaf):
@@ -114,6 +136,11 @@ class Precision(Leaf):
 
     def scaled(self, factor):
         return Precision(self.parameters[0] / factor)
+
+    @staticmethod
+    def constant_form(matrix):
+        diagonal = np.diagonal(constant_cholesky(matrix), axis1=-2, axis2=-1)
+        return ConstantPrecision, (matrix, 2 * np.log(diagonal).sum(axis=-1))
 
     @staticmethod
     def forward_jax(residual, matrix):

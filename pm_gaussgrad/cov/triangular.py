@@ -1,5 +1,6 @@
 """Symbolic algebra with lower triangular factors, for draws, whitening and diagonals."""
 
+import numpy as np
 import pytensor.tensor as pt
 
 
@@ -28,3 +29,15 @@ def inverse_diagonal(factor):
     """diag((L L')^-1), the squared column norms of L^-1: (..., n, n) -> (..., n)."""
     inverse = pt.linalg.solve_triangular(factor, pt.eye(factor.shape[-1]), lower=True, b_ndim=2)
     return (inverse**2).sum(axis=-2)
+
+
+def constant_cholesky(matrix):
+    """Lower Cholesky factors of constant matrices (..., n, n); NaN where there is none."""
+    matrix = np.asarray(matrix)
+    factor = np.full(matrix.shape, np.nan)
+    for index in np.ndindex(matrix.shape[:-2]):
+        try:
+            factor[index] = np.linalg.cholesky(matrix[index])
+        except np.linalg.LinAlgError:
+            continue
+    return factor

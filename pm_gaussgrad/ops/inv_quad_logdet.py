@@ -154,6 +154,8 @@ class InvQuadLogdet(_StructureOp):
 
     def _pull(self, residual, parameters, alpha, saved, quad_bar, logdet_bar):
         """Cotangents of the parameters, None for index data."""
+        if not any(self.differentiable):
+            return [None] * self.n_parameters
         op = InvQuadLogdetPullback(self.structure)
         bars = op.make_node(residual, *parameters, alpha, *saved, quad_bar, logdet_bar).outputs
         remaining = iter(bars)

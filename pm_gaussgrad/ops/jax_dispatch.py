@@ -69,9 +69,8 @@ def _alpha_pullback(primitive, pull, residual, parameters, alpha_bar):
 def jax_funcify_InvQuadLogdet(op, node=None, **kwargs):
     structure = op.structure
     forward = _array_function(op, structure.forward_jax)
-    pull = _pullback_function(structure)
-    n_parameters = op.n_parameters
     differentiable = op.differentiable
+    pull = _pullback_function(structure) if any(differentiable) else lambda *inputs: ()
 
     primitive = jax.custom_vjp(forward)
 
@@ -99,8 +98,8 @@ def jax_funcify_InvQuadLogdet(op, node=None, **kwargs):
             bars = [a + b for a, b in zip(bars, more, strict=True)]
         remaining = iter(bars)
         parameters_bar = [
-            next(remaining) if differentiable[i] else _zero_cotangent(parameters[i])
-            for i in range(n_parameters)
+            next(remaining) if has_gradient else _zero_cotangent(parameter)
+            for has_gradient, parameter in zip(differentiable, parameters, strict=True)
         ]
         return (residual_bar, *parameters_bar)
 
