@@ -199,9 +199,13 @@ class Leaf(Covariance):
     forward, pullback : static functions
         ``forward(residual, *parameters) -> quad, logdet, alpha, *saved`` and
         ``pullback(residual, *parameters, alpha, *saved, quad_bar, logdet_bar)
-        -> (*parameters_bar,)``; NumPy code that numba compiles.
+        -> (*parameters_bar,)``; NumPy code that numba compiles. Arguments go by name, and a
+        kernel may leave out those that it does not read.
     forward_jax, pullback_jax : static functions, optional
         The same in ``jax.numpy``.
+    overwrites : dict of str to str, optional
+        Outputs that may take the memory of an input, as ``{output: input}``, where
+        ``forward_inplace`` and ``pullback_inplace`` are the kernels that do so.
     constant_form : static function, optional
         ``constant_form(*arrays) -> structure, arrays``: a cheaper structure for the same
         constant covariance, to which graphs with constant parameters are rewritten.
@@ -213,6 +217,9 @@ class Leaf(Covariance):
     pullback: ClassVar[Callable]
     forward_jax: ClassVar[Callable | None] = None
     pullback_jax: ClassVar[Callable | None] = None
+    overwrites: ClassVar[dict[str, str]] = {}
+    forward_inplace: ClassVar[Callable | None] = None
+    pullback_inplace: ClassVar[Callable | None] = None
     constant_form: ClassVar[Callable | None] = None
 
     @property

@@ -37,7 +37,7 @@ def _forward(residual, chol):
     return quad, logdet, alpha, white
 
 
-def _pullback(residual, chol, alpha, white, quad_bar, logdet_bar):
+def _pullback(chol, alpha, white, quad_bar, logdet_bar):
     n = chol.shape[0]
     if alpha.shape[0] == 1:
         chol_bar = np.empty((n, n), chol.dtype)
@@ -132,7 +132,7 @@ class Cholesky(Leaf):
         return (white**2).sum(axis=0), 2 * jnp.log(jnp.abs(jnp.diag(chol))).sum(), alpha, white.T
 
     @staticmethod
-    def pullback_jax(residual, chol, alpha, white, quad_bar, logdet_bar):
+    def pullback_jax(chol, alpha, white, quad_bar, logdet_bar):
         import jax.numpy as jnp
 
         through_quad = jnp.tril((alpha * (-2 * quad_bar)[:, None]).T @ white)

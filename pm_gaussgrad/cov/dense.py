@@ -23,17 +23,24 @@ from pm_gaussgrad.cov.triangular import (
     lower_solve,
     lower_times,
 )
-from pm_gaussgrad.kernels.lapack import (
-    cholesky,
-    inverse_from_cholesky,
-    solve_lower,
-    solve_lower_transposed,
+from pm_gaussgrad.kernels.lapack import cholesky, solve_lower, solve_lower_transposed
+from pm_gaussgrad.kernels.symmetric import (
+    adjoint_from_factor,
+    copy_lower,
+    copy_rows,
+    rows_dot,
 )
-from pm_gaussgrad.kernels.symmetric import copy_lower, copy_rows, mirror_and_add, rows_dot
 
 
 def _forward(residual, matrix):
-    factor = copy_lower(matrix)
+    return _factor_and_solve(residual, copy_lower(matrix))
+
+
+def _forward_inplace(residual, matrix):
+    return _factor_and_solve(residual, np.ascontiguousarray(matrix))
+
+
+def _factor_and_solve(residual, factor):
     if not cholesky(factor):
         factor[:] = np.nan
     alpha = copy_rows(residual)
@@ -44,14 +51,13 @@ def _forward(residual, matrix):
     return quad, logdet, alpha, factor
 
 
-def _pullback(residual, matrix, alpha, factor, quad_bar, logdet_bar):
-    matrix_bar = copy_lower(factor)
-    if logdet_bar != 0:
-        inverse_from_cholesky(matrix_bar)
-    else:
-        matrix_bar[:] = 0
-    mirror_and_add(matrix_bar, logdet_bar, alpha, -quad_bar)
-    return (matrix_bar,)
+def _pullback(alpha, factor, quad_bar, logdet_bar):
+    return (adjoint_from_factor(copy_lower(factor), alpha, -quad_bar, logdet_bar),)
+
+
+def _pullback_inplace(alpha, factor, quad_bar, logdet_bar):
+    factor = np.ascontiguousarray(factor)
+    return (adjoint_from_factor(factor, alpha, -quad_bar, logdet_bar),)
 
 
 class Dense(Leaf):
@@ -98,6 +104,9 @@ class Dense(Leaf):
     saved_shapes = {"factor": "n n"}
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
+    overwrites = {"factor": "matrix", "matrix_bar": "factor"}
+    forward_inplace = staticmethod(_forward_inplace)
+    pullback_inplace = staticmethod(_pullback_inplace)
 
     def __init__(self, matrix):
         matrix = as_parameter("gg.cov.Dense", "matrix", matrix, 2)
@@ -141,7 +150,7 @@ class Dense(Leaf):
         return (white**2).sum(axis=0), 2 * jnp.log(jnp.diag(factor)).sum(), alpha, factor
 
     @staticmethod
-    def pullback_jax(residual, matrix, alpha, factor, quad_bar, logdet_bar):
+    def pullback_jax(alpha, factor, quad_bar, logdet_bar):
         import jax.numpy as jnp
         from jax.scipy.linalg import cho_solve
 

@@ -27,7 +27,7 @@ def _weighted_squares(rows, weights):
     return squares
 
 
-def _pullback(residual, variance, alpha, quad_bar, logdet_bar):
+def _pullback(variance, alpha, quad_bar, logdet_bar):
     return (logdet_bar / variance - _weighted_squares(alpha, quad_bar),)
 
 
@@ -127,7 +127,7 @@ class Diagonal(Leaf):
         return (residual * alpha).sum(axis=1), jnp.log(variance).sum(), alpha
 
     @staticmethod
-    def pullback_jax(residual, variance, alpha, quad_bar, logdet_bar):
+    def pullback_jax(variance, alpha, quad_bar, logdet_bar):
         return (logdet_bar / variance - (quad_bar[:, None] * alpha**2).sum(axis=0),)
 
 

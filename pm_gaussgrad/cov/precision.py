@@ -15,30 +15,41 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
 from pm_gaussgrad.cov.triangular import constant_cholesky, inverse_diagonal
-from pm_gaussgrad.kernels.lapack import cholesky, inverse_from_cholesky, symmetric_product
-from pm_gaussgrad.kernels.symmetric import copy_lower, copy_rows, mirror_and_add, rows_dot
+from pm_gaussgrad.kernels.lapack import cholesky, symmetric_product
+from pm_gaussgrad.kernels.symmetric import (
+    adjoint_from_factor,
+    copy_lower,
+    copy_rows,
+    rows_dot,
+)
 
 
 def _forward(residual, matrix):
+    return _multiply_and_factor(residual, copy_lower(matrix))
+
+
+def _forward_inplace(residual, matrix):
+    return _multiply_and_factor(residual, np.ascontiguousarray(matrix))
+
+
+def _multiply_and_factor(residual, factor):
     rows = copy_rows(residual)
     alpha = np.empty(rows.shape, rows.dtype)
-    symmetric_product(np.ascontiguousarray(matrix), rows, alpha)
+    symmetric_product(factor, rows, alpha)
     quad = rows_dot(rows, alpha)
-    factor = copy_lower(matrix)
     if not cholesky(factor):
         factor[:] = np.nan
     logdet = -2 * np.log(np.diag(factor)).sum()
     return quad, logdet, alpha, factor
 
 
-def _pullback(residual, matrix, alpha, factor, quad_bar, logdet_bar):
-    matrix_bar = copy_lower(factor)
-    if logdet_bar != 0:
-        inverse_from_cholesky(matrix_bar)
-    else:
-        matrix_bar[:] = 0
-    mirror_and_add(matrix_bar, -logdet_bar, residual, quad_bar)
-    return (matrix_bar,)
+def _pullback(residual, factor, quad_bar, logdet_bar):
+    return (adjoint_from_factor(copy_lower(factor), residual, quad_bar, -logdet_bar),)
+
+
+def _pullback_inplace(residual, factor, quad_bar, logdet_bar):
+    factor = np.ascontiguousarray(factor)
+    return (adjoint_from_factor(factor, residual, quad_bar, -logdet_bar),)
 
 
 def _constant_forward(residual, matrix, logdet):
@@ -103,6 +114,9 @@ class Precision(Leaf):
     saved_shapes = {"factor": "n n"}
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
+    overwrites = {"factor": "matrix", "matrix_bar": "factor"}
+    forward_inplace = staticmethod(_forward_inplace)
+    pullback_inplace = staticmethod(_pullback_inplace)
 
     def __init__(self, matrix):
         matrix = as_parameter("gg.cov.Precision", "matrix", matrix, 2)
@@ -153,7 +167,7 @@ class Precision(Leaf):
         return (residual * alpha).sum(axis=1), -2 * jnp.log(jnp.diag(factor)).sum(), alpha, factor
 
     @staticmethod
-    def pullback_jax(residual, matrix, alpha, factor, quad_bar, logdet_bar):
+    def pullback_jax(residual, factor, quad_bar, logdet_bar):
         import jax.numpy as jnp
         from jax.scipy.linalg import cho_solve
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from pm_gaussgrad.kernels.lapack import inverse_from_cholesky
+
 # Tiles of 32 x 32 doubles: the strided writes of the mirrored half stay in the first-level cache.
 _TILE = 32
 
@@ -60,3 +62,13 @@ def mirror_and_add(lower, scale, rows, weights):
                         lower[i, j] = scale * lower[i, j] + gram[i, j]
                 for j in range(left, stop):
                     lower[j, i] = lower[i, j]
+
+
+def adjoint_from_factor(factor, rows, weights, scale):
+    """``scale * (L L')^-1 + sum_i weights_i rows_i rows_i'`` (n, n), full; overwrites ``factor``."""
+    if scale == 0:
+        factor[:] = 0
+    else:
+        inverse_from_cholesky(factor)
+    mirror_and_add(factor, scale, rows, weights)
+    return factor

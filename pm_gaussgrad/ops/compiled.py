@@ -107,45 +107,49 @@ def _register(function: FunctionType) -> None:
         register_jitable(error_model="numpy")(function)
 
 
-def wrapper_source(signature: Signature, zero_inputs: tuple[str, ...]) -> str:
+def kernel_arguments(kernel: FunctionType) -> list[str]:
+    """The inputs that a kernel reads, by name."""
+    return list(inspect.signature(kernel).parameters)
+
+
+def wrapper_source(signature: Signature, reads: list[str], zero_inputs: tuple[str, ...]) -> str:
     """Python source of the compiled wrapper of a kernel.
 
     Parameters
     ----------
+    signature
+        The inputs and outputs of the wrapper.
+    reads
+        The inputs that the kernel takes.
     zero_inputs
         Inputs in which the kernel is linear (the cotangents of a pullback). Where all of
         them vanish the wrapper returns zeros without calling the kernel, so that a point
         rejected for its covariance, where the saved factors are NaN, has a finite gradient.
     """
-    names = [name for name, _ in signature.inputs]
-    arguments = [name if dims else f"{name}[()]" for name, dims in signature.inputs]
-    lines = [f"def wrapper({', '.join(names)}):"]
+    dims_of = dict(signature.inputs)
+    dtype = f"{signature.dtype_from}.dtype"
+    lines = [f"def wrapper({', '.join(dims_of)}):"]
     for condition, message in signature.size_conditions():
         lines += [f"    if {condition}:", f"        raise ValueError({message!r})"]
     if zero_inputs:
-        dims_of = dict(signature.inputs)
         vanish = [f"not {n}.any()" if dims_of[n] else f"{n}[()] == 0" for n in zero_inputs]
-        sizes = {}
-        for name, dims in signature.inputs:
-            for axis, dim in enumerate(dims):
-                sizes.setdefault(dim, f"{name}.shape[{axis}]")
+        sizes = signature.size_expressions()
         zeros = [
-            f"np.zeros(({''.join(sizes[dim] + ', ' for dim in dims)}), {names[0]}.dtype)"
+            f"np.zeros(({''.join(sizes[dim] + ', ' for dim in dims)}), {dtype})"
             for _, dims in signature.outputs
         ]
         lines += [f"    if {' and '.join(vanish)}:", f"        return {_result(zeros)}"]
+    arguments = [name if dims_of[name] else f"{name}[()]" for name in reads]
     outputs = [f"output_{i}" for i in range(len(signature.outputs))]
     lines.append(f"    ({', '.join(outputs)},) = kernel({', '.join(arguments)})")
+    returned = []
     for output, (_, dims) in zip(outputs, signature.outputs, strict=True):
+        returned.append(output if dims else f"{output}_0d")
         if not dims:
             lines += [
-                f"    {output}_0d = np.empty((), {names[0]}.dtype)",
+                f"    {output}_0d = np.empty((), {dtype})",
                 f"    {output}_0d[()] = {output}",
             ]
-    returned = [
-        output if dims else f"{output}_0d"
-        for output, (_, dims) in zip(outputs, signature.outputs, strict=True)
-    ]
     lines.append(f"    return {_result(returned)}")
     return "\n".join(lines) + "\n"
 
@@ -169,7 +173,7 @@ def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tup
 
     for function in reachable_functions(kernel):
         _register(function)
-    source = wrapper_source(signature, zero_inputs)
+    source = wrapper_source(signature, kernel_arguments(kernel), zero_inputs)
     this = fingerprint(compiled_kernel.__wrapped__)
     stamp = f"{source}{fingerprint(kernel)}{this}{numba.__version__}"
     key = hashlib.sha256(stamp.encode()).hexdigest()

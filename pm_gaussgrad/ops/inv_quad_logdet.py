@@ -28,7 +28,7 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.graph.replace import clone_replace
 
-from pm_gaussgrad.ops.compiled import compiled_kernel
+from pm_gaussgrad.ops.compiled import compiled_kernel, kernel_arguments
 from pm_gaussgrad.ops.signature import Signature, common_float
 
 
@@ -36,27 +36,37 @@ def _is_disconnected(cotangent) -> bool:
     return isinstance(cotangent.type, DisconnectedType)
 
 
-class _StructureOp(Op):
+class StructureOp(Op):
     """What the forward and the pullback Op share: shapes, ``perform``, the compiled kernel."""
 
-    __props__ = ("structure",)
-    signature: Signature
+    __props__: tuple[str, ...] = ("structure", "inplace")
     zero_inputs: tuple[str, ...] = ()
 
-    def __init__(self, structure):
+    def __init__(self, structure, inplace: bool = False):
         self.structure = structure
-        parameters = tuple((k, tuple(v.split())) for k, v in structure.parameter_shapes.items())
-        saved = tuple((k, tuple(v.split())) for k, v in structure.saved_shapes.items())
-        self.n_parameters, self.n_saved = len(parameters), len(saved)
-        self.signature = self.declare(parameters, saved)
+        self.inplace = inplace
+        self.signature = self._declare()
         self.gufunc_signature = self.signature.gufunc
+        if inplace:
+            self.destroy_map = self._overwritten()
 
-    def declare(self, parameters, saved) -> Signature:
+    def _declare(self) -> Signature:
         raise NotImplementedError
 
     @property
     def kernel(self):
+        """The array function; its arguments are inputs of the signature, by name."""
         raise NotImplementedError
+
+    @property
+    def parameters(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        shapes = self.structure.parameter_shapes.items()
+        return tuple((name, tuple(dims.split())) for name, dims in shapes)
+
+    @property
+    def saved(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        shapes = self.structure.saved_shapes.items()
+        return tuple((name, tuple(dims.split())) for name, dims in shapes)
 
     @property
     def differentiable(self) -> list[bool]:
@@ -76,9 +86,9 @@ class _StructureOp(Op):
             pt.as_tensor_variable(x) if n in constant else next(floats)
             for n, x in zip(names, inputs, strict=True)
         ]
+        dtype = inputs[names.index(self.signature.dtype_from)].dtype
         outputs = [
-            pt.tensor(dtype=inputs[0].dtype, shape=shape)
-            for shape in self.signature.static_outputs(inputs)
+            pt.tensor(dtype=dtype, shape=shape) for shape in self.signature.static_outputs(inputs)
         ]
         return Apply(self, inputs, outputs)
 
@@ -89,36 +99,51 @@ class _StructureOp(Op):
         """The numba function and its cache key."""
         return compiled_kernel(self.kernel, self.signature, self.zero_inputs)
 
-    def perform(self, node, inputs, output_storage):
-        for storage, value in zip(output_storage, self.evaluate(*inputs), strict=True):
-            storage[0] = value
-
     def evaluate(self, *inputs) -> tuple[np.ndarray, ...]:
         """Outputs from concrete arrays, by the compiled kernel."""
         function, _ = self.compiled()
         outputs = function(*inputs)
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
+    def perform(self, node, inputs, output_storage):
+        for storage, value in zip(output_storage, self.evaluate(*inputs), strict=True):
+            storage[0] = value
+
+    def _overwritten(self) -> dict[int, list[int]]:
+        """The destroy map of the in-place form, from the structure's declaration."""
+        inputs = [name for name, _ in self.signature.inputs]
+        outputs = [name for name, _ in self.signature.outputs]
+        return {
+            outputs.index(output): [inputs.index(name)]
+            for output, name in self.structure.overwrites.items()
+            if output in outputs and name in inputs
+        }
+
+    def inplace_on_inputs(self, allowed_inplace_inputs):
+        overwritten = self._overwritten()
+        if not overwritten or any(i not in allowed_inplace_inputs for [i] in overwritten.values()):
+            return self
+        return type(self)(**self._props_dict() | {"inplace": True})
+
     def __str__(self):
         return f"{type(self).__name__}{{{self.structure.__name__}}}"
 
 
-class InvQuadLogdet(_StructureOp):
+class InvQuadLogdet(StructureOp):
     """``(residual (m, n), *parameters) -> quad (m,), logdet (), alpha (m, n), *saved``.
 
     Where Sigma is not positive definite or not finite, ``logdet`` is not finite; the Op
     never raises for the values of its inputs.
     """
 
-    def declare(self, parameters, saved):
-        outputs = (("quad", ("m",)), ("logdet", ()), ("alpha", ("m", "n")), *saved)
-        return Signature(
-            self.structure.__name__, (("residual", ("m", "n")), *parameters), outputs
-        )
+    def _declare(self):
+        outputs = (("quad", ("m",)), ("logdet", ()), ("alpha", ("m", "n")), *self.saved)
+        inputs = (("residual", ("m", "n")), *self.parameters)
+        return Signature(self.structure.__name__, inputs, outputs, "residual")
 
     @property
     def kernel(self):
-        return self.structure.forward
+        return self.structure.forward_inplace if self.inplace else self.structure.forward
 
     def connection_pattern(self, node):
         return [[d] * len(node.outputs) for d in (True, *self.differentiable)]
@@ -132,7 +157,7 @@ class InvQuadLogdet(_StructureOp):
                 f"{self}: the saved factors have no gradient; use quad, logdet and alpha."
             )
         residual_bar = residual.zeros_like()
-        parameters_bar = [None] * self.n_parameters
+        parameters_bar = [None] * len(parameters)
         if not (_is_disconnected(quad_bar) and _is_disconnected(logdet_bar)):
             quad_bar = quad.zeros_like() if _is_disconnected(quad_bar) else quad_bar
             logdet_bar = logdet.zeros_like() if _is_disconnected(logdet_bar) else logdet_bar
@@ -155,7 +180,7 @@ class InvQuadLogdet(_StructureOp):
     def _pull(self, residual, parameters, alpha, saved, quad_bar, logdet_bar):
         """Cotangents of the parameters, None for index data."""
         if not any(self.differentiable):
-            return [None] * self.n_parameters
+            return [None] * len(parameters)
         op = InvQuadLogdetPullback(self.structure)
         bars = op.make_node(residual, *parameters, alpha, *saved, quad_bar, logdet_bar).outputs
         remaining = iter(bars)
@@ -177,36 +202,46 @@ class InvQuadLogdet(_StructureOp):
         return (alpha[:m] + alpha[m:]) / (2 * scale), bars
 
 
-class InvQuadLogdetPullback(_StructureOp):
+class InvQuadLogdetPullback(StructureOp):
     """``(residual, *parameters, alpha, *saved, quad_bar (m,), logdet_bar ()) -> *parameters_bar``.
 
     Consumes the factors that :class:`InvQuadLogdet` saved. Its own pullback, hence second
     derivatives of a log density, differentiates the ``to_dense()`` formula symbolically:
-    exact, at dense cost.
+    exact, at dense cost. The ``trimmed`` form, which compiled graphs end with, has as inputs
+    only what the kernel reads, and keeps nothing else alive.
     """
 
+    __props__ = ("structure", "inplace", "trimmed")
     zero_inputs = ("quad_bar", "logdet_bar")
 
-    def declare(self, parameters, saved):
+    def __init__(self, structure, inplace: bool = False, trimmed: bool = False):
+        self.trimmed = trimmed
+        super().__init__(structure, inplace)
+
+    def _declare(self):
         alpha = ("alpha", ("m", "n"))
         cotangents = (("quad_bar", ("m",)), ("logdet_bar", ()))
-        inputs = (("residual", ("m", "n")), *parameters, alpha, *saved, *cotangents)
+        inputs = (("residual", ("m", "n")), *self.parameters, alpha, *self.saved, *cotangents)
+        if self.trimmed:
+            read = {*kernel_arguments(self.structure.pullback), *self.zero_inputs}
+            inputs = tuple((name, dims) for name, dims in inputs if name in read)
         constant = self.structure.constant_parameters
-        outputs = tuple((f"{k}_bar", dims) for k, dims in parameters if k not in constant)
-        return Signature(f"{self.structure.__name__} (pullback)", inputs, outputs)
+        outputs = tuple((f"{k}_bar", dims) for k, dims in self.parameters if k not in constant)
+        return Signature(f"{self.structure.__name__} (pullback)", inputs, outputs, "quad_bar")
 
     @property
     def kernel(self):
-        return self.structure.pullback
+        return self.structure.pullback_inplace if self.inplace else self.structure.pullback
 
     def connection_pattern(self, node):
-        depends = [True, *self.differentiable, False, *[False] * self.n_saved, True, True]
+        n_saved = len(self.saved)
+        depends = [True, *self.differentiable, False, *[False] * n_saved, True, True]
         return [[d] * len(node.outputs) for d in depends]
 
     def pullback(self, inputs, outputs, cotangents):
         # alpha and saved are functions of the residual and the parameters, through which
         # the dense formula accounts for them; they are disconnected here.
-        stop = 1 + self.n_parameters
+        stop = 1 + len(self.parameters)
         wrt = [0, *(1 + i for i, d in enumerate(self.differentiable) if d), -2, -1]
         dummies = [x.type() for x in inputs]
         residual, *parameters = dummies[:stop]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from pytensor.link.jax.dispatch import jax_funcify
 
+from pm_gaussgrad.ops.compiled import kernel_arguments
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback
 
 
@@ -24,7 +25,7 @@ def _array_function(op, jax_kernel):
 
     def by_callback(*inputs):
         shapes = op.signature.concrete_outputs(inputs)
-        dtype = inputs[0].dtype
+        dtype = _named(op, inputs)[op.signature.dtype_from].dtype
         return jax.pure_callback(
             lambda *arrays: op.evaluate(*(np.asarray(x) for x in arrays)),
             tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes),
@@ -34,15 +35,19 @@ def _array_function(op, jax_kernel):
 
     def by_jax(*inputs):
         op.signature.concrete_outputs(inputs)
-        return tuple(jax_kernel(*inputs))
+        named = _named(op, inputs)
+        return tuple(jax_kernel(*(named[name] for name in kernel_arguments(jax_kernel))))
 
     return by_callback if jax_kernel is None else by_jax
 
 
-def _pullback_function(structure):
+def _named(op, inputs) -> dict:
+    return dict(zip((name for name, _ in op.signature.inputs), inputs, strict=True))
+
+
+def _pullback_function(op):
     """The pullback Op, with zero gradients where the cotangents vanish."""
-    op = InvQuadLogdetPullback(structure)
-    function = _array_function(op, structure.pullback_jax)
+    function = _array_function(op, op.structure.pullback_jax)
 
     def pullback(*inputs):
         rejected = jnp.all(inputs[-2] == 0) & (inputs[-1] == 0)
@@ -70,7 +75,11 @@ def jax_funcify_InvQuadLogdet(op, node=None, **kwargs):
     structure = op.structure
     forward = _array_function(op, structure.forward_jax)
     differentiable = op.differentiable
-    pull = _pullback_function(structure) if any(differentiable) else lambda *inputs: ()
+    pull = (
+        _pullback_function(InvQuadLogdetPullback(structure))
+        if any(differentiable)
+        else lambda *inputs: ()
+    )
 
     primitive = jax.custom_vjp(forward)
 
@@ -113,7 +122,7 @@ def jax_funcify_InvQuadLogdet(op, node=None, **kwargs):
 
 @jax_funcify.register(InvQuadLogdetPullback)
 def jax_funcify_InvQuadLogdetPullback(op, node=None, **kwargs):
-    pull = _pullback_function(op.structure)
+    pull = _pullback_function(op)
     single = len(op.signature.outputs) == 1
 
     def inv_quad_logdet_pullback(*inputs):

@@ -20,11 +20,15 @@ Dims = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Signature:
-    """Names and core shapes of the inputs and outputs of one Op of one structure."""
+    """Names and core shapes of the inputs and outputs of one Op of one structure.
+
+    ``dtype_from`` names the input whose dtype all outputs have.
+    """
 
     owner: str
     inputs: tuple[tuple[str, Dims], ...]
     outputs: tuple[tuple[str, Dims], ...]
+    dtype_from: str
 
     @cached_property
     def gufunc(self) -> str:
@@ -76,14 +80,21 @@ class Signature:
                     raise ValueError(self.mismatch(name, dims, array.shape, dim, sizes[dim]) + ".")
         return [tuple(sizes[dim] for dim in dims) for _, dims in self.outputs]
 
+    def size_expressions(self) -> dict[str, str]:
+        """A Python expression of the size of each dimension, from the inputs."""
+        sizes: dict[str, str] = {}
+        for name, dims in self.inputs:
+            for axis, dim in enumerate(dims):
+                sizes.setdefault(dim, f"{name}.shape[{axis}]")
+        return sizes
+
     def size_conditions(self) -> list[tuple[str, str]]:
         """Python conditions of a size mismatch, each with its message, for compiled wrappers."""
-        bound: dict[str, str] = {}
+        bound = self.size_expressions()
         conditions = []
         for name, dims in self.inputs:
             for axis, dim in enumerate(dims):
-                size = f"{name}.shape[{axis}]"
-                first = bound.setdefault(dim, size)
+                size, first = f"{name}.shape[{axis}]", bound[dim]
                 if first != size:
                     message = (
                         f"{self.owner}: `{name}` has core shape ({', '.join(dims)}), but its "
