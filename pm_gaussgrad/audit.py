@@ -133,9 +133,7 @@ def audit(model: pm.Model, point: dict | None = None) -> pd.DataFrame:
             "finite_difference": finite,
             "minus_dense": gradient - dense,
             "minus_finite": gradient - finite,
-            "verdict": [
-                _verdict(*row) for row in zip(gradient, dense, finite, noise, strict=True)
-            ],
+            "verdict": [_verdict(*row) for row in zip(gradient, dense, finite, noise, strict=True)],
         },
         index=pd.Index(names, name="parameter"),
     )

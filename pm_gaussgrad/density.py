@@ -37,9 +37,7 @@ def as_covariance(cov=None, chol=None, tau=None) -> Covariance:
     """The structure of exactly one of ``cov`` (a matrix or structure), ``chol`` and ``tau``."""
     from pm_gaussgrad.cov import Cholesky, Precision
 
-    given = [
-        name for name, x in (("cov", cov), ("chol", chol), ("tau", tau)) if x is not None
-    ]
+    given = [name for name, x in (("cov", cov), ("chol", chol), ("tau", tau)) if x is not None]
     if len(given) != 1:
         raise ValueError(
             "gg.MvNormal: pass exactly one of cov= (a covariance matrix or a gg.cov structure), "

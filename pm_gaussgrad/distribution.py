@@ -127,6 +127,11 @@ class MvNormal(pm.Continuous):
     @classmethod
     def dist(cls, mu=0.0, cov=None, *, chol=None, tau=None, shape=None, **kwargs):
         """A standalone distribution, as :class:`MvNormal` without a model."""
+        if "lower" in kwargs:
+            raise TypeError(
+                "gg.MvNormal: there is no argument `lower`; chol is the lower Cholesky factor. Pass "
+                "chol=upper.mT for an upper one."
+            )
         cov = as_covariance(cov, chol, tau)
         mu = as_parameter("gg.MvNormal", "mu", mu, 0)
         mu = _expand_mean(mu, cov, shape)
@@ -134,12 +139,17 @@ class MvNormal(pm.Continuous):
 
 
 def _reject_missing(name, observed):
-    data = pm.pytensorf.convert_observed_data(observed)
-    if isinstance(data, np.ma.MaskedArray):
+    if isinstance(observed, pt.TensorVariable):
+        return
+    data = np.ma.asarray(observed)
+    missing = np.ma.getmaskarray(data)
+    if data.dtype.kind in "fO":
+        missing = missing | np.isnan(np.asarray(data.filled(0), dtype="float64"))
+    if missing.any():
         raise NotImplementedError(
-            f"gg.MvNormal {name!r}: `observed` has {int(np.sum(data.mask))} missing value(s). They are "
-            "not imputed; with gg.cov.Dense, drop them from the data, the mean and the rows and "
-            "columns of the matrix, which is exact."
+            f"gg.MvNormal {name!r}: `observed` has {int(missing.sum())} missing value(s), and none are "
+            "imputed. Drop them, and with gg.cov.Dense also the rows and columns of the matrix and "
+            "the entries of the mean, which is exact."
         )
 
 
@@ -162,7 +172,7 @@ def _static(size) -> int | None:
 
 def _expand_mean(mu, cov, shape):
     """The mean with its last dimension of length n, after checking n against all that know it."""
-    structure = f"gg.cov.{type(cov).__name__}"
+    structure = cov.label
     length = mu.type.shape[-1] if mu.type.ndim and mu.type.shape[-1] != 1 else None
     known = [
         (label, size)

@@ -199,9 +199,7 @@ def pullback(value, mu, cov, parameters):
     arguments = {"value": value, "mu": mu, "cov": cov}
     symbolic = any(isinstance(p, Variable) for p in parameters)
     tensors = {
-        name: x
-        if isinstance(x, Covariance)
-        else as_parameter("gg.gradient.pullback", name, x, 0)
+        name: x if isinstance(x, Covariance) else as_parameter("gg.gradient.pullback", name, x, 0)
         for name, x in arguments.items()
     }
     wrt = []

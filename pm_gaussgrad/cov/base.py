@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytensor.tensor as pt
 from pytensor import config
+from pytensor.scalar import upcast
 from pytensor.tensor.variable import TensorVariable
 
 from pm_gaussgrad.ops import quad_logdet_alpha
@@ -17,7 +18,7 @@ def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable
     """A user's argument as a floating tensor of at least ``core_ndim`` dimensions."""
     if isinstance(value, Covariance):
         raise TypeError(
-            f"{owner}: `{name}` is a gg.cov.{type(value).__name__}, expected an array or a tensor; "
+            f"{owner}: `{name}` is a {value.label}, expected an array or a tensor; "
             "pass it as `cov=`, or its dense matrix, `.to_dense()`."
         )
     try:
@@ -63,12 +64,18 @@ class Covariance:
         Core shape of each parameter, in order, as space-separated dimension names.
     parameters : tuple of TensorVariable
         The parameters, each with its core shape behind optional batch dimensions.
+    label : str
+        The name that users know the structure by.
     """
 
     parameter_shapes: ClassVar[dict[str, str]] = {}
+    label: ClassVar[str]
     # NumPy scalars and arrays leave `*` and `+` to this class.
     __array_ufunc__ = None
     parameters: tuple[TensorVariable, ...]
+
+    def __init_subclass__(cls):
+        cls.label = cls.__dict__.get("label", f"gg.cov.{cls.__name__}")
 
     @classmethod
     def from_parameters(cls, *parameters, size=None) -> "Covariance":
@@ -95,7 +102,7 @@ class Covariance:
 
     def to_dense(self) -> TensorVariable:
         """The matrix, shape (..., n, n). The definition; nothing calls it unasked."""
-        raise NotImplementedError(f"{type(self).__name__} does not define to_dense().")
+        raise NotImplementedError(f"{self.label} does not define to_dense().")
 
     def quad_logdet(self, residual):
         """r' Sigma^-1 r for each row, and log|Sigma|.
@@ -151,13 +158,14 @@ class Covariance:
     def __mul__(self, factor):
         if isinstance(factor, Covariance):
             return NotImplemented
-        factor = as_parameter(f"scalar * gg.cov.{type(self).__name__}", "scalar", factor, 0)
+        factor = as_parameter(f"scalar * {self.label}", "scalar", factor, 0)
         if factor.type.ndim:
             raise TypeError(
-                f"scalar * gg.cov.{type(self).__name__}: the factor has shape {factor.type.shape}, "
+                f"scalar * {self.label}: the factor has shape {factor.type.shape}, "
                 "expected a scalar; scale by a vector of standard deviations in the parameters."
             )
-        return self.scaled(factor)
+        # Constants such as 2.5 come as float32; their square root must not.
+        return self.scaled(factor.astype(upcast(factor.dtype, self.parameters[0].dtype)))
 
     __rmul__ = __mul__
 
@@ -179,7 +187,7 @@ class Covariance:
             f"{name}: ({', '.join('?' if s is None else str(s) for s in p.type.shape)})"
             for name, p in shapes
         )
-        return f"gg.cov.{type(self).__name__}({described})"
+        return f"{self.label}({described})"
 
 
 def _rebuild(cls, parameters, size):
@@ -241,5 +249,5 @@ class Leaf(Covariance):
         return self._apply(no_rows)[1]
 
     def _apply(self, residual):
-        residual = as_parameter(f"gg.cov.{type(self).__name__}", "residual", residual, 1)
+        residual = as_parameter(self.label, "residual", residual, 1)
         return quad_logdet_alpha(type(self), residual, self.parameters)

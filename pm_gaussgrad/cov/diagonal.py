@@ -99,7 +99,8 @@ class Diagonal(Leaf):
         return self
 
     def to_dense(self):
-        return self._variances()[..., None] * pt.eye(self.size)
+        variances = self._variances()
+        return variances[..., None] * pt.eye(self.size, dtype=variances.dtype)
 
     def _variances(self):
         return self.parameters[0]
@@ -134,6 +135,7 @@ class Diagonal(Leaf):
 class ScalarDiagonal(Diagonal):
     """``Diagonal`` with one variance for all observations: what ``Diagonal(scalar)`` returns."""
 
+    label = "gg.cov.Diagonal"
     parameter_shapes = {"variance": ""}
     forward = staticmethod(_scalar_forward)
     pullback = staticmethod(_scalar_pullback)

@@ -29,7 +29,7 @@ def closed_sum(left: Covariance, right: Covariance) -> Covariance:
     """
     if not isinstance(right, Covariance):
         raise TypeError(
-            f"gg.cov.{type(left).__name__} + {type(right).__name__}: expected another gg.cov "
+            f"{left.label} + {type(right).__name__}: expected another gg.cov "
             "structure; for independent noise add gg.cov.Diagonal(variance), for a matrix "
             "gg.cov.Dense(matrix)."
         )
@@ -37,9 +37,9 @@ def closed_sum(left: Covariance, right: Covariance) -> Covariance:
         return rule(left, right)
     if rule := _RULES.get((type(right), type(left))):
         return rule(right, left)
-    names = sorted({f"{a.__name__} + {b.__name__}" for a, b in _RULES})
+    names = sorted({f"{a.label} + {b.label}" for a, b in _RULES})
     raise TypeError(
-        f"gg.cov.{type(left).__name__} + gg.cov.{type(right).__name__} has no closed form here, and "
+        f"{left.label} + {right.label} has no closed form here, and "
         f"nothing is made dense unasked. Sums with a closed form: {', '.join(names)}. For the "
         "dense sum, at a cost of n^3, write gg.cov.Dense(a.to_dense() + b.to_dense())."
     )

@@ -27,7 +27,8 @@ def squared_row_norms(factor):
 
 def inverse_diagonal(factor):
     """diag((L L')^-1), the squared column norms of L^-1: (..., n, n) -> (..., n)."""
-    inverse = pt.linalg.solve_triangular(factor, pt.eye(factor.shape[-1]), lower=True, b_ndim=2)
+    identity = pt.eye(factor.shape[-1], dtype=factor.dtype)
+    inverse = pt.linalg.solve_triangular(factor, identity, lower=True, b_ndim=2)
     return (inverse**2).sum(axis=-2)
 
 

@@ -13,7 +13,7 @@ def _batch_ndim(structure, parameters) -> int:
         core = dims.split()
         if p.type.ndim < len(core):
             raise TypeError(
-                f"gg.cov.{structure.__name__}: `{name}` has {p.type.ndim} dimension(s), expected "
+                f"{structure.label}: `{name}` has {p.type.ndim} dimension(s), expected "
                 f"at least {len(core)}: (..., {', '.join(core)})."
             )
         leading = p.type.broadcastable[: p.type.ndim - len(core)]

@@ -58,7 +58,7 @@ def reachable_functions(function: FunctionType) -> list[FunctionType]:
 def _is_library(function: FunctionType) -> bool:
     """Whether numba itself knows the function (NumPy's, the standard library's)."""
     root = function.__module__.partition(".")[0]
-    return root in {"numpy", "numba", "scipy"} or root in sys.stdlib_module_names - {"__main__"}
+    return root in ("numpy", "numba", "scipy") or root in sys.stdlib_module_names
 
 
 def _code_digest(code: CodeType, digest) -> None:
@@ -68,7 +68,9 @@ def _code_digest(code: CodeType, digest) -> None:
         if isinstance(constant, CodeType):
             _code_digest(constant, digest)
         else:
-            digest.update(repr(constant).encode())
+            # The order of a set differs between processes.
+            ordered = sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
+            digest.update(repr(ordered).encode())
 
 
 def fingerprint(function: FunctionType) -> str:

@@ -36,6 +36,11 @@ def _is_disconnected(cotangent) -> bool:
     return isinstance(cotangent.type, DisconnectedType)
 
 
+def _add_cotangents(old, new):
+    """Sums entry by entry, where None is an absent cotangent."""
+    return [b if a is None else a if b is None else a + b for a, b in zip(old, new, strict=True)]
+
+
 class StructureOp(Op):
     """What the forward and the pullback Op share: shapes, ``perform``, the compiled kernel."""
 
@@ -139,7 +144,7 @@ class InvQuadLogdet(StructureOp):
     def _declare(self):
         outputs = (("quad", ("m",)), ("logdet", ()), ("alpha", ("m", "n")), *self.saved)
         inputs = (("residual", ("m", "n")), *self.parameters)
-        return Signature(self.structure.__name__, inputs, outputs, "residual")
+        return Signature(self.structure.label, inputs, outputs, "residual")
 
     @property
     def kernel(self):
@@ -168,10 +173,7 @@ class InvQuadLogdet(StructureOp):
         if not _is_disconnected(alpha_bar):
             solve_bar, through_alpha = self._pull_alpha(residual, parameters, alpha_bar)
             residual_bar += solve_bar
-            parameters_bar = [
-                new if old is None else old + new
-                for old, new in zip(parameters_bar, through_alpha, strict=True)
-            ]
+            parameters_bar = _add_cotangents(parameters_bar, through_alpha)
         return [
             residual_bar,
             *(DisconnectedType()() if bar is None else bar for bar in parameters_bar),
@@ -192,14 +194,15 @@ class InvQuadLogdet(StructureOp):
         usable = pt.isfinite(norm) & pt.gt(norm, 0)
         # Rows of equal length lose the least to cancellation; the scale is not differentiated.
         scale = disconnected_grad(pt.sqrt(pt.switch(usable, norm, 1)))[:, None]
-        rows = pt.concatenate(
-            [alpha_bar * scale + residual / scale, alpha_bar * scale - residual / scale]
-        )
-        _, logdet, alpha, *saved = self.make_node(rows, *parameters).outputs
-        m = residual.shape[0]
-        weights = pt.concatenate([pt.full((m,), 0.25), pt.full((m,), -0.25)]).astype(rows.dtype)
-        bars = self._pull(rows, parameters, alpha, saved, weights, logdet.zeros_like())
-        return (alpha[:m] + alpha[m:]) / (2 * scale), bars
+        residual_bar, parameters_bar = 0, None
+        for sign in (1, -1):
+            rows = alpha_bar * scale + sign * residual / scale
+            quad, logdet, alpha, *saved = self.make_node(rows, *parameters).outputs
+            weights = pt.full_like(quad, sign * 0.25)
+            bars = self._pull(rows, parameters, alpha, saved, weights, logdet.zeros_like())
+            residual_bar += alpha / (2 * scale)
+            parameters_bar = _add_cotangents(parameters_bar or [None] * len(bars), bars)
+        return residual_bar, parameters_bar
 
 
 class InvQuadLogdetPullback(StructureOp):
@@ -227,7 +230,7 @@ class InvQuadLogdetPullback(StructureOp):
             inputs = tuple((name, dims) for name, dims in inputs if name in read)
         constant = self.structure.constant_parameters
         outputs = tuple((f"{k}_bar", dims) for k, dims in self.parameters if k not in constant)
-        return Signature(f"{self.structure.__name__} (pullback)", inputs, outputs, "quad_bar")
+        return Signature(f"{self.structure.label} (pullback)", inputs, outputs, "quad_bar")
 
     @property
     def kernel(self):
@@ -249,8 +252,10 @@ class InvQuadLogdetPullback(StructureOp):
         value = (dummies[-2] * quad).sum() + dummies[-1] * logdet
         differentiable = [p for p, d in zip(parameters, self.differentiable, strict=True) if d]
         first = symbolic_grad(value, differentiable)
-        bars = [x.type() if not _is_disconnected(c) else None
-                for x, c in zip(outputs, cotangents, strict=True)]
+        bars = [
+            x.type() if not _is_disconnected(c) else None
+            for x, c in zip(outputs, cotangents, strict=True)
+        ]
         inner = sum((f * b).sum() for f, b in zip(first, bars, strict=True) if b is not None)
         second = symbolic_grad(inner, [dummies[i] for i in wrt], disconnected_inputs="ignore")
         given = dict(zip(dummies, inputs, strict=True))

@@ -42,9 +42,7 @@ class InplaceStructureOptimizer(InplaceGraphOptimizer):
         free = inplace_candidates(fgraph, node.inputs, protected_inputs=protected_inputs)
         allowed = [i for i, x in enumerate(node.inputs) if x in free]
         destroy_map = node.op.inplace_on_inputs(allowed).destroy_map
-        return [
-            ((o, node.outputs[o]), (i, node.inputs[i])) for o, [i] in destroy_map.items()
-        ]
+        return [((o, node.outputs[o]), (i, node.inputs[i])) for o, [i] in destroy_map.items()]
 
     def create_inplace_node(self, node, inplace_pattern):
         allowed = [i for [i] in inplace_pattern.values()]

@@ -52,8 +52,10 @@ class Signature:
                 if size is None:
                     continue
                 if sizes.setdefault(dim, size) != size:
-                    raise ValueError(self.mismatch(name, dims, variable.type.shape, dim, sizes[dim])
-                                     + f", the size given by `{bound_by[dim]}`.")
+                    raise ValueError(
+                        self.mismatch(name, dims, variable.type.shape, dim, sizes[dim])
+                        + f", the size given by `{bound_by[dim]}`."
+                    )
                 bound_by.setdefault(dim, name)
         return [tuple(sizes.get(dim) for dim in dims) for _, dims in self.outputs]
 

@@ -1,0 +1,86 @@
+"""One row a structure: how to build it, and numbers for its parameters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.mode import Mode
+
+import pm_gaussgrad as gg
+
+BACKENDS = {
+    "numba": Mode(linker="numba", optimizer="fast_run"),
+    "c": Mode(linker="cvm", optimizer="fast_run"),
+    "jax": pytensor.compile.mode.get_mode("JAX"),
+}
+
+
+def interpreted(inputs, outputs, **kwargs):
+    """A compiled graph without numba's compilation, for tests that are not about a backend."""
+    return pytensor.function(inputs, outputs, mode=BACKENDS["c"], **kwargs)
+
+
+def positive_definite(rng, n):
+    factor = rng.normal(size=(n, n))
+    return factor @ factor.T / max(n, 1) + np.eye(n)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A structure under test.
+
+    ``build(n, *tensors)`` makes the structure; ``draw(rng, n)`` returns numbers for its
+    parameters, well conditioned.
+    """
+
+    name: str
+    build: Callable
+    draw: Callable
+
+    def tensors(self, batch_ndim=0, dtype="float64"):
+        values = self.draw(np.random.default_rng(0), 2)
+        return [
+            pt.tensor(f"{self.name}_{i}", shape=(None,) * (batch_ndim + np.ndim(v)), dtype=dtype)
+            for i, v in enumerate(values)
+        ]
+
+    def values(self, rng, n, batch=(), dtype="float64"):
+        """Numbers with leading batch dimensions, each entry of the batch drawn anew."""
+        draws = [self.draw(rng, n) for _ in range(int(np.prod(batch)))]
+        stacked = [np.stack([draw[i] for draw in draws]) for i in range(len(draws[0]))]
+        return [v.reshape((*batch, *v.shape[1:])).astype(dtype) for v in stacked]
+
+    def __str__(self):
+        return self.name
+
+
+CASES = [
+    Case(
+        "Dense",
+        lambda n, matrix: gg.cov.Dense(matrix),
+        lambda rng, n: [positive_definite(rng, n)],
+    ),
+    Case(
+        "Cholesky",
+        lambda n, chol: gg.cov.Cholesky(chol),
+        lambda rng, n: [np.linalg.cholesky(positive_definite(rng, n))],
+    ),
+    Case(
+        "Precision",
+        lambda n, matrix: gg.cov.Precision(matrix),
+        lambda rng, n: [positive_definite(rng, n)],
+    ),
+    Case(
+        "Diagonal",
+        lambda n, variance: gg.cov.Diagonal(variance),
+        lambda rng, n: [rng.uniform(0.5, 2.0, size=n)],
+    ),
+    Case(
+        "ScalarDiagonal",
+        # A batch of scalar variances is written (..., 1) with a size.
+        lambda n, v: gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n),
+        lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0))],
+    ),
+]

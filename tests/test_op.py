@@ -1,0 +1,265 @@
+"""The primitive itself: shapes, errors, witnesses of its gradient, second derivatives, caching."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from numpy.testing import assert_allclose
+from pytensor.gradient import DisconnectedType
+from registry import BACKENDS, CASES, interpreted, positive_definite
+
+import pm_gaussgrad as gg
+from pm_gaussgrad.kernels.symmetric import rows_dot
+from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback
+from pm_gaussgrad.ops.compiled import fingerprint, reachable_functions
+
+CASE = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def _structure(case):
+    return case.build(2, *case.tensors()).structure
+
+
+def _node(case, m=None, n=None):
+    structure = _structure(case)
+    shape = {"m": m, "n": n}
+    parameters = [
+        pt.tensor(name, shape=tuple(shape[d] for d in dims.split()))
+        for name, dims in structure.parameter_shapes.items()
+    ]
+    return InvQuadLogdet(structure).make_node(pt.tensor("r", shape=(m, n)), *parameters)
+
+
+@CASE
+def test_static_shapes_follow_the_declaration(case):
+    node = _node(case, 4, 3)
+    assert [x.type.shape for x in node.outputs[:3]] == [(4,), (), (4, 3)]
+    quad, logdet, _, *saved = node.outputs
+    bars = node.op.pullback(
+        node.inputs, node.outputs, [quad, logdet, *[DisconnectedType()()] * (1 + len(saved))]
+    )
+    assert [b.type.shape for b in bars] == [x.type.shape for x in node.inputs]
+
+
+@CASE
+def test_infer_shape_does_not_compute(case):
+    """Shapes of all outputs come from the inputs: the Op itself is not in the graph."""
+    node = _node(case)
+    function = interpreted(node.inputs, [x.shape for x in node.outputs], on_unused_input="ignore")
+    assert not any(isinstance(a.op, InvQuadLogdet) for a in function.maker.fgraph.apply_nodes)
+    values = case.values(np.random.default_rng(0), 3)
+    shapes = [tuple(s) for s in function(np.zeros((4, 3)), *values)]
+    assert shapes[:3] == [(4,), (), (4, 3)]
+
+
+@CASE
+def test_rank_and_static_size_errors(case):
+    node = _node(case, 4, 3)
+    residual, *parameters = node.inputs
+    with pytest.raises(TypeError, match=r"`residual` has 1 dimension.*expected 2"):
+        node.op.make_node(residual[0], *parameters)
+    if case.name != "ScalarDiagonal":
+        with pytest.raises(ValueError, match="expected n = 5"):
+            node.op.make_node(pt.tensor("r", shape=(4, 5)), *parameters)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", CASES[:-1], ids=str)
+def test_sizes_that_disagree_at_run_time(case, backend):
+    """An error that names the argument, and no access out of bounds."""
+    node = _node(case)
+    function = pytensor.function(node.inputs, node.outputs[:2], mode=BACKENDS[backend])
+    with pytest.raises(ValueError, match=r"core shape|expected n = 3"):
+        function(np.zeros((2, 3)), *case.values(np.random.default_rng(0), 4))
+
+
+@CASE
+def test_pullback_by_dot_products(case, rng):
+    """<gradient, direction> against 4th-order differences of the value along the direction."""
+    n, m = 4, 3
+    inputs = [pt.matrix("r"), *case.tensors()]
+    cov = case.build(inputs[0].shape[-1], *inputs[1:])
+    quad, logdet = cov.quad_logdet(inputs[0])
+    value = (quad * np.array([0.3, -0.2, 0.7])).sum() - 0.6 * logdet
+    function = interpreted(inputs, [value, *pt.grad(value, inputs)])
+    point = [rng.normal(size=(m, n)), *case.values(rng, n)]
+    direction = [rng.normal(size=np.shape(x)) for x in point]
+    if case.name in ("Dense", "Precision"):
+        direction[1] = direction[1] + direction[1].T
+    elif case.name == "Cholesky":
+        direction[1] = np.tril(direction[1])
+    gradient = function(*point)[1:]
+    slope = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
+    h = 1e-3
+    values = [
+        function(*(x + k * h * d for x, d in zip(point, direction, strict=True)))[0]
+        for k in (-2, -1, 1, 2)
+    ]
+    assert_allclose(slope, np.dot(values, [1, -8, 8, -1]) / (12 * h), rtol=1e-8)
+
+
+@CASE
+def test_second_derivatives(case, rng):
+    """Hessian of the log density, through the pullback's own pullback, against the twin's."""
+    n = 3
+    residual = pt.vector("r")
+    parameters = case.tensors()
+    scale = pt.dscalar("scale")
+    scaled = [scale * p for p in parameters]
+    cov = case.build(residual.shape[-1], *scaled)
+    dense = case.build(residual.shape[-1], *scaled).to_dense()
+    inverse = pt.linalg.inv(dense)
+    twin = -0.5 * (
+        residual @ inverse @ residual
+        + 2 * pt.log(pt.diagonal(pt.linalg.cholesky(dense))).sum()
+        + n * np.log(2 * np.pi)
+    )
+    value = cov.logp(residual)
+    outputs = []
+    for f in (value, twin):
+        first = pt.grad(f, [scale, residual])
+        outputs += [pt.grad(first[0], scale), *pt.grad(first[1].sum(), [scale, residual])]
+    function = interpreted([residual, scale, *parameters], outputs)
+    results = function(rng.normal(size=n), 1.3, *case.values(rng, n))
+    for got, expected in zip(results[:3], results[3:], strict=True):
+        assert_allclose(got, expected, rtol=1e-9, atol=1e-10)
+
+
+@CASE
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rejected_points_have_zero_gradient(case, backend):
+    """A covariance that is not positive definite: logp -inf, and a gradient without NaN."""
+    bad = {
+        "Dense": np.array([[1.0, 2.0], [2.0, 1.0]]),
+        "Cholesky": np.array([[1.0, 0.0], [0.5, 0.0]]),
+        "Precision": -np.eye(2),
+        "Diagonal": np.array([1.0, -1.0]),
+        "ScalarDiagonal": np.asarray(-0.5),
+    }[case.name]
+    residual, parameters = pt.vector("r"), case.tensors()
+    value = case.build(residual.shape[-1], *parameters).logp(residual)
+    wrt = [residual, *parameters]
+    function = pytensor.function(wrt, [value, *pt.grad(value, wrt)], mode=BACKENDS[backend])
+    for parameter in (bad, np.full_like(bad, np.nan), np.full_like(bad, np.inf)):
+        logp, *gradient = function(np.array([0.3, -0.2]), parameter)
+        assert logp == -np.inf
+        for g in gradient:
+            np.testing.assert_array_equal(g, np.zeros_like(g))
+
+
+def test_saved_factors_have_no_gradient():
+    node = _node(CASES[0])
+    with pytest.raises(NotImplementedError, match="saved factors have no gradient"):
+        pt.grad(node.outputs[3].sum(), node.inputs[1])
+
+
+def test_asymmetric_matrix_lower_triangle_is_read_and_gradient_is_symmetric(rng):
+    matrix, y = pt.matrix("S"), rng.normal(size=4)
+    value = gg.logp(y, 0.0, gg.cov.Dense(matrix))
+    function = interpreted([matrix], [value, pt.grad(value, matrix)])
+    symmetric = positive_definite(rng, 4)
+    garbage = np.tril(symmetric) + np.triu(rng.normal(size=(4, 4)), 1)
+    for got, expected in zip(function(garbage), function(symmetric), strict=True):
+        assert_allclose(got, expected, rtol=1e-14)
+    gradient = function(garbage)[1]
+    assert_allclose(gradient, gradient.T, rtol=1e-14)
+    # It is the gradient of the function through the symmetric part, entry by entry.
+    h, direction = 1e-4, np.zeros((4, 4))
+    direction[2, 0] = 1.0
+    symmetrised = (direction + direction.T) / 2
+    difference = [function(symmetric + s * h * symmetrised)[0] for s in (1, -1)]
+    assert_allclose(gradient[2, 0], (difference[0] - difference[1]) / (2 * h), rtol=1e-6)
+
+
+@pytest.mark.parametrize("structure", [gg.cov.Dense, gg.cov.Precision])
+def test_gradients_work_in_place_but_values_are_kept(structure, rng):
+    """The compiled gradient overwrites its own intermediates, and only those."""
+    matrix, r = pt.matrix("S"), rng.normal(size=5)
+    scaled = 2 * matrix
+    value = structure(scaled).logp(r)
+    gradient = pt.grad(value, matrix)
+    reused = interpreted([matrix], [value, gradient, scaled])
+    alone = interpreted([matrix], [value, gradient])
+    ops = {
+        type(node.op): node.op.inplace
+        for node in alone.maker.fgraph.apply_nodes
+        if isinstance(node.op, InvQuadLogdet | InvQuadLogdetPullback)
+    }
+    assert ops == {InvQuadLogdet: True, InvQuadLogdetPullback: True}
+    symmetric = positive_definite(rng, 5)
+    for _ in range(2):
+        *first, kept = reused(symmetric)
+        assert_allclose(kept, 2 * symmetric)
+        for got, expected in zip(alone(symmetric), first, strict=True):
+            assert_allclose(got, expected, rtol=1e-13)
+
+
+def test_factored_once_and_inverted_only_for_gradients():
+    matrix = pt.matrix("S")
+    value = gg.cov.Dense(matrix).logp(np.ones(3))
+
+    def ops(outputs):
+        nodes = interpreted([matrix], outputs).maker.fgraph.apply_nodes
+        return sorted(
+            type(n.op).__name__
+            for n in nodes
+            if isinstance(n.op, InvQuadLogdet | InvQuadLogdetPullback)
+        )
+
+    assert ops([value]) == ["InvQuadLogdet"]
+    assert ops([value, pt.grad(value, matrix)]) == ["InvQuadLogdet", "InvQuadLogdetPullback"]
+
+
+def _kernel_a(residual):
+    return _helper(residual)
+
+
+def _helper(residual):
+    return residual + 1.0
+
+
+def test_fingerprint_covers_called_functions_and_constants(monkeypatch):
+    """numba's disk cache must not return the numbers of an older kernel."""
+    before = fingerprint(_kernel_a)
+    assert _helper in reachable_functions(_kernel_a)
+
+    def _changed(residual):
+        return residual + 2.0
+
+    monkeypatch.setitem(globals(), "_helper", _changed)
+    assert fingerprint(_kernel_a) != before
+
+
+def test_fingerprint_reaches_kernels_and_lapack():
+    reached = reachable_functions(gg.cov.Dense.forward)
+    assert rows_dot in reached
+    assert "cholesky" in {f.__name__ for f in reached}
+
+
+def _in_new_process(code, **environment):
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+    return result.stdout.split()
+
+
+def test_fingerprint_is_the_same_in_every_process():
+    code = (
+        "import pm_gaussgrad as gg\n"
+        "from pm_gaussgrad.ops.compiled import compiled_kernel, fingerprint\n"
+        "print(fingerprint(gg.cov.Dense.forward), fingerprint(compiled_kernel.__wrapped__))"
+    )
+    first, second = (_in_new_process(code, PYTHONHASHSEED=seed) for seed in ("1", "2"))
+    assert first == second
+
+
+@pytest.mark.parametrize("package", ["pymc", "pm_gaussgrad"])
+def test_importing_loads_no_backend(package):
+    """numba and jax are imported when a graph is compiled for them, not before."""
+    code = f"import sys, {package}; print('numba' in sys.modules, 'jax' in sys.modules)"
+    assert _in_new_process(code) == ["False", "False"]

@@ -1,0 +1,239 @@
+"""Log densities that other libraries test themselves against: SciPy's and Stan's unit tests.
+
+Multivariate normal (covariance, precision, Cholesky factor), matrix normal, a dynamic linear
+model written out as one dense normal, singular covariances and wrong arguments. Where a library
+prints few digits its literal has the tolerance stated there; the stored dense value has 1e-12.
+"""
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from reference_cases import assert_normwise, read_json, require
+
+import pm_gaussgrad as gg
+
+require("peer_scipy", "peer_stan_math")
+
+SCIPY = read_json("peer_scipy")
+STAN = read_json("peer_stan_math")
+MNORMT, MATRIX_NORMAL = SCIPY["mnormt"], SCIPY["matrix_normal"]
+DLM = {case["name"]: case for case in STAN["gaussian_dlm_obs"]}
+NORMAL = {case["name"]: case for case in STAN["multi_normal"]}
+STRUCTURES = {"cov": gg.cov.Dense, "chol": gg.cov.Cholesky, "tau": gg.cov.Precision}
+
+
+def as_argument(kind, covariance):
+    """The covariance as the argument ``cov``, ``chol`` or ``tau``."""
+    conversion = {"cov": np.asarray, "chol": np.linalg.cholesky, "tau": np.linalg.inv}
+    return conversion[kind](np.asarray(covariance, dtype=float))
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """``(y (m, n), mu (m, n), matrix (n, n)) -> logp (m,), dmu, dmatrix`` by structure."""
+    functions = {}
+    for kind, structure in STRUCTURES.items():
+        y, mu, matrix = pt.dmatrix("y"), pt.dmatrix("mu"), pt.dmatrix(kind)
+        logp = gg.logp(y, mu, structure(matrix))
+        outputs = [logp, *pt.grad(logp.sum(), [mu, matrix])]
+        functions[kind] = pytensor.function([y, mu, matrix], outputs)
+    return functions
+
+
+@pytest.fixture(scope="module")
+def whitened():
+    """Rows of ``L^-1 (y - mu)'`` and ``log|U|`` for a row covariance U = L L'."""
+    residual, matrix = pt.dmatrix("residual"), pt.dmatrix("matrix")
+    cov = gg.cov.Dense(matrix)
+    return pytensor.function([residual, matrix], [cov.whiten(residual), cov.logdet()])
+
+
+def row(vector):
+    return np.array(vector, dtype=float)[None, :]
+
+
+# SciPy
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_mnormt_density(rows, kind):
+    y = np.array(MNORMT["y"])
+    mu = np.broadcast_to(np.array(MNORMT["mu"], dtype=float), y.shape)
+    logp = rows[kind](y, mu, as_argument(kind, MNORMT["Sigma"]))[0]
+    np.testing.assert_allclose(np.exp(logp), MNORMT["pdf"], rtol=0, atol=MNORMT["atol"])
+    np.testing.assert_allclose(logp, MNORMT["logp_dense"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", MATRIX_NORMAL["cases"], ids=range(len(MATRIX_NORMAL["cases"])))
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_matrix_normal_as_one_dense_normal(rows, kind, case):
+    covariance = np.kron(MATRIX_NORMAL["U_row"], MATRIX_NORMAL["V_col"])
+    y, mu = row(np.ravel(case["X"])), row(np.ravel(MATRIX_NORMAL["mean"]))
+    logp = rows[kind](y, mu, as_argument(kind, covariance))[0]
+    np.testing.assert_allclose(logp, [case["logp_scipy"]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", MATRIX_NORMAL["cases"], ids=range(len(MATRIX_NORMAL["cases"])))
+def test_matrix_normal_as_rows(rows, whitened, case):
+    """L^-1 (X - M) has independent rows with covariance V, where U = L L'."""
+    residual = np.array(case["X"]) - np.array(MATRIX_NORMAL["mean"])
+    white, logdet = whitened(residual.T, np.array(MATRIX_NORMAL["U_row"]))
+    white = white.T
+    logp = rows["cov"](white, np.zeros_like(white), np.array(MATRIX_NORMAL["V_col"]))[0].sum()
+    logp -= white.shape[1] * logdet / 2
+    np.testing.assert_allclose(logp, case["logp_scipy"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", SCIPY["singular"], ids=lambda case: f"rank{case['rank']}")
+def test_singular_covariance_has_log_density_minus_infinity(rows, case):
+    y = row(case["y"])
+    logp, dmu, dmatrix = rows["cov"](y, np.zeros_like(y), np.array(case["Sigma"]))
+    np.testing.assert_array_equal(logp, [-np.inf])
+    np.testing.assert_array_equal(dmu, 0)
+    np.testing.assert_array_equal(dmatrix, 0)
+
+
+# Stan
+
+
+@pytest.mark.parametrize("name", NORMAL)
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_multi_normal(rows, kind, name):
+    case = NORMAL[name]
+    logp = rows[kind](np.array(case["y"]), np.array(case["mu"]), as_argument(kind, case["Sigma"]))
+    np.testing.assert_allclose(logp[0].sum(), case["logp_sum"], rtol=1e-6)
+    np.testing.assert_allclose(logp[0].sum(), case["check_dense"], rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def gradients(rows):
+    case = NORMAL["NotVectorized"]
+    y, mu = np.array(case["y"]), np.array(case["mu"])
+    return {kind: f(y, mu, as_argument(kind, case["Sigma"])) for kind, f in rows.items()}
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_multi_normal_gradient_of_the_mean(gradients, kind):
+    assert_normwise(gradients[kind][1], [STAN["gradient_rstan"]["dmu"]], 1e-12)
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_multi_normal_gradient_of_the_matrix(gradients, kind):
+    by_cov = np.array(STAN["gradient_rstan"]["dSigma"])
+    covariance = np.array(NORMAL["NotVectorized"]["Sigma"], dtype=float)
+    expected = {
+        "cov": by_cov,
+        "chol": np.tril(2 * by_cov @ np.linalg.cholesky(covariance)),
+        "tau": -covariance @ by_cov @ covariance,
+    }
+    assert_normwise(gradients[kind][2], expected[kind], 1e-12)
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_matrix_normal_prec(rows, kind):
+    """The true value: the literal in Stan's own test swaps two exponents."""
+    case = STAN["matrix_normal_prec"]
+    precision = np.kron(case["Sigma_rowprec"], case["D_colprec"])
+    y, mu = row(np.ravel(case["y"])), row(np.ravel(case["mu"]))
+    matrix = precision if kind == "tau" else as_argument(kind, np.linalg.inv(precision))
+    [logp] = rows[kind](y, mu, matrix)[0]
+    np.testing.assert_allclose(logp, case["logp_correct_dense"], rtol=1e-12)
+    assert abs(logp - case["logp_upstream_literal"]) > 8
+
+
+@pytest.mark.parametrize("stored", ["logp", "dense_logp"])
+@pytest.mark.parametrize("name", DLM)
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_gaussian_dlm_obs(rows, kind, name, stored):
+    """The observations stacked by time, with the mean and covariance that the model implies."""
+    case = DLM[name]
+    y, mu = row(np.ravel(case["y"], order="F")), row(case["dense_mean"])
+    logp = rows[kind](y, mu, as_argument(kind, case["dense_Sigma"]))[0]
+    np.testing.assert_allclose(logp, [case[stored]], rtol=1e-9)
+
+
+# Wrong arguments: where Stan reports a domain error the density is -inf or NaN, without an
+# exception in a sampler; where it reports an invalid argument there is a Python error.
+
+Y, MU = np.array([[2.0, -2.0, 11.0]]), np.array([[1.0, -1.0, 3.0]])
+COVARIANCE = np.array(NORMAL["NotVectorized"]["Sigma"], dtype=float)
+
+
+def test_all_error_behaviours_are_covered():
+    """The six behaviours of the reference, one test each below."""
+    assert len(STAN["error_behaviour"]) == 6
+
+
+@pytest.mark.parametrize("kind", ["cov", "tau"])
+def test_only_the_lower_triangle_is_read(rows, kind):
+    """A covariance that is not symmetric is an error in Stan; here its upper half is not read."""
+    lopsided = as_argument(kind, COVARIANCE)
+    symmetric = np.tril(lopsided) + np.tril(lopsided, -1).T
+    lopsided[0, 1] += 0.5
+    np.testing.assert_array_equal(rows[kind](Y, MU, lopsided)[0], rows[kind](Y, MU, symmetric)[0])
+
+
+@pytest.mark.parametrize("entry", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_a_mean_that_is_not_finite_has_no_density(rows, kind, entry):
+    mu = MU.copy()
+    mu[0, 0] = entry
+    [logp] = rows[kind](Y, mu, as_argument(kind, COVARIANCE))[0]
+    assert np.isnan(logp) or logp == -np.inf
+
+
+@pytest.mark.parametrize("entry", [np.inf, -np.inf, np.nan])
+def test_a_covariance_that_is_not_finite_has_log_density_minus_infinity(rows, entry):
+    covariance = COVARIANCE.copy()
+    covariance[1, 1] = entry
+    [logp] = rows["cov"](Y, MU, covariance)[0]
+    assert logp == -np.inf
+
+
+@pytest.mark.parametrize("kind", ["cov", "tau"])
+def test_not_positive_definite_has_log_density_minus_infinity(rows, kind):
+    logp, dmu, dmatrix = rows[kind](Y[:, :2], MU[:, :2], np.array([[0.0, 1.0], [1.0, 0.0]]))
+    np.testing.assert_array_equal(logp, [-np.inf])
+    np.testing.assert_array_equal(dmu, 0)
+    np.testing.assert_array_equal(dmatrix, 0)
+
+
+def test_lengths_of_value_and_mean_that_disagree_are_an_error():
+    with pytest.raises(ValueError, match="shape"):
+        gg.logp(Y[0, :2], MU[0], COVARIANCE)
+
+
+def test_a_covariance_of_another_size_is_an_error():
+    with pytest.raises(ValueError, match="expected n = 2"):
+        gg.logp(Y[0, :2], MU[0, :2], COVARIANCE).eval()
+
+
+@pytest.mark.parametrize(("kind", "structure"), STRUCTURES.items())
+def test_a_matrix_that_is_not_square_is_an_error(kind, structure):
+    with pytest.raises(ValueError, match="square"):
+        structure(COVARIANCE[:2])
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_a_matrix_found_not_square_at_run_time_is_an_error(rows, kind):
+    with pytest.raises(ValueError, match="core shape"):
+        rows[kind](Y, MU, as_argument(kind, COVARIANCE)[:2])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_row_counts_that_disagree_are_an_error_at_run_time(rows, count):
+    # Which error it is depends on which of PyTensor's own checks comes first.
+    with pytest.raises((ValueError, AssertionError), match=r"shape|broadcast"):
+        rows["cov"](np.repeat(Y, count, axis=0), np.repeat(MU, 3, axis=0), COVARIANCE)
+
+
+def test_two_rows_and_three_means_are_an_error():
+    with pytest.raises(ValueError, match="shape"):
+        gg.logp(np.repeat(Y, 2, axis=0), np.repeat(MU, 3, axis=0), COVARIANCE)
+
+
+def test_one_row_known_to_be_one_broadcasts_over_three_means():
+    """Stan refuses; here a length known to be one broadcasts, as everywhere in PyTensor."""
+    logp = gg.logp(Y, np.repeat(MU, 3, axis=0), COVARIANCE).eval()
+    np.testing.assert_allclose(logp, NORMAL["NotVectorized"]["check_dense"] * np.ones(3))

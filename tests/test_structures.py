@@ -1,0 +1,263 @@
+"""Every structure against its dense twin: values, gradients, draws, whitening, on every backend.
+
+The twin is ``to_dense()`` factored and differentiated symbolically by PyTensor.
+"""
+
+import functools
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from numpy.testing import assert_allclose
+from registry import BACKENDS, CASES
+
+from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback
+
+CASE = pytest.mark.parametrize("case", CASES, ids=str)
+BACKEND = pytest.mark.parametrize("backend", BACKENDS)
+# (n, rows): general, one row, one observation, no rows, many rows
+SIZES = [(5, 3), (5, 1), (1, 2), (1, 1), (4, 0), (2, 9)]
+
+
+def _objective(quad, logdet, solved, weights):
+    """A scalar in which all three outputs matter, with unequal weights for the rows."""
+    return (weights * quad).sum() + 0.3 * logdet.sum() + (weights[..., None] * pt.sin(solved)).sum()
+
+
+def _primitive_outputs(case, residual, z, weights, parameters):
+    """What comes from the custom Op."""
+    cov = case.build(residual.shape[-1], *parameters)
+    quad, logdet = cov.quad_logdet(residual)
+    solved = cov.solve(residual)
+    gradient = pt.grad(_objective(quad, logdet, solved, weights), [residual, *parameters])
+    return {
+        "quad": quad,
+        "logdet": logdet,
+        "logdet alone": cov.logdet(),
+        "logp": cov.logp(residual),
+        "solve": solved,
+        **{f"gradient {i}": g for i, g in enumerate(gradient)},
+    }
+
+
+def _graph_outputs(case, residual, z, weights, parameters):
+    """What is written in PyTensor's own Ops."""
+    cov = case.build(residual.shape[-1], *parameters)
+    return {
+        "diagonal": cov.diagonal(),
+        "inverse diagonal": cov.inverse_diagonal(),
+        "color": cov.color(z),
+        "whitened norm": (cov.whiten(residual) ** 2).sum(axis=-1),
+        "whitened colored": cov.whiten(cov.color(z)),
+    }
+
+
+def _twin_outputs(case, residual, z, weights, parameters):
+    dense = case.build(residual.shape[-1], *parameters).to_dense()
+    factor = pt.linalg.cholesky((dense + dense.mT) / 2)
+    inverse = pt.linalg.inv(dense)
+    solved = residual @ inverse
+    quad = (solved * residual).sum(axis=-1)
+    logdet = 2 * pt.log(pt.diagonal(factor)).sum()
+    gradient = pt.grad(_objective(quad, logdet, solved, weights), [residual, *parameters])
+    return {
+        "dense": dense,
+        "quad": quad,
+        "logdet": logdet,
+        "logdet alone": logdet,
+        "logp": -0.5 * (quad + logdet + residual.shape[-1] * np.log(2 * np.pi)),
+        "solve": solved,
+        "diagonal": pt.diagonal(dense),
+        "inverse diagonal": pt.diagonal(inverse),
+        "whitened norm": quad,
+        **{f"gradient {i}": g for i, g in enumerate(gradient)},
+    }
+
+
+@functools.cache
+def _compiled(outputs_of, case, backend, batch_ndim=0, dtype="float64"):
+    """One function an output set, structure, backend and rank; sizes are free."""
+    residual, z, weights = (
+        pt.tensor(name, shape=(None,) * (ndim + batch_ndim), dtype=dtype)
+        for name, ndim in (("residual", 2), ("z", 2), ("weights", 1))
+    )
+    parameters = case.tensors(batch_ndim, dtype)
+    outputs = outputs_of(case, residual, z, weights, parameters)
+    function = pytensor.function(
+        [residual, z, weights, *parameters],
+        list(outputs.values()),
+        mode=BACKENDS[backend],
+        on_unused_input="ignore",
+    )
+    return lambda *arguments: dict(zip(outputs, map(np.asarray, function(*arguments)), strict=True))
+
+
+def _twin(case, *arguments):
+    # Interpreted: the twin needs no compilation.
+    return _compiled(_twin_outputs, case, "c")(*arguments)
+
+
+def _arguments(case, rng, n, lead, batch=(), dtype="float64"):
+    shape = (*lead, *batch)
+    return [
+        rng.normal(size=(*shape, n)).astype(dtype),
+        rng.normal(size=(*shape, n)).astype(dtype),
+        rng.uniform(0.5, 1.5, size=shape).astype(dtype),
+        *case.values(rng, n, batch, dtype),
+    ]
+
+
+def _symmetrised(case, name, value):
+    """The twin differentiates entry by entry where structures see one symmetric matrix."""
+    if case.name in ("Dense", "Precision") and name == "gradient 1":
+        return (value + np.swapaxes(value, -1, -2)) / 2
+    return value
+
+
+def _compare(case, got, expected, rtol):
+    for name, value in expected.items():
+        if name in got:
+            scale = np.abs(value).max(initial=1e-300)
+            assert_allclose(
+                got[name], _symmetrised(case, name, value), rtol, rtol * scale, err_msg=name
+            )
+
+
+@CASE
+@BACKEND
+@pytest.mark.parametrize(("n", "m"), SIZES)
+def test_against_dense_twin(case, backend, n, m, rng):
+    arguments = _arguments(case, rng, n, (m,))
+    expected = _twin(case, *arguments)
+    _compare(case, _compiled(_primitive_outputs, case, backend)(*arguments), expected, 1e-10)
+    got = _compiled(_graph_outputs, case, backend)(*arguments)
+    _compare(case, got, expected, 1e-10)
+    assert_allclose(got["whitened colored"], arguments[1], rtol=1e-10, atol=1e-10)
+
+
+@CASE
+@BACKEND
+def test_batches_of_parameters(case, backend, rng):
+    """Parameters (4, ...) against residuals (3, 4, n): the 3 are rows of each of the 4."""
+    arguments = _arguments(case, rng, 3, lead=(3,), batch=(4,))
+    got = _compiled(_primitive_outputs, case, backend, 1)(*arguments)
+    if backend != "numba":  # slow to compile, and the same PyTensor Ops as without batches
+        got |= _compiled(_graph_outputs, case, backend, 1)(*arguments)
+    for b in range(4):
+        of_batch = {name: _of_batch(name, value, b) for name, value in got.items()}
+        single = [*(x[:, b] for x in arguments[:3]), *(p[b] for p in arguments[3:])]
+        _compare(case, of_batch, _twin(case, *single), 1e-10)
+
+
+def _of_batch(name, value, b):
+    per_batch = name in ("logdet", "logdet alone", "diagonal", "inverse diagonal")
+    of_parameter = name.startswith("gradient") and name != "gradient 0"
+    return value[b] if per_batch or of_parameter else value[:, b]
+
+
+@CASE
+@BACKEND
+def test_color_has_the_covariance(case, backend, rng):
+    """The rows of color(I) are the columns of S; S S' must be Sigma, to rounding."""
+    n = 4
+    arguments = _arguments(case, rng, n, (n,))
+    arguments[1] = np.eye(n)
+    columns = _compiled(_graph_outputs, case, backend)(*arguments)["color"]
+    dense = _twin(case, *arguments)["dense"]
+    assert_allclose(columns.T @ columns, dense, rtol=1e-10, atol=1e-10)
+
+
+@CASE
+@BACKEND
+def test_float32(case, backend, rng):
+    arguments = _arguments(case, rng, 4, (3,), dtype="float32")
+    got = _compiled(_primitive_outputs, case, backend, 0, "float32")(*arguments)
+    if backend != "numba":
+        got |= _compiled(_graph_outputs, case, backend, 0, "float32")(*arguments)
+    if backend != "jax":  # PyTensor's JAX form of powers and sums widens on its own
+        assert {name for name, value in got.items() if value.dtype != "float32"} == set()
+    assert {got[name].dtype.name for name in ("quad", "logdet", "solve")} == {"float32"}
+    expected = _twin(case, *(x.astype("float64") for x in arguments))
+    _compare(case, got, expected, 2e-4)
+
+
+@CASE
+def test_any_memory_layout(case, rng):
+    """Fortran order, reversed and strided views give the numbers of contiguous arrays."""
+    structure = case.build(2, *case.tensors()).structure
+    forward, pullback = InvQuadLogdet(structure), InvQuadLogdetPullback(structure)
+    residual, _, weights, *parameters = _arguments(case, rng, 5, (3,))
+
+    def results(*inputs):
+        outputs = forward.evaluate(*inputs)
+        return *outputs[:3], *pullback.evaluate(*inputs, *outputs[2:], weights, np.array(0.7))
+
+    expected = results(residual, *parameters)
+    for view in (_fortran, _strided, _reversed):
+        got = results(*map(view, (residual, *parameters)))
+        for a, b in zip(got, expected, strict=True):
+            assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def _fortran(x):
+    return x if x.ndim == 0 else np.asfortranarray(x)
+
+
+def _strided(x):
+    return x if x.ndim == 0 else np.repeat(x, 2, axis=-1)[..., ::2]
+
+
+def _reversed(x):
+    return x if x.ndim == 0 else x[::-1].copy()[::-1]
+
+
+@CASE
+@BACKEND
+def test_inputs_are_left_alone(case, backend, rng):
+    """Kernels may overwrite intermediate results, never what the user passed."""
+    arguments = _arguments(case, rng, 5, (1,))
+    before = [x.copy() for x in arguments]
+    _compiled(_primitive_outputs, case, backend)(*arguments)
+    for x, original in zip(arguments, before, strict=True):
+        np.testing.assert_array_equal(x, original)
+
+
+@CASE
+def test_scalar_multiple(case, rng):
+    n = 3
+    [*parameters] = case.values(rng, n)
+    cov = case.build(n, *map(pt.constant, parameters))
+    for scaled in (
+        2.5 * cov,
+        cov * np.float64(2.5),
+        pt.constant(2.5) * cov,
+        cov * pt.constant(2.5),
+    ):
+        assert type(scaled) is type(cov)
+        assert_allclose(_interpret(scaled), 2.5 * _interpret(cov), rtol=1e-12)
+
+
+def _interpret(cov):
+    return cov.to_dense().eval(mode=BACKENDS["c"])
+
+
+@CASE
+def test_flatten_and_rebuild(case, rng):
+    import cloudpickle
+
+    n = 3
+    cov = case.build(n, *map(pt.constant, case.values(rng, n)))
+    for rebuilt in (
+        cov.structure.from_parameters(*cov.parameters, size=cov.size),
+        cloudpickle.loads(cloudpickle.dumps(cov)),
+    ):
+        assert type(rebuilt) is type(cov)
+        assert rebuilt.size == cov.size == n
+        assert_allclose(_interpret(rebuilt), _interpret(cov))
+
+
+@CASE
+def test_repr_names_the_structure(case, rng):
+    cov = case.build(3, *map(pt.constant, case.values(rng, 3)))
+    assert repr(cov).startswith(f"{cov.label}(")
