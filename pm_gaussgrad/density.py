@@ -41,7 +41,8 @@ def as_covariance(cov=None, chol=None, tau=None) -> Covariance:
     if len(given) != 1:
         raise ValueError(
             "gg.MvNormal: pass exactly one of cov= (a covariance matrix or a gg.cov structure), "
-            f"chol= (a lower Cholesky factor) and tau= (a precision matrix); found {given or 'none'}."
+            "chol= (a lower Cholesky factor) and tau= (a precision matrix); found "
+            f"{given or 'none'}."
         )
     if chol is not None:
         return Cholesky(chol)

@@ -129,8 +129,8 @@ class MvNormal(pm.Continuous):
         """A standalone distribution, as :class:`MvNormal` without a model."""
         if "lower" in kwargs:
             raise TypeError(
-                "gg.MvNormal: there is no argument `lower`; chol is the lower Cholesky factor. Pass "
-                "chol=upper.mT for an upper one."
+                "gg.MvNormal: there is no argument `lower`; chol is the lower Cholesky factor. "
+                "Pass chol=upper.mT for an upper one."
             )
         cov = as_covariance(cov, chol, tau)
         mu = as_parameter("gg.MvNormal", "mu", mu, 0)
@@ -147,8 +147,8 @@ def _reject_missing(name, observed):
         missing = missing | np.isnan(np.asarray(data.filled(0), dtype="float64"))
     if missing.any():
         raise NotImplementedError(
-            f"gg.MvNormal {name!r}: `observed` has {int(missing.sum())} missing value(s), and none are "
-            "imputed. Drop them, and with gg.cov.Dense also the rows and columns of the matrix and "
+            f"gg.MvNormal {name!r}: `observed` has {int(missing.sum())} missing value(s), and "
+            "none are imputed. Drop them, and with gg.cov.Dense also the rows and columns of the matrix and "
             "the entries of the mean, which is exact."
         )
 
@@ -186,8 +186,8 @@ def _expand_mean(mu, cov, shape):
     for label, size in known[1:]:
         if size != known[0][1]:
             raise ValueError(
-                f"gg.MvNormal: {label} is for {size} observations, expected {known[0][1]}, the size "
-                f"of {known[0][0]}. The last dimension of the value, of mu and of the covariance "
+                f"gg.MvNormal: {label} is for {size} observations, expected {known[0][1]}, the "
+                f"size of {known[0][0]}. The last dimension of the value, of mu and of the covariance "
                 "must agree; leading dimensions are rows."
             )
     n = known[0][1] if known else cov.size if cov.size is not None else _last(shape)

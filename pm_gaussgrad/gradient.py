@@ -35,7 +35,9 @@ __all__ = ["audit", "frobenius", "jacobian", "pullback"]
 def frobenius(value, mu, cov, dmu=None, dcov=None):
     r"""Gradient from explicit derivatives, by Frobenius inner products.
 
-    .. math:: \partial_k \log p = \langle G, \partial_k \Sigma\rangle_F + \langle g, \partial_k\mu\rangle
+    .. math::
+        \partial_k \log p
+        = \langle G, \partial_k \Sigma\rangle_F + \langle g, \partial_k \mu\rangle
 
     Parameters
     ----------
@@ -210,9 +212,9 @@ def pullback(value, mu, cov, parameters):
         names = [name for name, x in arguments.items() if x is parameter]
         if not names or isinstance(parameter, Covariance):
             raise TypeError(
-                "gg.gradient.pullback: a parameter that is not a tensor must be the very array passed "
-                f"as value, mu or cov; found a {type(parameter).__name__}. Build the covariance from "
-                "tensors, e.g. theta = pytensor.tensor.vector('theta')."
+                "gg.gradient.pullback: a parameter that is not a tensor must be the very array "
+                f"passed as value, mu or cov; found a {type(parameter).__name__}. Build the "
+                "covariance from tensors, e.g. theta = pytensor.tensor.vector('theta')."
             )
         wrt.append(tensors[names[0]])
     total = logp(tensors["value"], tensors["mu"], tensors["cov"]).sum()
@@ -267,8 +269,8 @@ def _check_derivative(owner, name, x, expected, symbolic) -> None:
     described = f"({', '.join('p' if e is None else str(e) for e in expected)})"
     if len(shape) != len(expected):
         raise TypeError(
-            f"{owner}: `{name}` has {len(shape)} dimension(s), expected {len(expected)}: {described}; "
-            "the last dimension runs over the parameters."
+            f"{owner}: `{name}` has {len(shape)} dimension(s), expected {len(expected)}: "
+            f"{described}; the last dimension runs over the parameters."
         )
     if any(None not in (s, e) and s != e for s, e in zip(shape, expected, strict=True)):
         raise ValueError(f"{owner}: `{name}` has shape {tuple(shape)}, expected {described}.")
@@ -281,13 +283,14 @@ def _score(value, mu, matrix, symbolic):
         rows = residual.reshape((-1, residual.shape[-1])) if residual.type.ndim != 2 else residual
         op = InvQuadLogdet(Dense)
         quad, logdet, alpha, *saved = op.make_node(rows, matrix).outputs
-        weights = pt.full_like(quad, -0.5), pt.full_like(logdet, -0.5)
+        # Each row brings the log determinant once.
+        weights = pt.full_like(quad, -0.5), -0.5 * rows.shape[0].astype(logdet.dtype)
         pull = InvQuadLogdetPullback(Dense).make_node(rows, matrix, alpha, *saved, *weights)
         return alpha, pull.outputs[0]
     rows = np.asarray(value - mu, dtype=matrix.dtype)
     rows = rows.reshape(-1, matrix.shape[-1])
     quad, logdet, alpha, *saved = InvQuadLogdet(Dense).evaluate(rows, matrix)
-    weights = np.full_like(quad, -0.5), np.full_like(logdet, -0.5)
+    weights = np.full_like(quad, -0.5), np.full_like(logdet, -0.5 * len(rows))
     (inner,) = InvQuadLogdetPullback(Dense).evaluate(rows, matrix, alpha, *saved, *weights)
     return alpha, inner
 
@@ -295,7 +298,7 @@ def _score(value, mu, matrix, symbolic):
 def _total(owner, terms):
     if len(terms) == 2 and not isinstance(terms[0], Variable) and terms[0].shape != terms[1].shape:
         raise ValueError(
-            f"{owner}: the derivatives of the mean and of the covariance are for {len(terms[1])} and "
-            f"{len(terms[0])} parameters; their last dimensions must agree."
+            f"{owner}: the derivatives of the mean and of the covariance are for {len(terms[1])} "
+            f"and {len(terms[0])} parameters; their last dimensions must agree."
         )
     return sum(terms[1:], start=terms[0])

@@ -3,8 +3,9 @@ r"""Graph rewrites: sufficient statistics of many rows, constant covariances.
 **Many rows.** Let Y (m, n) be constant and the mean mu common to its rows. With the column
 means ybar and the scatter S = (Y - ybar)'(Y - ybar) = C' C,
 
-    sum_i (y_i - mu)' Sigma^-1 (y_i - mu) = tr(Sigma^-1 S) + m (ybar - mu)' Sigma^-1 (ybar - mu)
-                                          = sum_j c_j' Sigma^-1 c_j + |sqrt(m) (ybar - mu)|^2_Sigma^-1
+    sum_i (y_i - mu)' Sigma^-1 (y_i - mu)
+        = tr(Sigma^-1 S) + m (ybar - mu)' Sigma^-1 (ybar - mu)
+        = sum_j c_j' Sigma^-1 c_j + |sqrt(m) (ybar - mu)|^2 in the norm of Sigma^-1
 
 so the m rows are replaced by the rows c_j of the triangular factor C of Y - ybar (QR, computed
 once, when the graph is rewritten; at most n of them) and one more. The rewrite acts on the

@@ -1,7 +1,5 @@
 """The table of bad and borderline input: what is an error, which one, and what is -inf."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pymc as pm
@@ -134,10 +132,8 @@ def test_model_at_a_rejected_point():
     ids=["array", "masked", "series", "list"],
 )
 def test_missing_observations_are_an_error(observed):
-    with pm.Model(), pytest.raises(NotImplementedError, match="1 missing value.*Drop them"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            gg.MvNormal("y", 0.0, EYE, observed=observed)
+    with pm.Model(), pytest.raises(NotImplementedError, match=r"1 missing value.*Drop them"):
+        gg.MvNormal("y", 0.0, EYE, observed=observed)
 
 
 def test_nan_in_data_is_nan():

@@ -21,19 +21,19 @@ PARAMETERISATIONS = {
 }
 
 
-def _model(distribution=gg.MvNormal, **data):
+def _model(distribution=gg.MvNormal, shared=False):
     """A latent vector, rows around it, and a covariance with a parameter."""
     rng = np.random.default_rng(7)
     coords = {"row": range(M), "time": ["a", "b", "c"]}
     with pm.Model(coords=coords) as model:
-        y = (
-            pm.Data("data", rng.normal(size=(M, N)))
-            if data.get("shared")
-            else rng.normal(size=(M, N))
-        )
+        y = rng.normal(size=(M, N))
         scale = pm.HalfNormal("scale")
         mu = distribution("mu", np.zeros(N), SIGMA, dims="time")
-        distribution("y", mu, scale * SIGMA, observed=y, dims=("row", "time"))
+        if shared:
+            data = pm.Data("data", y)
+            distribution("y", mu, scale * SIGMA, observed=data, shape=data.shape)
+        else:
+            distribution("y", mu, scale * SIGMA, observed=y, dims=("row", "time"))
     return model
 
 
@@ -122,26 +122,27 @@ def test_posterior_predictive_and_log_likelihood():
         pm.compute_log_likelihood(idata, progressbar=False)
         predictive = pm.sample_posterior_predictive(idata, random_seed=1, progressbar=False)
     got = idata.log_likelihood["y"]
-    assert got.dims == ("chain", "draw", "row")
+    assert got.shape == (1, 6, M)
     data = model["data"].get_value()
     for d in range(6):
         frozen = multivariate_normal(posterior["mu"][0, d], posterior["scale"][0, d] * SIGMA)
         assert_allclose(got[0, d], frozen.logpdf(data), rtol=1e-10)
     assert predictive.posterior_predictive["y"].shape == (1, 6, M, N)
     with model:
-        pm.set_data({"data": np.zeros((2, N))}, coords={"row": range(2)})
-        predictive = pm.sample_posterior_predictive(idata, random_seed=1, progressbar=False)
-    assert predictive.posterior_predictive["y"].shape == (1, 6, 2, N)
+        pm.set_data({"data": np.zeros((2, N))})
+        predictive = pm.sample_posterior_predictive(
+            idata, random_seed=1, progressbar=False, predictions=True
+        )
+    assert predictive.predictions["y"].shape == (1, 6, 2, N)
 
 
 def test_set_data_changes_the_log_density():
     model = _model(shared=True)
     logp = model.compile_logp(vars=[model["y"]])
     point = model.initial_point()
-    assert model.rvs_to_values[model["y"]] is not None
     for value in (np.zeros((M, N)), np.ones((2 * M, N))):
         with model:
-            pm.set_data({"data": value}, coords={"row": range(len(value))})
+            pm.set_data({"data": value})
         expected = multivariate_normal(np.zeros(N), SIGMA).logpdf(value).sum()
         assert_allclose(logp(point), expected, rtol=1e-10)
 

@@ -69,8 +69,8 @@ def test_vec_stacks_columns(rng):
 
 def test_tensors_in_tensors_out(problem, rng):
     *_, (mu, cov), dmu, dcov = problem
-    y = rng.normal(size=N)
-    value = pt.vector("y", shape=(N,))
+    y = rng.normal(size=(2, N))
+    value = pt.matrix("y", shape=(2, N))
     for route, derivatives in (
         (gg.gradient.frobenius, (dmu, dcov)),
         (gg.gradient.jacobian, (dmu, _vec_jacobian(dcov))),

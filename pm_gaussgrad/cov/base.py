@@ -31,13 +31,14 @@ def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable
         raise TypeError(f"{owner}: `{name}` has dtype {tensor.dtype}, expected real numbers.")
     if tensor.type.ndim < core_ndim:
         raise TypeError(
-            f"{owner}: `{name}` has {tensor.type.ndim} dimension(s), expected at least {core_ndim}; "
-            "its last dimensions are the core shape, leading ones are batches."
+            f"{owner}: `{name}` has {tensor.type.ndim} dimension(s), expected at least "
+            f"{core_ndim}; its last dimensions are the core shape, leading ones are batches."
         )
     return tensor if tensor.dtype.startswith("float") else tensor.astype(config.floatX)
 
 
 def check_square(owner: str, name: str, matrix: TensorVariable) -> None:
+    """Raise a ValueError where the last two static sizes are known to differ."""
     rows, columns = matrix.type.shape[-2:]
     if rows is not None and columns is not None and rows != columns:
         raise ValueError(
@@ -121,8 +122,7 @@ class Covariance:
         raise NotImplementedError
 
     def logp(self, residual):
-        """Log density of residual rows, shape (..., n) -> (...); -inf where Sigma is not
-        positive definite."""
+        """Log density of residual rows, (..., n) -> (...); -inf where Sigma is no covariance."""
         residual = pt.as_tensor_variable(residual)
         quad, logdet = self.quad_logdet(residual)
         return gaussian_log_density(quad, logdet, residual.shape[-1])

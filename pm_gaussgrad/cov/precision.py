@@ -4,7 +4,9 @@ Definition: Sigma = Q^-1, Q = ``matrix`` (n, n), symmetric positive definite. Th
 triangle is read. Storage: n^2. Value: one Cholesky factorisation of Q, for the log
 determinant, and one symmetric product a row. Gradient: Q^-1 from the factor (xPOTRI).
 
-Pullback: quad = r' Q r and logdet = -log|Q|, hence matrix_bar = sum_i q_bar_i r_i r_i' - l_bar Q^-1.
+Pullback: quad = r' Q r and logdet = -log|Q|, hence
+
+    matrix_bar = sum_i q_bar_i r_i r_i' - l_bar Q^-1,  full and symmetric.
 
 Sources: Giles (2008), Collected matrix derivative results for forward and reverse mode
 algorithmic differentiation, sections 2.2 and 2.3.
@@ -60,7 +62,7 @@ def _constant_forward(residual, matrix, logdet):
 
 
 class ConstantPrecision(Leaf):
-    """A constant precision matrix and its log determinant: what a constant ``Precision`` becomes."""
+    """A constant precision matrix and its log determinant: a constant ``Precision``, folded."""
 
     parameter_shapes = {"matrix": "n n", "logdet": ""}
     constant_parameters = frozenset(parameter_shapes)

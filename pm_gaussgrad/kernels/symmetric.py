@@ -40,7 +40,7 @@ def weighted_product(left, right, weights):
 
 
 def mirror_and_add(lower, scale, rows, weights):
-    """Overwrite ``lower`` (n, n) by the full symmetric ``scale * S + sum_i weights_i rows_i rows_i'``.
+    """Overwrite ``lower`` (n, n) by the full ``scale * S + sum_i weights_i rows_i rows_i'``.
 
     S is the symmetric matrix whose lower triangle ``lower`` holds. One row is folded into
     the single pass over the matrix; several go through one matrix product first.
@@ -65,7 +65,7 @@ def mirror_and_add(lower, scale, rows, weights):
 
 
 def adjoint_from_factor(factor, rows, weights, scale):
-    """``scale * (L L')^-1 + sum_i weights_i rows_i rows_i'`` (n, n), full; overwrites ``factor``."""
+    """Overwrite ``factor`` (n, n) by ``scale * (L L')^-1 + sum_i weights_i rows_i rows_i'``."""
     if scale == 0:
         factor[:] = 0
     else:

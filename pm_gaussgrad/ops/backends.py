@@ -27,6 +27,7 @@ class LoadDispatch(GraphRewriter):
 
 
 def register_backends() -> None:
+    """Let the linkers find the dispatch rules of this package."""
     for backend in ("numba", "jax"):
         optdb.register(
             f"pm_gaussgrad_{backend}_dispatch",

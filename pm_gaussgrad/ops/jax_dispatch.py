@@ -72,6 +72,7 @@ def _alpha_pullback(primitive, pull, residual, parameters, alpha_bar):
 
 @jax_funcify.register(InvQuadLogdet)
 def jax_funcify_InvQuadLogdet(op, node=None, **kwargs):
+    """The primitive with its rule."""
     structure = op.structure
     forward = _array_function(op, structure.forward_jax)
     differentiable = op.differentiable
@@ -122,6 +123,7 @@ def jax_funcify_InvQuadLogdet(op, node=None, **kwargs):
 
 @jax_funcify.register(InvQuadLogdetPullback)
 def jax_funcify_InvQuadLogdetPullback(op, node=None, **kwargs):
+    """The pullback where PyTensor took the gradient."""
     pull = _pullback_function(op)
     single = len(op.signature.outputs) == 1
 

@@ -8,4 +8,5 @@ from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullbac
 @register_funcify_and_cache_key(InvQuadLogdet)
 @register_funcify_and_cache_key(InvQuadLogdetPullback)
 def numba_funcify_structure_op(op, node=None, **kwargs):
+    """The compiled kernel and its cache key."""
     return op.compiled()

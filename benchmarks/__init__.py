@@ -1,0 +1,1 @@
+"""Benchmarks of pm_gaussgrad as ratios to what a user would pick instead."""

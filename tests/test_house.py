@@ -1,0 +1,76 @@
+"""The shape of the package: floors without circles, small rooms, declared and documented shapes."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import pm_gaussgrad as gg
+
+PACKAGE = Path(gg.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# A module may import from its own floor and from those below.
+FLOORS = ["kernels", "ops", "cov", "density", "distribution", "rewrites", "audit", "gradient"]
+EXPORTED = [getattr(gg.cov, name) for name in gg.cov.__all__ if name != "Covariance"]
+
+
+def _floor(module: str) -> str:
+    return module.removeprefix("pm_gaussgrad.").partition(".")[0]
+
+
+def _imports(path):
+    """Modules of this package that a file imports, and from inside which function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pm_gaussgrad"):
+            if node.module == "pm_gaussgrad":
+                yield from (f"pm_gaussgrad.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.startswith("pm_gaussgrad."))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    relative = path.relative_to(PACKAGE)
+    if relative.name == "__init__.py" and len(relative.parts) == 1:
+        return  # the front door shows every floor
+    own = relative.parts[0].removesuffix(".py")
+    for imported in _imports(path):
+        assert FLOORS.index(_floor(imported)) <= FLOORS.index(own), (path, imported)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_are_small(path):
+    source = path.read_text()
+    assert len(source.splitlines()) < 400
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            assert length <= 50, f"{path.name}: {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("structure", EXPORTED, ids=lambda s: s.__name__)
+def test_documented_shapes_are_the_declared_ones(structure):
+    for name, dims in structure.parameter_shapes.items():
+        match = re.search(rf"^{name} : .*shape (.*), in units of", inspect.getdoc(structure), re.M)
+        assert match, f"{structure.__name__}: `{name}` needs a shape and units in the docstring"
+        documented = match.group(1).rpartition("(")[2].rstrip(")")
+        core = [d.strip() for d in documented.split(",") if d.strip() not in ("...", "")]
+        assert core == dims.split()
+
+
+@pytest.mark.parametrize("structure", EXPORTED, ids=lambda s: s.__name__)
+@pytest.mark.parametrize("section", ["Parameters", "Raises", "Notes", "References", "Examples"])
+def test_docstrings_are_whole(structure, section):
+    assert re.search(rf"^{section}\n-+$", inspect.getdoc(structure), re.M)
+
+
+def test_every_structure_is_in_the_registry():
+    from registry import CASES
+
+    tested = {type(case.build(2, *case.tensors())) for case in CASES}
+    assert tested >= set(EXPORTED)
