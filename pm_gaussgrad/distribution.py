@@ -112,8 +112,9 @@ class MvNormal(pm.Continuous):
     >>> with pm.Model() as model:
     ...     sigma = pm.HalfNormal("sigma")
     ...     y = gg.MvNormal("y", 0.0, gg.cov.Diagonal(sigma**2), observed=[0.5, -0.2, 0.1])
-    >>> model.point_logps()
-    {'sigma': -0.73, 'y': -2.91}
+    >>> print(model.str_repr())
+    sigma ~ HalfNormal(0, 1)
+        y ~ MvNormal(<constant>, f(sigma))
     """
 
     rv_type = MvNormalRV
@@ -147,9 +148,9 @@ def _reject_missing(name, observed):
         missing = missing | np.isnan(np.asarray(data.filled(0), dtype="float64"))
     if missing.any():
         raise NotImplementedError(
-            f"gg.MvNormal {name!r}: `observed` has {int(missing.sum())} missing value(s), and "
-            "none are imputed. Drop them, and with gg.cov.Dense also the rows and columns of the matrix and "
-            "the entries of the mean, which is exact."
+            f"gg.MvNormal {name!r}: `observed` has {int(missing.sum())} missing value(s), and none "
+            "are imputed. Drop them, and with gg.cov.Dense also the rows and columns of the matrix "
+            "and the entries of the mean, which is exact."
         )
 
 
@@ -187,8 +188,8 @@ def _expand_mean(mu, cov, shape):
         if size != known[0][1]:
             raise ValueError(
                 f"gg.MvNormal: {label} is for {size} observations, expected {known[0][1]}, the "
-                f"size of {known[0][0]}. The last dimension of the value, of mu and of the covariance "
-                "must agree; leading dimensions are rows."
+                f"size of {known[0][0]}. The last dimension of the value, of mu and of the "
+                "covariance must agree; leading dimensions are rows."
             )
     n = known[0][1] if known else cov.size if cov.size is not None else _last(shape)
     if mu.type.ndim and mu.type.shape[-1] != 1:
