@@ -43,6 +43,8 @@ def _declare_symbols():
 
 
 _FUNCTIONS = _declare_symbols()
+# Up to here a plain loop costs less than the call of a BLAS routine.
+_SMALL = 12
 _UPPER, _TRANSPOSED, _PLAIN, _LEFT = (np.uint8(ord(letter)) for letter in "UTNL")
 
 
@@ -87,7 +89,27 @@ def _inverse_from_cholesky(factor):
     return compiled
 
 
-def _triangular_solve(transposition):
+@numba.njit(error_model="numpy")
+def _forward_substitution(factor, rows):
+    for row in range(rows.shape[0]):
+        for i in range(rows.shape[1]):
+            value = rows[row, i]
+            for j in range(i):
+                value -= factor[i, j] * rows[row, j]
+            rows[row, i] = value / factor[i, i]
+
+
+@numba.njit(error_model="numpy")
+def _backward_substitution(factor, rows):
+    for row in range(rows.shape[0]):
+        for i in range(rows.shape[1] - 1, -1, -1):
+            value = rows[row, i] / factor[i, i]
+            rows[row, i] = value
+            for j in range(i):
+                rows[row, j] -= factor[i, j] * value
+
+
+def _triangular_solve(transposition, substitute):
     def overloaded(factor, rows):
         dtype = factor.dtype
         trsv, trsm = _FUNCTIONS["trsv", dtype], _FUNCTIONS["trsm", dtype]
@@ -95,7 +117,9 @@ def _triangular_solve(transposition):
         def compiled(factor, rows):
             m, n = np.int32(rows.shape[0]), np.int32(rows.shape[1])
             lda = max(n, np.int32(1))
-            if m == 1:
+            if n <= _SMALL:
+                substitute(factor, rows)
+            elif m == 1:
                 trsv(
                     _reference(_UPPER),
                     _reference(transposition),
@@ -126,8 +150,8 @@ def _triangular_solve(transposition):
     return overloaded
 
 
-overload(lapack.solve_lower)(_triangular_solve(_TRANSPOSED))
-overload(lapack.solve_lower_transposed)(_triangular_solve(_PLAIN))
+overload(lapack.solve_lower)(_triangular_solve(_TRANSPOSED, _forward_substitution))
+overload(lapack.solve_lower_transposed)(_triangular_solve(_PLAIN, _backward_substitution))
 
 
 @overload(lapack.symmetric_product)

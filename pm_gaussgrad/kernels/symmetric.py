@@ -6,6 +6,8 @@ from pm_gaussgrad.kernels.lapack import inverse_from_cholesky
 
 # Tiles of 32 x 32 doubles: the strided writes of the mirrored half stay in the first-level cache.
 _TILE = 32
+# Products of up to this many multiplications cost less than the call of a BLAS routine.
+_SMALL = 512
 
 
 def copy_lower(matrix):
@@ -33,10 +35,19 @@ def rows_dot(a, b):
 
 def weighted_product(left, right, weights):
     """Sum of ``weights[i] * outer(left[i], right[i])``: (m, n), (m, n), (m,) -> (n, n)."""
-    weighted = copy_rows(left)
-    for i in range(left.shape[0]):
-        weighted[i] *= weights[i]
-    return np.dot(weighted.T, copy_rows(right))
+    m, n = left.shape
+    if m * n * n <= _SMALL:
+        product = np.zeros((n, n), left.dtype)
+        for i in range(m):
+            for j in range(n):
+                weighted = weights[i] * left[i, j]
+                for k in range(n):
+                    product[j, k] += weighted * right[i, k]
+        return product
+    scaled = copy_rows(left)
+    for i in range(m):
+        scaled[i] *= weights[i]
+    return np.dot(scaled.T, copy_rows(right))
 
 
 def mirror_and_add(lower, scale, rows, weights):

@@ -215,6 +215,7 @@ class InvQuadLogdetPullback(StructureOp):
     """
 
     __props__ = ("structure", "inplace", "trimmed")
+    __str__ = StructureOp.__str__
     zero_inputs = ("quad_bar", "logdet_bar")
 
     def __init__(self, structure, inplace: bool = False, trimmed: bool = False):
