@@ -5,7 +5,9 @@ PyTensor are imported, which is why everything else is imported inside functions
 """
 
 import argparse
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -76,9 +78,11 @@ def run(options: argparse.Namespace) -> int:
 def main() -> int:
     """Run with a cache directory that is removed afterwards."""
     options = parse()
-    with tempfile.TemporaryDirectory(prefix="gaussgrad_benchmarks_") as cache:
-        prepare_process(cache)
-        return run(options)
+    cache = tempfile.mkdtemp(prefix="gaussgrad_benchmarks_")
+    # Registered before PyTensor's own exit handler, hence called after it.
+    atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    prepare_process(cache)
+    return run(options)
 
 
 if __name__ == "__main__":

@@ -182,14 +182,18 @@ def compile_seconds(case: Case) -> tuple[float, float] | None:
     answer = []
     cache = Path(pytensor.config.base_compiledir) / "numba"
     kept = cache.with_name("kept")
+    c_modules = Path(pytensor.config.compiledir)
+    loaded = set(c_modules.glob("tmp*"))
     for side in ("ours", "peer"):
         shutil.copytree(cache, kept, dirs_exist_ok=True)
-        for entry in (*cache.iterdir(), *Path(pytensor.config.compiledir).glob("tmp*")):
+        for entry in cache.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         seconds = context.Value("d", np.nan)
         child = context.Process(target=_compile_cold, args=(case, side, seconds))
         child.start()
         child.join()
+        for entry in set(c_modules.glob("tmp*")) - loaded:
+            shutil.rmtree(entry)
         answer.append(seconds.value)
     shutil.copytree(kept, cache, dirs_exist_ok=True)  # the timings need not compile again
     return tuple(answer)

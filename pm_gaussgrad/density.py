@@ -2,7 +2,8 @@
 
 import pytensor.tensor as pt
 from pytensor.compile.builders import SymbolicOp
-from pytensor.graph.replace import _vectorize_node, vectorize_graph
+from pytensor.gradient import grad
+from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_graph
 
 from pm_gaussgrad.cov.base import Covariance, as_parameter
 from pm_gaussgrad.cov.dense import Dense
@@ -21,6 +22,24 @@ class GaussianLogDensity(SymbolicOp):
         residual = value - mu
         cov = self.structure.from_parameters(*parameters, size=residual.shape[-1])
         return [cov.logp(residual)]
+
+    def pullback(self, inputs, outputs, cotangents):
+        # Written out, so that value and gradient share one factorisation when compiled; on
+        # copies of the inputs, because one may depend on another.
+        dummies = [x.type() for x in inputs]
+        [inner] = self.build_inner_graph(*dummies)
+        cotangent = cotangents[0].type()
+        bars = grad(
+            None,
+            wrt=dummies,
+            known_grads={inner: cotangent},
+            disconnected_inputs="ignore",
+            return_disconnected="disconnected",
+        )
+        connected = [bar for bar in bars if isinstance(bar, pt.TensorVariable)]
+        given = dict(zip([*dummies, cotangent], [*inputs, cotangents[0]], strict=True))
+        written = iter(clone_replace(connected, given))
+        return [next(written) if isinstance(bar, pt.TensorVariable) else bar for bar in bars]
 
     def __str__(self):
         return f"{type(self).__name__}{{{self.structure.__name__}}}"

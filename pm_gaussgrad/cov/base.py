@@ -21,8 +21,12 @@ def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable
             f"{owner}: `{name}` is a {value.label}, expected an array or a tensor; "
             "pass it as `cov=`, or its dense matrix, `.to_dense()`."
         )
+    # A Python number has the precision of floatX, not the least that represents it.
+    dtype = config.floatX if isinstance(value, int | float) else None
     try:
-        tensor = pt.as_tensor_variable(value if hasattr(value, "owner") else np.asarray(value))
+        tensor = pt.as_tensor_variable(
+            value if hasattr(value, "owner") else np.asarray(value, dtype=dtype)
+        )
     except (TypeError, ValueError, NotImplementedError) as error:
         raise TypeError(
             f"{owner}: `{name}` is a {type(value).__name__}, expected an array or a tensor."

@@ -27,6 +27,7 @@ from pytensor.gradient import grad as symbolic_grad
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.graph.replace import clone_replace
+from pytensor.tensor.type import discrete_dtypes
 
 from pm_gaussgrad.ops.compiled import compiled_kernel, kernel_arguments
 from pm_gaussgrad.ops.signature import Signature, common_float
@@ -84,13 +85,15 @@ class StructureOp(Op):
         names = [name for name, _ in self.signature.inputs]
         if len(inputs) != len(names):
             raise TypeError(f"{self}: expected {len(names)} inputs {names}, found {len(inputs)}.")
-        floats = iter(
-            common_float(*(x for n, x in zip(names, inputs, strict=True) if n not in constant))
-        )
-        inputs = [
-            pt.as_tensor_variable(x) if n in constant else next(floats)
-            for n, x in zip(names, inputs, strict=True)
+        inputs = [pt.as_tensor_variable(x) for x in inputs]
+        is_index = [
+            name in constant and x.dtype in discrete_dtypes
+            for name, x in zip(names, inputs, strict=True)
         ]
+        floats = iter(
+            common_float(*(x for x, index in zip(inputs, is_index, strict=True) if not index))
+        )
+        inputs = [x if index else next(floats) for x, index in zip(inputs, is_index, strict=True)]
         dtype = inputs[names.index(self.signature.dtype_from)].dtype
         outputs = [
             pt.tensor(dtype=dtype, shape=shape) for shape in self.signature.static_outputs(inputs)

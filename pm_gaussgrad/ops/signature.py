@@ -92,15 +92,16 @@ class Signature:
 
     def size_conditions(self) -> list[tuple[str, str]]:
         """Python conditions of a size mismatch, each with its message, for compiled wrappers."""
-        bound = self.size_expressions()
+        bound, shapes = self.size_expressions(), dict(self.inputs)
         conditions = []
         for name, dims in self.inputs:
             for axis, dim in enumerate(dims):
                 size, first = f"{name}.shape[{axis}]", bound[dim]
                 if first != size:
+                    other = first.partition(".")[0]
                     message = (
-                        f"{self.owner}: `{name}` has core shape ({', '.join(dims)}), but its "
-                        f"dimension {axis} is not of the size {dim} = {first}"
+                        f"{self.owner}: the sizes of `{name}` ({', '.join(dims)}) and `{other}` "
+                        f"({', '.join(shapes[other])}) disagree in {dim}; they must be equal"
                     )
                     conditions.append((f"{size} != {first}", message))
         return conditions
