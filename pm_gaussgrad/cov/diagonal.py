@@ -12,33 +12,33 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter
-from pm_gaussgrad.kernels.symmetric import copy_rows, rows_dot
+from pm_gaussgrad.kernels.symmetric import rows_dot
 
 
 def _forward(residual, variance):
-    alpha = copy_rows(residual) / variance
-    return rows_dot(residual, alpha), np.log(variance).sum(), alpha
-
-
-def _weighted_squares(rows, weights):
-    squares = np.zeros(rows.shape[1], rows.dtype)
-    for i in range(rows.shape[0]):
-        squares += weights[i] * rows[i] ** 2
-    return squares
+    rows = np.ascontiguousarray(residual)
+    alpha = rows / variance
+    return rows_dot(rows, alpha), np.log(variance).sum(), alpha
 
 
 def _pullback(variance, alpha, quad_bar, logdet_bar):
-    return (logdet_bar / variance - _weighted_squares(alpha, quad_bar),)
+    variance_bar = logdet_bar / np.ascontiguousarray(variance)
+    for i in range(alpha.shape[0]):
+        for j in range(alpha.shape[1]):
+            variance_bar[j] -= quad_bar[i] * alpha[i, j] ** 2
+    return (variance_bar,)
 
 
 def _scalar_forward(residual, variance):
-    alpha = copy_rows(residual) / variance
-    return rows_dot(residual, alpha), residual.shape[1] * np.log(variance), alpha
+    rows = np.ascontiguousarray(residual)
+    alpha = rows / variance
+    return rows_dot(rows, alpha), rows.shape[1] * np.log(variance), alpha
 
 
-def _scalar_pullback(residual, variance, alpha, quad_bar, logdet_bar):
-    through_quad = _weighted_squares(alpha, quad_bar).sum()
-    return (logdet_bar * residual.shape[1] / variance - through_quad,)
+def _scalar_pullback(variance, alpha, quad_bar, logdet_bar):
+    rows = np.ascontiguousarray(alpha)
+    through_quad = (quad_bar * rows_dot(rows, rows)).sum()
+    return (logdet_bar * rows.shape[1] / variance - through_quad,)
 
 
 class Diagonal(Leaf):

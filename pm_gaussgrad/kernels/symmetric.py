@@ -26,10 +26,10 @@ def copy_rows(rows):
 
 
 def rows_dot(a, b):
-    """Dot product of each pair of rows: (m, n), (m, n) -> (m,)."""
+    """Dot product of each pair of rows of C-contiguous arrays: (m, n), (m, n) -> (m,)."""
     products = np.zeros(a.shape[0], a.dtype)
     for i in range(a.shape[0]):
-        products[i] = np.sum(a[i] * b[i])
+        products[i] = np.dot(a[i], b[i])
     return products
 
 
