@@ -176,6 +176,6 @@ class ScalarDiagonal(Diagonal):
         return (residual * alpha).sum(axis=1), residual.shape[1] * jnp.log(variance), alpha
 
     @staticmethod
-    def pullback_jax(residual, variance, alpha, quad_bar, logdet_bar):
+    def pullback_jax(variance, alpha, quad_bar, logdet_bar):
         through_quad = (quad_bar[:, None] * alpha**2).sum()
-        return (logdet_bar * residual.shape[1] / variance - through_quad,)
+        return (logdet_bar * alpha.shape[1] / variance - through_quad,)

@@ -20,6 +20,8 @@ C = B Sigma^-1, the cotangents are R_bar = C and Sigma_bar = -(C' alpha + alpha'
 that is a quadratic-form pullback with the rows c + a and c - a and weights 1/4 and -1/4.
 """
 
+from itertools import chain
+
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType, disconnected_grad
@@ -230,7 +232,8 @@ class InvQuadLogdetPullback(StructureOp):
         cotangents = (("quad_bar", ("m",)), ("logdet_bar", ()))
         inputs = (("residual", ("m", "n")), *self.parameters, alpha, *self.saved, *cotangents)
         if self.trimmed:
-            read = {*kernel_arguments(self.structure.pullback), *self.zero_inputs}
+            kernels = filter(None, (self.structure.pullback, self.structure.pullback_jax))
+            read = {*self.zero_inputs, *chain.from_iterable(map(kernel_arguments, kernels))}
             inputs = tuple((name, dims) for name, dims in inputs if name in read)
         constant = self.structure.constant_parameters
         outputs = tuple((f"{k}_bar", dims) for k, dims in self.parameters if k not in constant)
