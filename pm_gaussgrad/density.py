@@ -5,8 +5,8 @@ from pytensor.compile.builders import SymbolicOp
 from pytensor.gradient import grad
 from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_graph
 
-from pm_gaussgrad.cov.base import Covariance, as_parameter
-from pm_gaussgrad.cov.dense import Dense
+from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
+from pm_gaussgrad.cov.base import as_parameter, check_size
 
 
 class GaussianLogDensity(SymbolicOp):
@@ -47,15 +47,28 @@ class GaussianLogDensity(SymbolicOp):
 
 @_vectorize_node.register(GaussianLogDensity)
 def _vectorize_log_density(op, node, *inputs):
+    (value, mu, *parameters), (new_value, new_mu, *new_parameters) = node.inputs, inputs
+    if all(new.type.ndim == p.type.ndim for new, p in zip(new_parameters, parameters, strict=True)):
+        # One covariance for the whole batch: its entries are rows.
+        rows = max(value.type.ndim, mu.type.ndim)
+        new_value = _insert_dims(new_value, value.type.ndim, rows)
+        new_mu = _insert_dims(new_mu, mu.type.ndim, rows)
+        return log_density(op.structure, new_value, new_mu, new_parameters).owner
     inner = op.build_inner_graph(*node.inputs)
     [batched] = vectorize_graph(inner, dict(zip(node.inputs, inputs, strict=True)))
     return batched.owner
 
 
+def _insert_dims(x, core_ndim, wanted):
+    """Dimensions of length one between the batch and the core, so that cores align."""
+    batch_ndim = x.type.ndim - core_ndim
+    if batch_ndim == 0:
+        return x
+    return pt.expand_dims(x, tuple(range(batch_ndim, batch_ndim + wanted - core_ndim)))
+
+
 def as_covariance(cov=None, chol=None, tau=None) -> Covariance:
     """The structure of exactly one of ``cov`` (a matrix or structure), ``chol`` and ``tau``."""
-    from pm_gaussgrad.cov import Cholesky, Precision
-
     given = [name for name, x in (("cov", cov), ("chol", chol), ("tau", tau)) if x is not None]
     if len(given) != 1:
         raise ValueError(
@@ -97,9 +110,10 @@ def logp(value, mu, cov):
     >>> round(float(gg.logp([0.0, 0.0], 0.0, gg.cov.Diagonal(1.0)).eval()), 6)
     -1.837877
     """
-    cov = as_covariance(cov)
+    cov = cov if isinstance(cov, Covariance) else Dense(cov)
     value = as_parameter("gg.logp", "value", value, 1)
     mu = as_parameter("gg.logp", "mu", mu, 0)
+    check_size(cov, "value", value)
     return log_density(cov.structure, value, mu, cov.parameters)
 
 

@@ -7,6 +7,8 @@ from pymc.distributions.distribution import SymbolicRandomVariable, _support_poi
 from pymc.distributions.shape_utils import implicit_size_from_params, rv_size_is_none
 from pymc.logprob.abstract import _logprob
 from pymc.pytensorf import normalize_rng_param
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant, Variable
 from pytensor.tensor.random.utils import normalize_size_param
 
 from pm_gaussgrad.cov.base import as_parameter
@@ -100,8 +102,9 @@ class MvNormal(pm.Continuous):
 
     Notes
     -----
-    The log density is -inf, and its gradient zero, where the covariance is not positive
-    definite or not finite; nothing is raised while sampling. Where the observed rows are
+    The log density is -inf, and its gradient with respect to the mean and the covariance zero,
+    where the covariance is not positive definite or not finite; nothing is raised while
+    sampling. Where the observed rows are
     constant and their mean is common, the summed log density costs the same however many
     rows there are (see :mod:`pm_gaussgrad.rewrites`).
 
@@ -140,7 +143,11 @@ class MvNormal(pm.Continuous):
 
 
 def _reject_missing(name, observed):
-    if isinstance(observed, pt.TensorVariable):
+    if isinstance(observed, SharedVariable):
+        observed = observed.get_value(borrow=True)
+    elif isinstance(observed, Constant):
+        observed = observed.data
+    elif isinstance(observed, Variable):
         return
     data = np.ma.asarray(observed)
     missing = np.ma.getmaskarray(data)
@@ -180,7 +187,7 @@ def _expand_mean(mu, cov, shape):
         for label, size in (
             (f"`cov` ({structure})", _static(cov.size)),
             ("`mu`", length),
-            ("`shape`", _static(_last(shape))),
+            ("the value (`observed`, `shape` or `dims`)", _static(_last(shape))),
         )
         if size is not None
     ]

@@ -37,15 +37,34 @@ from pm_gaussgrad.density import GaussianLogDensity
 from pm_gaussgrad.ops import InvQuadLogdet
 
 
-def _common_mean(mu):
-    """The mean, of shape () or (n,), that all rows share; None where rows may differ."""
+def _common_mean(mu, leading):
+    """The mean, of shape () or (n,), that all rows share.
+
+    None where rows may differ, or where the mean repeats the rows, whose leading dimensions
+    are ``leading``.
+    """
     if mu.type.ndim <= 1:
         return mu
+    repeats = mu.type.ndim - 1 > len(leading) or any(
+        size not in (1, of_rows)
+        for size, of_rows in zip(mu.type.shape[-2::-1], leading[::-1], strict=False)
+    )
+    if repeats:
+        return None
     if all(mu.type.broadcastable[:-1]):
         return mu.squeeze(axis=tuple(range(mu.type.ndim - 1)))
     if mu.owner and isinstance(mu.owner.op, Alloc) and mu.owner.inputs[0].type.ndim <= 1:
         return mu.owner.inputs[0]
     return None
+
+
+def _sizes_may_differ(n, structure, mean, parameters) -> bool:
+    """Whether another argument may have a last dimension to which rows of length n broadcast."""
+    sizes = [mean.type.shape[-1]] if mean.type.ndim else []
+    for dims, p in zip(structure.parameter_shapes.values(), parameters, strict=True):
+        named = zip(dims.split(), p.type.shape, strict=True)
+        sizes += [size for dim, size in named if dim == "n"]
+    return any(size != n and not (size is None and n > 1) for size in sizes)
 
 
 def _sums_everything(node) -> bool:
@@ -69,10 +88,12 @@ def sum_over_constant_rows(fgraph, node):
     rows = value.data
     if isinstance(mu, Constant):
         rows, mu = rows - mu.data, pt.zeros((), dtype=mu.dtype)
-    mean = _common_mean(mu)
+    mean = _common_mean(mu, rows.shape[:-1])
     n = rows.shape[-1]
     m = rows.size // n if n else 0
-    if mean is None or m <= n + 1 or not np.isfinite(rows).all():
+    if mean is None or m <= n + 1 or _sizes_may_differ(n, structure, mean, parameters):
+        return None
+    if not np.isfinite(rows).all():
         return None
 
     rows = rows.reshape(m, n).astype("float64")

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
@@ -25,10 +26,12 @@ MATRIX_STRUCTURES = [gg.cov.Dense, gg.cov.Cholesky, gg.cov.Precision]
         (lambda: gg.cov.Dense(np.ones((3, 2))), ValueError, r"\(3, 2\), expected \(\.\.\., n, n\)"),
         (lambda: gg.cov.Precision(np.ones((3, 2))), ValueError, "pass a square matrix"),
         # sizes that disagree
-        (lambda: gg.logp(np.ones(3), 0.0, EYE), ValueError, r"shape \(2, 2\).*expected n = 3"),
+        (lambda: gg.logp(np.ones(3), 0.0, EYE), ValueError, r"`value` has .*expected n = 2"),
         (lambda: gg.MvNormal.dist(np.ones(3), EYE), ValueError, "`mu` is for 3 obs.*expected 2"),
-        (lambda: gg.MvNormal.dist(0, EYE, shape=(4, 3)), ValueError, "`shape` is for 3 obs"),
+        (lambda: gg.MvNormal.dist(0, EYE, shape=(4, 3)), ValueError, "value .* is for 3 obs"),
         (lambda: gg.cov.Diagonal(np.ones(3), size=2), ValueError, "length 3, expected size = 2"),
+        (lambda: gg.logp(np.ones(3), 0.0, gg.cov.Diagonal(1.0, 5)), ValueError, "expected n = 5"),
+        (lambda: gg.cov.Diagonal(1.0, 5) + gg.cov.Diagonal(1.0, 3), ValueError, r"\[3, 5\] disag"),
         # unknown size
         (lambda: gg.MvNormal.dist(0, gg.cov.Diagonal(1.0)), ValueError, r"how many observations"),
         (lambda: gg.cov.Diagonal(1.0).to_dense(), ValueError, r"size=n"),
@@ -82,13 +85,24 @@ def test_closed_sums():
         [[1.0, 0.0], [np.nan, 1.0]],
         [[np.inf, 0.0], [0.0, 1.0]],
         [[1.0, 0.0], [np.inf, 1.0]],
+        [[1e-310, 0.0], [0.0, 1.0]],
     ],
-    ids=["indefinite", "zero", "singular", "negative", "nan", "nan off", "inf", "inf off"],
+    ids=["indefinite", "zero", "singular", "negative", "nan", "nan off", "inf", "inf off", "tiny"],
 )
 def test_covariance_that_is_none_gives_minus_infinity(backend, matrix):
     """In the value, never an exception and never NaN; the gradient is finite."""
-    function = _logp_and_gradient(backend)
-    value, gradient = function(np.array(matrix))
+    value, gradient = _logp_and_gradient(gg.cov.Dense, backend)(np.array(matrix))
+    assert value == -np.inf
+    np.testing.assert_array_equal(gradient, np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("entry", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("index", [(0, 0), (1, 0)])
+def test_factor_that_is_not_finite_gives_minus_infinity(backend, entry, index):
+    chol = np.eye(2)
+    chol[index] = entry
+    value, gradient = _logp_and_gradient(gg.cov.Cholesky, backend)(chol)
     assert value == -np.inf
     np.testing.assert_array_equal(gradient, np.zeros((2, 2)))
 
@@ -96,16 +110,14 @@ def test_covariance_that_is_none_gives_minus_infinity(backend, matrix):
 _FUNCTIONS = {}
 
 
-def _logp_and_gradient(backend):
-    if backend not in _FUNCTIONS:
-        import pytensor
-
+def _logp_and_gradient(structure, backend):
+    if (structure, backend) not in _FUNCTIONS:
         matrix = pt.matrix("S")
-        value = gg.logp(np.array([0.3, -0.1]), 0.0, matrix)
-        _FUNCTIONS[backend] = pytensor.function(
+        value = gg.logp(np.array([0.3, -0.1]), 0.0, structure(matrix))
+        _FUNCTIONS[structure, backend] = pytensor.function(
             [matrix], [value, pt.grad(value, matrix)], mode=BACKENDS[backend]
         )
-    return _FUNCTIONS[backend]
+    return _FUNCTIONS[structure, backend]
 
 
 def test_model_at_a_rejected_point():
@@ -126,10 +138,12 @@ def test_model_at_a_rejected_point():
     [
         np.array([1.0, np.nan]),
         np.ma.masked_array([1.0, 2.0], mask=[True, False]),
+        pt.constant(np.array([1.0, np.nan])),
+        pytensor.shared(np.array([np.nan, 1.0])),
         pd.Series([1.0, None]),
         [1.0, None],
     ],
-    ids=["array", "masked", "series", "list"],
+    ids=["array", "masked", "constant", "shared", "series", "list"],
 )
 def test_missing_observations_are_an_error(observed):
     with pm.Model(), pytest.raises(NotImplementedError, match=r"1 missing value.*Drop them"):
@@ -182,6 +196,14 @@ def test_data_frames_and_lists():
     with pm.Model() as twin:
         pm.MvNormal("y", np.array([0.0, 1.0]), EYE, observed=frame.to_numpy())
     assert_allclose(model.compile_logp()({}), twin.compile_logp()({}))
+
+
+def test_lists_of_tensors():
+    """As pm.MvNormal takes them."""
+    a, b = pt.scalars("a", "b")
+    value = gg.logp([1.0, 2.0], [a, b], [[a, 0.0], [0.0, b]])
+    got = interpreted([a, b], value)(2.0, 3.0)
+    assert_allclose(got, gg.logp([1.0, 2.0], [2.0, 3.0], np.diag([2.0, 3.0])).eval())
 
 
 def test_batch_that_is_partly_rejected():

@@ -190,6 +190,21 @@ def test_vectorised_log_density(rng):
     assert_allclose(got, expected, rtol=1e-12)
 
 
+def test_vectorised_data_keep_one_factorisation(rng):
+    """A batch of data and means under one covariance becomes rows, not a batch of matrices."""
+    from pytensor.graph.replace import vectorize_graph
+    from pytensor.tensor.blockwise import Blockwise
+
+    value, mu, matrix = pt.matrix("y"), pt.vector("mu"), pt.matrix("S")
+    values, mus = pt.tensor3("ys"), pt.matrix("mus")
+    [batched] = vectorize_graph([gg.logp(value, mu, matrix)], {value: values, mu: mus})
+    function = interpreted([values, mus, matrix], batched)
+    assert not any(isinstance(node.op, Blockwise) for node in function.maker.fgraph.apply_nodes)
+    numbers = rng.normal(size=(4, M, N)), rng.normal(size=(4, N))
+    expected = [multivariate_normal(m, SIGMA).logpdf(y) for y, m in zip(*numbers, strict=True)]
+    assert_allclose(function(*numbers, SIGMA), expected, rtol=1e-12)
+
+
 def test_resized_variable_keeps_its_structure():
     from pymc.distributions.shape_utils import change_dist_size
 

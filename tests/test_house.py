@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,16 @@ def test_imports_point_down(path):
     own = relative.parts[0].removesuffix(".py")
     for imported in _imports(path):
         assert FLOORS.index(_floor(imported)) <= FLOORS.index(own), (path, imported)
+
+
+def test_no_circles():
+    """Not within a floor either, and not by imports inside functions."""
+    graph = {}
+    for path in MODULES:
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        name = ".".join(p for p in parts if p != "__init__")
+        graph[name] = {imported for imported in _imports(path) if imported != name}
+    TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))

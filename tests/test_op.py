@@ -218,30 +218,60 @@ def test_factored_once_and_inverted_only_for_gradients():
     assert ops([value, pt.grad(value, matrix)]) == both
 
 
-def _kernel_a(residual):
-    return _helper(residual)
+COEFFICIENTS = np.array([1.0, 2.0])
 
 
-def _helper(residual):
-    return residual + 1.0
+def _kernel(residual):
+    return _helper(residual) + COEFFICIENTS[0]
 
 
-def test_fingerprint_covers_called_functions_and_constants(monkeypatch):
-    """numba's disk cache must not return the numbers of an older kernel."""
-    before = fingerprint(_kernel_a)
-    assert _helper in reachable_functions(_kernel_a)
+def _helper(residual, scale=2.0):
+    return residual * scale
 
-    def _changed(residual):
-        return residual + 2.0
 
-    monkeypatch.setitem(globals(), "_helper", _changed)
-    assert fingerprint(_kernel_a) != before
+def _other_body(residual, scale=2.0):
+    return residual + scale
+
+
+def _other_default(residual, scale=3.0):
+    return residual * scale
+
+
+_other_body.__qualname__ = _other_default.__qualname__ = _helper.__qualname__
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("_helper", _other_body),
+        ("_helper", _other_default),
+        ("COEFFICIENTS", np.array([1.0, 3.0])),
+        ("COEFFICIENTS", np.array([1.0, 2.0], dtype="float32")),
+    ],
+    ids=["body of a callee", "default of a callee", "array", "dtype"],
+)
+def test_fingerprint_covers_all_that_numba_compiles_in(name, changed, monkeypatch):
+    """The disk cache must not return the numbers of an older kernel."""
+    before = fingerprint(_kernel)
+    assert _helper in reachable_functions(_kernel)
+    monkeypatch.setitem(globals(), name, changed)
+    assert fingerprint(_kernel) != before
 
 
 def test_fingerprint_reaches_kernels_and_lapack():
     reached = reachable_functions(gg.cov.Dense.forward)
     assert rows_dot in reached
     assert "cholesky" in {f.__name__ for f in reached}
+
+
+def test_trimmed_pullback_keeps_what_either_backend_reads():
+    class Reading(gg.cov.Diagonal):
+        parameter_shapes = {"variance": "n"}
+        pullback_jax = staticmethod(lambda residual, quad_bar, logdet_bar: ())
+
+    op = InvQuadLogdetPullback(Reading, trimmed=True)
+    names = [name for name, _ in op.signature.inputs]
+    assert names == ["residual", "variance", "alpha", "quad_bar", "logdet_bar"]
 
 
 def _in_new_process(code, **environment):

@@ -66,6 +66,26 @@ def test_rows_with_their_own_means_stay(rng):
         assert_allclose(got, expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("shape", [(2, M, N), (2, 1, N)])
+def test_means_that_repeat_the_rows_count_every_copy(shape, rng):
+    """The mean has a batch that the constant rows do not have: each copy of a row counts."""
+    value = rng.normal(size=(M, N))
+    mu, matrix = pt.vector("mu", shape=(N,)), pt.tensor("S", shape=(N, N))
+    rows = gg.logp(value, pt.alloc(mu, *shape), matrix)
+    f = interpreted([mu, matrix], [rows.sum(), rows])
+    total, each = f(rng.normal(size=N), positive_definite(rng, N))
+    assert each.shape == (2, M)
+    assert_allclose(total, each.sum(), rtol=1e-12)
+
+
+def test_values_that_broadcast_along_the_observations(rng):
+    value = rng.normal(size=(M, 1))
+    mu, variance = pt.vector("mu", shape=(N,)), pt.scalar("v")
+    rows = gg.logp(value, mu, gg.cov.Diagonal(variance))
+    total, each = interpreted([mu, variance], [rows.sum(), rows])(rng.normal(size=N), 1.5)
+    assert_allclose(total, each.sum(), rtol=1e-12)
+
+
 def test_few_rows_stay(rng):
     value = rng.normal(size=(2, N))
     rewritten, *_ = _sum_both_ways(value, pt.vector("mu"), pt.tensor("S", shape=(N, N)), rng)

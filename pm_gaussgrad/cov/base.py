@@ -6,9 +6,11 @@ from typing import ClassVar
 import numpy as np
 import pytensor.tensor as pt
 from pytensor import config
+from pytensor.graph.basic import Variable
 from pytensor.scalar import upcast
 from pytensor.tensor.variable import TensorVariable
 
+from pm_gaussgrad.cov.sums import closed_sum
 from pm_gaussgrad.ops import quad_logdet_alpha
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -21,12 +23,8 @@ def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable
             f"{owner}: `{name}` is a {value.label}, expected an array or a tensor; "
             "pass it as `cov=`, or its dense matrix, `.to_dense()`."
         )
-    # A Python number has the precision of floatX, not the least that represents it.
-    dtype = config.floatX if isinstance(value, int | float) else None
     try:
-        tensor = pt.as_tensor_variable(
-            value if hasattr(value, "owner") else np.asarray(value, dtype=dtype)
-        )
+        tensor = _as_tensor(value)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise TypeError(
             f"{owner}: `{name}` is a {type(value).__name__}, expected an array or a tensor."
@@ -41,6 +39,22 @@ def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable
     return tensor if tensor.dtype.startswith("float") else tensor.astype(config.floatX)
 
 
+def _as_tensor(value) -> TensorVariable:
+    if isinstance(value, Variable):
+        return pt.as_tensor_variable(value)
+    if isinstance(value, list | tuple) and _has_variables(value):
+        return pt.stack([_as_tensor(entry) for entry in value])
+    # A Python number has the precision of floatX, not the least that represents it.
+    dtype = config.floatX if isinstance(value, int | float) else None
+    return pt.as_tensor_variable(np.asarray(value, dtype=dtype))
+
+
+def _has_variables(value) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_has_variables, value))
+    return isinstance(value, Variable)
+
+
 def check_square(owner: str, name: str, matrix: TensorVariable) -> None:
     """Raise a ValueError where the last two static sizes are known to differ."""
     rows, columns = matrix.type.shape[-2:]
@@ -52,9 +66,23 @@ def check_square(owner: str, name: str, matrix: TensorVariable) -> None:
 
 
 def gaussian_log_density(quad, logdet, n):
-    """-(quad + logdet + n log 2 pi) / 2, and -inf where the log determinant is not finite."""
+    """-(quad + logdet + n log 2 pi) / 2; -inf where logdet is not finite or quad overflows.
+
+    A quad that is NaN stays NaN: that is a fact of the data or of the mean.
+    """
     value = -0.5 * (quad + logdet + pt.as_tensor(n).astype(quad.dtype) * LOG_2PI)
-    return pt.switch(pt.isfinite(logdet), value, -np.inf).astype(quad.dtype)
+    usable = pt.isfinite(logdet) & ~pt.isinf(quad)
+    return pt.switch(usable, value, -np.inf).astype(quad.dtype)
+
+
+def check_size(cov, name: str, value: TensorVariable) -> None:
+    """Raise a ValueError where the last dimension of a value is known not to be ``cov.size``."""
+    found = value.type.shape[-1]
+    if isinstance(cov.size, int) and found not in (None, cov.size):
+        raise ValueError(
+            f"{cov.label}: `{name}` has shape {value.type.shape}, expected n = {cov.size} in the "
+            "last dimension, the size of the covariance."
+        )
 
 
 class Covariance:
@@ -114,7 +142,7 @@ class Covariance:
 
         Parameters
         ----------
-        residual : tensor_like, shape (..., n), in units of y
+        residual : tensor_like, shape (..., n), in units of [y]
             Residual rows. Leading dimensions that the parameters do not have are rows that
             share one factorisation.
 
@@ -122,6 +150,7 @@ class Covariance:
         -------
         quad : TensorVariable, shape (...)
         logdet : TensorVariable, shape of the parameters' batch dimensions
+            Leading dimensions known to be of length one are dropped.
         """
         raise NotImplementedError
 
@@ -136,7 +165,11 @@ class Covariance:
         raise NotImplementedError
 
     def logdet(self):
-        """log|Sigma|, shape of the parameters' batch dimensions; differentiable."""
+        """log|Sigma|, differentiable.
+
+        Its shape is that of the parameters' batch dimensions, less leading ones known to be of
+        length one.
+        """
         raise NotImplementedError
 
     def color(self, z):
@@ -174,8 +207,12 @@ class Covariance:
     __rmul__ = __mul__
 
     def __add__(self, other):
-        from pm_gaussgrad.cov.sums import closed_sum
-
+        if not isinstance(other, Covariance):
+            raise TypeError(
+                f"{self.label} + {type(other).__name__}: expected another gg.cov structure; for "
+                "independent noise add gg.cov.Diagonal(variance), for a matrix "
+                "gg.cov.Dense(matrix)."
+            )
         return closed_sum(self, other)
 
     def __radd__(self, other):
@@ -254,4 +291,5 @@ class Leaf(Covariance):
 
     def _apply(self, residual):
         residual = as_parameter(self.label, "residual", residual, 1)
+        check_size(self, "residual", residual)
         return quad_logdet_alpha(type(self), residual, self.parameters)

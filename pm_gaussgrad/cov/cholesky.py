@@ -34,6 +34,8 @@ def _forward(residual, chol):
     alpha = copy_rows(white)
     solve_lower_transposed(factor, alpha)
     logdet = 2 * np.log(np.abs(np.diag(factor))).sum()
+    if not np.isfinite(quad).all() and np.isfinite(residual).all():
+        logdet = np.nan * logdet  # an entry below the diagonal is not finite
     return quad, logdet, alpha, white
 
 
@@ -129,7 +131,10 @@ class Cholesky(Leaf):
 
         white = solve_triangular(chol, residual.T, lower=True)
         alpha = solve_triangular(chol, white, lower=True, trans=1).T
-        return (white**2).sum(axis=0), 2 * jnp.log(jnp.abs(jnp.diag(chol))).sum(), alpha, white.T
+        quad = (white**2).sum(axis=0)
+        logdet = 2 * jnp.log(jnp.abs(jnp.diag(chol))).sum()
+        broken = ~jnp.isfinite(quad).all() & jnp.isfinite(residual).all()
+        return quad, jnp.where(broken, jnp.nan, logdet), alpha, white.T
 
     @staticmethod
     def pullback_jax(chol, alpha, white, quad_bar, logdet_bar):

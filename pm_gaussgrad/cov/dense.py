@@ -17,6 +17,7 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
 from pm_gaussgrad.cov.cholesky import Cholesky
+from pm_gaussgrad.cov.sums import closes
 from pm_gaussgrad.cov.triangular import (
     constant_cholesky,
     inverse_diagonal,
@@ -83,8 +84,9 @@ class Dense(Leaf):
     The pullback is
     :math:`\bar\Sigma = \bar l\,\Sigma^{-1} - \sum_i \bar q_i\,\alpha_i \alpha_i^\top`, full and
     symmetric: the gradient of the function through the symmetric part of the matrix, its
-    entries regarded as independent. A matrix that is not positive definite gives a log
-    density of -inf.
+    entries regarded as independent. ``to_dense()`` and second derivatives see the matrix as it
+    is given, so pass a symmetric one. One that is not positive definite gives a log density of
+    -inf.
 
     References
     ----------
@@ -156,3 +158,8 @@ class Dense(Leaf):
 
         inverse = cho_solve((factor, True), jnp.eye(factor.shape[0], dtype=factor.dtype))
         return (logdet_bar * inverse - (alpha * quad_bar[:, None]).T @ alpha,)
+
+
+@closes(Dense, Dense)
+def _sum(left, right):
+    return Dense(left.parameters[0] + right.parameters[0])

@@ -12,6 +12,8 @@ import inspect
 import sys
 from types import CodeType, FunctionType, ModuleType
 
+import numpy as np
+
 from pm_gaussgrad.kernels import lapack
 from pm_gaussgrad.ops.signature import Signature
 
@@ -83,12 +85,29 @@ def fingerprint(function: FunctionType) -> str:
     for reached in reachable_functions(function):
         digest.update(f"{reached.__module__}.{reached.__qualname__}".encode())
         _code_digest(reached.__code__, digest)
-        for name, value in sorted(referenced_values(reached).items()):
-            if isinstance(value, int | float | str | bytes | tuple):
-                digest.update(f"{name}={value!r}".encode())
+        constants = referenced_values(reached) | {
+            "defaults": reached.__defaults__,
+            "keyword defaults": tuple((reached.__kwdefaults__ or {}).items()),
+        }
+        for name, value in sorted(constants.items()):
+            digest.update(f"{name}={_constant_text(value)}".encode())
         if reached.__module__ == lapack.__name__:
             digest.update(_lapack_source())
     return digest.hexdigest()
+
+
+def _constant_text(value) -> str:
+    """Text that tells apart the values which numba compiles in as constants."""
+    if isinstance(value, np.ndarray | np.generic):
+        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return f"{value.dtype}{np.shape(value)}{content}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_constant_text, value))})"
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return repr(value)
+    if callable(value) or isinstance(value, ModuleType):
+        return "code"
+    return repr(type(value))
 
 
 @functools.cache
@@ -170,7 +189,6 @@ def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tup
     (no fast-math).
     """
     import numba
-    import numpy as np
     from pytensor.link.numba.cache import compile_numba_function_src
 
     for function in reachable_functions(kernel):
