@@ -23,7 +23,7 @@ from pm_gaussgrad.cov.triangular import (
     squared_row_norms,
 )
 from pm_gaussgrad.kernels.lapack import solve_lower, solve_lower_transposed
-from pm_gaussgrad.kernels.symmetric import copy_rows, rows_dot, weighted_product
+from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot, weighted_product
 
 
 def _forward(residual, chol):
@@ -33,7 +33,7 @@ def _forward(residual, chol):
     quad = rows_dot(white, white)
     alpha = copy_rows(white)
     solve_lower_transposed(factor, alpha)
-    logdet = 2 * np.log(np.abs(np.diag(factor))).sum()
+    logdet = 2 * log_product(np.abs(np.diag(factor)))
     if not np.isfinite(quad).all() and np.isfinite(residual).all():
         logdet = np.nan * logdet  # an entry below the diagonal is not finite
     return quad, logdet, alpha, white

@@ -29,6 +29,7 @@ from pm_gaussgrad.kernels.symmetric import (
     adjoint_from_factor,
     copy_lower,
     copy_rows,
+    log_product,
     rows_dot,
 )
 
@@ -48,7 +49,7 @@ def _factor_and_solve(residual, factor):
     solve_lower(factor, alpha)
     quad = rows_dot(alpha, alpha)
     solve_lower_transposed(factor, alpha)
-    logdet = 2 * np.log(np.diag(factor)).sum()
+    logdet = 2 * log_product(np.diag(factor))
     return quad, logdet, alpha, factor
 
 

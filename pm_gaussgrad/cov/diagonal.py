@@ -13,13 +13,13 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter
 from pm_gaussgrad.cov.sums import closes
-from pm_gaussgrad.kernels.symmetric import rows_dot
+from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
 
 
 def _forward(residual, variance):
     rows = np.ascontiguousarray(residual)
     alpha = rows / variance
-    return rows_dot(rows, alpha), np.log(variance).sum(), alpha
+    return rows_dot(rows, alpha), log_product(variance), alpha
 
 
 def _pullback(variance, alpha, quad_bar, logdet_bar):

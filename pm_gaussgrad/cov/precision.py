@@ -22,6 +22,7 @@ from pm_gaussgrad.kernels.symmetric import (
     adjoint_from_factor,
     copy_lower,
     copy_rows,
+    log_product,
     rows_dot,
 )
 
@@ -41,7 +42,7 @@ def _multiply_and_factor(residual, factor):
     quad = rows_dot(rows, alpha)
     if not cholesky(factor):
         factor[:] = np.nan
-    logdet = -2 * np.log(np.diag(factor)).sum()
+    logdet = -2 * log_product(np.diag(factor))
     return quad, logdet, alpha, factor
 
 

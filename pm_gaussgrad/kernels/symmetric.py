@@ -1,11 +1,14 @@
 """Symmetric matrices of which kernels hold the lower triangle, and rows of vectors."""
 
+import math
+
 import numpy as np
 
 from pm_gaussgrad.kernels.lapack import inverse_from_cholesky
 
 # Tiles of 32 x 32 doubles: the strided writes of the mirrored half stay in the first-level cache.
 _TILE = 32
+_LOG_2 = math.log(2)
 # Products of up to this many multiplications cost less than the call of a BLAS routine.
 _SMALL = 512
 
@@ -31,6 +34,21 @@ def rows_dot(a, b):
     for i in range(a.shape[0]):
         products[i] = np.dot(a[i], b[i])
     return products
+
+
+def log_product(values):
+    """log(v_1 v_2 ... v_n), and NaN where a value is negative.
+
+    Mantissas are multiplied and exponents added, which loses less than a sum of logarithms of
+    both signs, and takes one logarithm.
+    """
+    mantissa, exponent = 1.0, 0
+    for value in values:
+        if value < 0:
+            return np.nan
+        mantissa, shift = math.frexp(mantissa * value)
+        exponent += shift
+    return math.log(mantissa) + exponent * _LOG_2 if mantissa > 0 else np.log(mantissa)
 
 
 def weighted_product(left, right, weights):
