@@ -4,6 +4,7 @@ The twin is ``to_dense()`` factored and differentiated symbolically by PyTensor.
 """
 
 import functools
+import itertools
 
 import numpy as np
 import pytensor
@@ -210,6 +211,20 @@ def _strided(x):
 
 def _reversed(x):
     return x if x.ndim == 0 else x[::-1].copy()[::-1]
+
+
+@CASE
+@pytest.mark.parametrize("m", [1, 3])
+def test_outputs_are_arrays_of_their_own(case, m, rng):
+    """Compiled graphs overwrite what they no longer need: no output may be another, or an input."""
+    structure = case.build(2, *case.tensors()).structure
+    residual, _, weights, *parameters = _arguments(case, rng, 5, (m,))
+    inputs = [residual, *parameters]
+    outputs = InvQuadLogdet(structure).evaluate(*inputs)
+    bars = InvQuadLogdetPullback(structure).evaluate(*inputs, *outputs[2:], weights, np.array(0.7))
+    arrays = [*inputs, *outputs, weights, *bars]
+    for a, b in itertools.combinations(arrays, 2):
+        assert not np.shares_memory(a, b)
 
 
 @CASE
