@@ -207,7 +207,7 @@ CASES = (
         title="value and gradient of the Cholesky factor itself",
         peer="pm.MvNormal(chol=)",
         build=cholesky_factor,
-        sizes=(At(10), At(100, bar=1.0), At(1000)),
+        sizes=(At(10), At(100, bar=1.0), At(1000, bar=4.0)),
     ),
     Case(
         name="precision",
