@@ -83,4 +83,9 @@ CASES = [
         lambda n, v: gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n),
         lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0))],
     ),
+    Case(
+        "LowRankPlusDiagonal",
+        lambda n, factor, variance: gg.cov.LowRank(factor) + gg.cov.Diagonal(variance),
+        lambda rng, n: [rng.normal(size=(n, 2)), rng.uniform(0.5, 2.0, size=n)],
+    ),
 ]
