@@ -12,3 +12,11 @@ import pytest
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240917)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of one module share compiled functions: one worker runs them (``--dist loadgroup``)."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))

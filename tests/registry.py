@@ -1,11 +1,12 @@
 """One row a structure: how to build it, and numbers for its parameters."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+import pytest
 from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
@@ -27,22 +28,44 @@ def positive_definite(rng, n):
     return factor @ factor.T / max(n, 1) + np.eye(n)
 
 
+def symmetric_part(matrix):
+    return (matrix + np.swapaxes(matrix, -1, -2)) / 2
+
+
 @dataclass(frozen=True)
 class Case:
     """A structure under test.
 
-    ``build(n, *tensors)`` makes the structure; ``draw(rng, n)`` returns numbers for its
-    parameters, well conditioned.
+    Attributes
+    ----------
+    build
+        ``build(n, *tensors)`` makes the structure.
+    draw
+        ``draw(rng, n)`` returns numbers for its parameters, well conditioned.
+    rejected
+        Numbers for its parameters, of size two, that are no covariance.
+    tangents
+        For a parameter that is restricted to a subspace, by its position: the projection on it.
+    sized
+        Whether the parameters say what n is.
     """
 
     name: str
     build: Callable
     draw: Callable
+    rejected: tuple
+    tangents: dict[int, Callable] = field(default_factory=dict, hash=False)
+    sized: bool = True
 
-    def tensors(self, batch_ndim=0, dtype="float64"):
-        values = self.draw(np.random.default_rng(0), 2)
+    def tensors(self, batch_ndim=0, dtype="float64", n=None):
+        """Symbolic parameters; with ``n``, of known shapes."""
+        values = self.draw(np.random.default_rng(0), 2 if n is None else n)
         return [
-            pt.tensor(f"{self.name}_{i}", shape=(None,) * (batch_ndim + np.ndim(v)), dtype=dtype)
+            pt.tensor(
+                f"{self.name}_{i}",
+                shape=(None,) * batch_ndim + (np.shape(v) if n else (None,) * np.ndim(v)),
+                dtype=dtype,
+            )
             for i, v in enumerate(values)
         ]
 
@@ -51,6 +74,15 @@ class Case:
         draws = [self.draw(rng, n) for _ in range(int(np.prod(batch)))]
         stacked = [np.stack([draw[i] for draw in draws]) for i in range(len(draws[0]))]
         return [v.reshape((*batch, *v.shape[1:])).astype(dtype) for v in stacked]
+
+    def project(self, position, array):
+        """The part of a direction or gradient that lies in the parameter's subspace."""
+        return self.tangents.get(position, lambda whole: whole)(array)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether one primitive evaluates it, with kernels of its own."""
+        return isinstance(self.build(2, *self.tensors(n=2)).structure, type)
 
     def __str__(self):
         return self.name
@@ -61,26 +93,43 @@ CASES = [
         "Dense",
         lambda n, matrix: gg.cov.Dense(matrix),
         lambda rng, n: [positive_definite(rng, n)],
+        rejected=(np.array([[1.0, 2.0], [2.0, 1.0]]),),
+        tangents={0: symmetric_part},
     ),
     Case(
         "Cholesky",
         lambda n, chol: gg.cov.Cholesky(chol),
         lambda rng, n: [np.linalg.cholesky(positive_definite(rng, n))],
+        rejected=(np.array([[1.0, 0.0], [0.5, 0.0]]),),
+        tangents={0: np.tril},
     ),
     Case(
         "Precision",
         lambda n, matrix: gg.cov.Precision(matrix),
         lambda rng, n: [positive_definite(rng, n)],
+        rejected=(-np.eye(2),),
+        tangents={0: symmetric_part},
     ),
     Case(
         "Diagonal",
         lambda n, variance: gg.cov.Diagonal(variance),
         lambda rng, n: [rng.uniform(0.5, 2.0, size=n)],
+        rejected=(np.array([1.0, -1.0]),),
     ),
     Case(
         "ScalarDiagonal",
         # A batch of scalar variances is written (..., 1) with a size.
         lambda n, v: gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n),
         lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0))],
+        rejected=(np.asarray(-0.5),),
+        sized=False,
     ),
 ]
+LEAVES = [case for case in CASES if case.is_leaf]
+
+
+def each(cases):
+    """Parametrise by structures, all tests of one in one worker, which compiles it once."""
+    group = pytest.mark.xdist_group
+    params = [pytest.param(case, marks=group(case.name), id=case.name) for case in cases]
+    return pytest.mark.parametrize("case", params)
