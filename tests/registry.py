@@ -124,6 +124,11 @@ CASES = [
         rejected=(np.asarray(-0.5),),
         sized=False,
     ),
+    Case(
+        "LowRankPlusDiagonal",
+        lambda n, factor, variance: gg.cov.LowRank(factor) + gg.cov.Diagonal(variance),
+        lambda rng, n: [rng.normal(size=(n, 2)), rng.uniform(0.5, 2.0, size=n)],
+    ),
 ]
 LEAVES = [case for case in CASES if case.is_leaf]
 

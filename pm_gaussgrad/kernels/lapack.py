@@ -42,3 +42,13 @@ def solve_lower_transposed(factor, rows):
 def symmetric_product(matrix, rows, out):
     """Write ``rows @ S`` (m, n) to ``out``, S the symmetric matrix of a lower triangle (xSYMM)."""
     raise NotImplementedError(_INTERPRETED)
+
+
+def gram(rows, out):
+    """Write the lower triangle of ``rows' rows`` (k, k) to ``out``, rows (n, k) (xSYRK)."""
+    raise NotImplementedError(_INTERPRETED)
+
+
+def product(left, right, out, transpose_left, transpose_right):
+    """Write the matrix product of ``left`` and ``right``, transposed where asked (xGEMM)."""
+    raise NotImplementedError(_INTERPRETED)

@@ -20,6 +20,8 @@ _ARGUMENTS = {
     "trsv": ("cython_blas", "cccififi"),
     "trsm": ("cython_blas", "cccciiffifi"),
     "symm": ("cython_blas", "cciiffififfi"),
+    "syrk": ("cython_blas", "cciiffiffi"),
+    "gemm": ("cython_blas", "cciiiffififfi"),
 }
 
 
@@ -175,6 +177,57 @@ def _symmetric_product(matrix, rows, out):
             _reference(dtype(0)),
             out.ctypes,
             _reference(lda),
+        )
+
+    return compiled
+
+
+@overload(lapack.gram)
+def _gram(rows, out):
+    dtype = rows.dtype
+    syrk = _FUNCTIONS["syrk", dtype]
+
+    def compiled(rows, out):
+        n, k = np.int32(rows.shape[0]), np.int32(rows.shape[1])
+        lda = max(k, np.int32(1))
+        syrk(
+            _reference(_UPPER),
+            _reference(_PLAIN),
+            _reference(k),
+            _reference(n),
+            _reference(dtype(1)),
+            rows.ctypes,
+            _reference(lda),
+            _reference(dtype(0)),
+            out.ctypes,
+            _reference(lda),
+        )
+
+    return compiled
+
+
+@overload(lapack.product)
+def _product(left, right, out, transpose_left, transpose_right):
+    dtype = left.dtype
+    gemm = _FUNCTIONS["gemm", dtype]
+
+    def compiled(left, right, out, transpose_left, transpose_right):
+        # Read as columns, C-ordered arrays are transposes: out' = right' left'.
+        inner = left.shape[0] if transpose_left else left.shape[1]
+        gemm(
+            _reference(_TRANSPOSED if transpose_right else _PLAIN),
+            _reference(_TRANSPOSED if transpose_left else _PLAIN),
+            _reference(np.int32(out.shape[1])),
+            _reference(np.int32(out.shape[0])),
+            _reference(np.int32(inner)),
+            _reference(dtype(1)),
+            right.ctypes,
+            _reference(np.int32(max(right.shape[1], 1))),
+            left.ctypes,
+            _reference(np.int32(max(left.shape[1], 1))),
+            _reference(dtype(0)),
+            out.ctypes,
+            _reference(np.int32(max(out.shape[1], 1))),
         )
 
     return compiled

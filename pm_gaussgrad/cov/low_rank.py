@@ -1,0 +1,355 @@
+r"""``LowRank``: k factors, and with ``Diagonal`` the covariance of factor models.
+
+Definition: Sigma = U U' + D, U = ``factor`` of shape (n, k), D = diag(v), v = ``variance``.
+Without D the matrix is singular and only a summand. Storage: n k. Value and gradient:
+O(n k^2) once and O(n k) a row.
+
+With W = D^-1/2 U, w = D^-1/2 r and M = I + W'W = L L' (k, k),
+
+    log|Sigma| = log|D| + log|M|                          (determinant lemma)
+    c = M^-1 W'w,  e = w - W c,  alpha = D^-1/2 e         (Woodbury)
+    r' Sigma^-1 r = |e|^2 + |c|^2 = min over c of |w - W c|^2 + |c|^2
+
+The last is a sum of squares, in which an error of c enters squared; Woodbury's own difference
+of two large numbers is never taken. One step of refinement, c += M^-1 (W'e - c), makes up for
+having formed W'W (corrected seminormal equations). c = U'alpha is the mean of the factors
+given the data.
+
+Pullback: with V = W L'^-1 and G = V L^-1 = W M^-1, hence Sigma^-1 U = D^-1/2 G,
+
+    factor_bar   = 2 l_bar D^-1/2 G - 2 sum_i q_bar_i alpha_i c_i'
+    variance_bar = l_bar (1 - |V_j|^2) / v_j - sum_i q_bar_i alpha_ij^2     (entry j)
+
+Draws: S = D^1/2 (I + W X W') has S S' = Sigma where X + X' + X (M - I) X' = I. For X = Y^-1
+that is (Y - I)(Y - I)' = M, so X = (I + L)^-1; and S^-1 = (I - W (M + L)^-1 W') D^-1/2.
+
+Sources: Woodbury (1950), Inverting modified matrices; Harville (1997), Matrix Algebra from a
+Statistician's Perspective, theorems 18.1.1 and 18.2.8; Björck (1996), Numerical Methods for
+Least Squares Problems, section 6.6.5 (corrected seminormal equations).
+"""
+
+import numpy as np
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter
+from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
+from pm_gaussgrad.cov.sums import closes
+from pm_gaussgrad.kernels.lapack import (
+    cholesky,
+    gram,
+    product,
+    solve_lower,
+    solve_lower_transposed,
+)
+from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot
+
+
+def _standardised(residual, factor, variance):
+    """w and W: residual rows and factor in units of the standard deviations of D."""
+    (m, n), k = residual.shape, factor.shape[1]
+    white = np.empty((m, n), residual.dtype)
+    white_factor = np.empty((n, k), residual.dtype)
+    for j in range(n):
+        sigma = np.sqrt(variance[j])
+        for a in range(k):
+            white_factor[j, a] = factor[j, a] / sigma
+        for i in range(m):
+            white[i, j] = residual[i, j] / sigma
+    return white, white_factor
+
+
+def _forward(residual, factor, variance):
+    (m, n), k = residual.shape, factor.shape[1]
+    white, white_factor = _standardised(residual, factor, variance)
+    chol = np.empty((k, k), residual.dtype)
+    gram(white_factor, chol)
+    for a in range(k):
+        chol[a, a] += 1
+        chol[a, a + 1 :] = 0
+    if not cholesky(chol):
+        chol[:] = np.nan
+    scores = np.zeros((m, k), residual.dtype)
+    step = np.empty((m, k), residual.dtype)
+    alpha = np.empty((m, n), residual.dtype)
+    for _ in range(2):
+        product(white, white_factor, step, False, False)
+        step -= scores
+        solve_lower(chol, step)
+        solve_lower_transposed(chol, step)
+        scores += step
+        product(step, white_factor, alpha, False, True)
+        white -= alpha
+    quad = rows_dot(white, white) + rows_dot(scores, scores)
+    logdet = log_product(variance) + 2 * log_product(np.diag(chol))
+    for j in range(n):
+        sigma = np.sqrt(variance[j])
+        for i in range(m):
+            alpha[i, j] = white[i, j] / sigma
+    return quad, logdet, alpha, white_factor, chol, scores
+
+
+def _pullback(variance, alpha, white_factor, chol, scores, quad_bar, logdet_bar):
+    (m, n), k = alpha.shape, scores.shape[1]
+    inverse = np.eye(k, dtype=alpha.dtype)
+    solve_lower(np.ascontiguousarray(chol), inverse)  # L'^-1: each row r becomes L^-1 r
+    white = np.empty((n, k), alpha.dtype)
+    product(np.ascontiguousarray(white_factor), inverse, white, False, False)
+    variance_bar = np.empty(n, alpha.dtype)
+    for j in range(n):
+        explained = (white[j] ** 2).sum()
+        variance_bar[j] = logdet_bar * (1 - explained) / variance[j]
+        for i in range(m):
+            variance_bar[j] -= quad_bar[i] * alpha[i, j] ** 2
+    solved = np.empty((n, k), alpha.dtype)
+    product(white, inverse, solved, False, True)
+    weighted = copy_rows(scores)
+    for i in range(m):
+        weighted[i] *= -2 * quad_bar[i]
+    product(np.ascontiguousarray(alpha), weighted, white, True, False)
+    for j in range(n):
+        scale = 2 * logdet_bar / np.sqrt(variance[j])
+        for a in range(k):
+            solved[j, a] = scale * solved[j, a] + white[j, a]
+    return solved, variance_bar
+
+
+def _factor(owner, factor):
+    factor = pt.as_tensor_variable(factor) if isinstance(factor, pt.TensorVariable) else factor
+    if np.ndim(factor) == 1:
+        raise TypeError(
+            f"{owner}: `factor` has 1 dimension, expected (..., n, k), one column a factor; for a "
+            "single factor pass factor[:, None]."
+        )
+    return as_parameter(owner, "factor", factor, 2)
+
+
+class LowRank(Covariance):
+    r"""k factors, :math:`\Sigma = U U^\top`: a summand, singular by itself.
+
+    Parameters
+    ----------
+    factor : tensor_like, shape (..., n, k), in units of [y]
+        Loadings U, one column a factor. Any k: none, or more than n.
+
+    Raises
+    ------
+    TypeError
+        If ``factor`` has fewer than two dimensions or is not real.
+    NotImplementedError
+        If a log density, an inverse or a determinant is asked for before a
+        :class:`Diagonal` was added.
+
+    Notes
+    -----
+    ``LowRank(factor) + Diagonal(variance)`` is :math:`\Sigma = U U^\top + D`, a structure whose
+    value and gradient cost O(n k^2) once and O(n k) a row, in memory O(n k); the n x n matrix is
+    never formed. Sums with more factors or variances close: they put the factors side by side
+    and add the variances, which must be positive in the end. A random effect with design matrix
+    Z and standard deviation tau is ``LowRank(tau * Z)``.
+
+    The pullback is :math:`\bar U = 2\bar l\,\Sigma^{-1} U - 2\sum_i \bar q_i\,\alpha_i c_i^\top`
+    with :math:`c_i = U^\top\alpha_i`, and
+    :math:`\bar v_j = \bar l\,(\Sigma^{-1})_{jj} - \sum_i \bar q_i\,\alpha_{ij}^2`.
+
+    For k >= n, or factors that are nearly collinear in units of a tiny noise, accuracy is that
+    of M = I + U' D^-1 U; there ``gg.cov.Dense`` of the matrix is cheaper or as accurate.
+
+    References
+    ----------
+    Woodbury, M. A. (1950). Inverting modified matrices. Memorandum Report 42, Statistical
+    Research Group, Princeton. Harville, D. A. (1997). Matrix Algebra from a Statistician's
+    Perspective, theorems 18.1.1 and 18.2.8.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pm_gaussgrad as gg
+    >>> cov = gg.cov.LowRank(np.array([[1.0], [2.0]])) + gg.cov.Diagonal(0.5)
+    >>> cov.to_dense().eval()
+    array([[1.5, 2. ],
+           [2. , 4.5]])
+    """
+
+    parameter_shapes = {"factor": "n k"}
+
+    def __init__(self, factor):
+        self.parameters = (_factor("gg.cov.LowRank", factor),)
+
+    def to_dense(self):
+        [factor] = self.parameters
+        return factor @ factor.mT
+
+    def color(self, z):
+        [factor] = self.parameters
+        axes, scales, _ = pt.linalg.svd(factor, full_matrices=False)
+        return _rows_times(scales * _rows_times(z, axes), axes.mT)
+
+    def diagonal(self):
+        return (self.parameters[0] ** 2).sum(axis=-1)
+
+    def scaled(self, factor):
+        return LowRank(pt.sqrt(factor) * self.parameters[0])
+
+    def _singular(self, *_):
+        raise NotImplementedError(
+            f"{self.label}: U U' alone is singular and has no density, inverse or log "
+            "determinant; add gg.cov.Diagonal, as in gg.cov.LowRank(factor) + "
+            "gg.cov.Diagonal(variance)."
+        )
+
+    quad_logdet = logp = solve = whiten = logdet = inverse_diagonal = _singular
+
+
+def _rows_times(rows, matrix):
+    """r' A for each row r: (..., n), (..., n, k) -> (..., k)."""
+    rows = pt.as_tensor_variable(rows)
+    if matrix.type.ndim == 2:
+        return rows @ matrix
+    return (matrix.mT @ rows[..., None])[..., 0]
+
+
+class LowRankPlusDiagonal(Leaf):
+    """``LowRank(factor) + Diagonal(variance)``."""
+
+    label = "gg.cov.LowRank + gg.cov.Diagonal"
+    parameter_shapes = {"factor": "n k", "variance": "n"}
+    saved_shapes = {"white_factor": "n k", "chol": "k k", "scores": "m k"}
+    forward = staticmethod(_forward)
+    pullback = staticmethod(_pullback)
+
+    def __init__(self, factor, variance):
+        self.parameters = (factor, variance)
+
+    def to_dense(self):
+        factor, variance = self.parameters
+        identity = pt.eye(variance.shape[-1], dtype=variance.dtype)
+        return factor @ factor.mT + variance[..., None] * identity
+
+    def _standardised(self):
+        """D^1/2, W, L and the identity of M = I + W'W = L L'."""
+        factor, variance = self.parameters
+        sigma = pt.sqrt(variance)
+        white_factor = factor / sigma[..., None]
+        identity = pt.eye(factor.shape[-1], dtype=white_factor.dtype)
+        chol = pt.linalg.cholesky(identity + white_factor.mT @ white_factor, lower=True)
+        return sigma, white_factor, chol, identity
+
+    def color(self, z):
+        sigma, white_factor, chol, identity = self._standardised()
+        inner = pt.linalg.solve_triangular(identity + chol, identity, lower=True, b_ndim=2)
+        scores = _rows_times(_rows_times(z, white_factor), inner.mT)
+        return sigma * (z + _rows_times(scores, white_factor.mT))
+
+    def whiten(self, residual):
+        sigma, white_factor, chol, identity = self._standardised()
+        inner = pt.linalg.solve_triangular(chol, identity, lower=True, b_ndim=2)
+        upper = (identity + chol).mT
+        inner = pt.linalg.solve_triangular(upper, inner, lower=False, b_ndim=2)
+        white = residual / sigma
+        scores = _rows_times(_rows_times(white, white_factor), inner.mT)
+        return white - _rows_times(scores, white_factor.mT)
+
+    def diagonal(self):
+        factor, variance = self.parameters
+        return (factor**2).sum(axis=-1) + variance
+
+    def inverse_diagonal(self):
+        _, white_factor, chol, _ = self._standardised()
+        white = pt.linalg.solve_triangular(chol, white_factor.mT, lower=True, b_ndim=2)
+        return (1 - (white**2).sum(axis=-2)) / self.parameters[1]
+
+    def scaled(self, factor):
+        loadings, variance = self.parameters
+        return LowRankPlusDiagonal(pt.sqrt(factor) * loadings, factor * variance)
+
+    @staticmethod
+    def forward_jax(residual, factor, variance):
+        import jax.numpy as jnp
+        from jax.lax.linalg import cholesky
+        from jax.scipy.linalg import cho_solve
+
+        sigma = jnp.sqrt(variance)
+        white, white_factor = residual / sigma, factor / sigma[:, None]
+        identity = jnp.eye(factor.shape[1], dtype=white_factor.dtype)
+        chol = cholesky(identity + white_factor.T @ white_factor, symmetrize_input=False)
+        scores = cho_solve((chol, True), (white @ white_factor).T).T
+        rest = white - scores @ white_factor.T
+        step = cho_solve((chol, True), (rest @ white_factor - scores).T).T
+        scores, rest = scores + step, rest - step @ white_factor.T
+        quad = (rest**2).sum(axis=1) + (scores**2).sum(axis=1)
+        logdet = jnp.log(variance).sum() + 2 * jnp.log(jnp.diag(chol)).sum()
+        return quad, logdet, rest / sigma, white_factor, chol, scores
+
+    @staticmethod
+    def pullback_jax(variance, alpha, white_factor, chol, scores, quad_bar, logdet_bar):
+        from jax.scipy.linalg import solve_triangular
+
+        weighted = alpha * quad_bar[:, None]
+        white = solve_triangular(chol, white_factor.T, lower=True)
+        solved = solve_triangular(chol, white, lower=True, trans=1).T
+        scale = 2 * logdet_bar / variance**0.5
+        factor_bar = scale[:, None] * solved - 2 * weighted.T @ scores
+        through_logdet = logdet_bar * (1 - (white**2).sum(axis=0)) / variance
+        return factor_bar, through_logdet - (weighted * alpha).sum(axis=0)
+
+
+def _check_sizes(left, right):
+    sizes = {cov.size for cov in (left, right) if isinstance(cov.size, int)}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"{left.label} + {right.label}: the sizes {sorted(sizes)} disagree; both must be for "
+            "the same observations."
+        )
+
+
+def _vector(diagonal, n):
+    """The variances (..., n) of a ``Diagonal``, scalar or not."""
+    variance = diagonal.parameters[0]
+    if isinstance(diagonal, ScalarDiagonal):
+        return pt.broadcast_to(variance[..., None], (*variance.shape, n))
+    return variance
+
+
+def _side_by_side(left, right):
+    """The columns of two factors, batch dimensions broadcast."""
+    if left.type.ndim == right.type.ndim == 2:
+        return pt.concatenate([left, right], axis=-1)
+    batch = pt.broadcast_shape(left[..., 0, 0], right[..., 0, 0])
+    parts = [pt.broadcast_to(u, (*batch, *u.shape[-2:])) for u in (left, right)]
+    return pt.concatenate(parts, axis=-1)
+
+
+@closes(LowRank, LowRank)
+def _sum_of_factors(left, right):
+    _check_sizes(left, right)
+    return LowRank(_side_by_side(left.parameters[0], right.parameters[0]))
+
+
+@closes(LowRank, Diagonal)
+@closes(LowRank, ScalarDiagonal)
+def _sum_with_diagonal(low_rank, diagonal):
+    _check_sizes(low_rank, diagonal)
+    [factor] = low_rank.parameters
+    return LowRankPlusDiagonal(factor, _vector(diagonal, low_rank.size))
+
+
+@closes(LowRankPlusDiagonal, Diagonal)
+@closes(LowRankPlusDiagonal, ScalarDiagonal)
+def _sum_with_more_noise(cov, diagonal):
+    _check_sizes(cov, diagonal)
+    factor, variance = cov.parameters
+    return LowRankPlusDiagonal(factor, variance + _vector(diagonal, cov.size))
+
+
+@closes(LowRankPlusDiagonal, LowRank)
+def _sum_with_more_factors(cov, low_rank):
+    _check_sizes(cov, low_rank)
+    factor, variance = cov.parameters
+    return LowRankPlusDiagonal(_side_by_side(factor, low_rank.parameters[0]), variance)
+
+
+@closes(LowRankPlusDiagonal, LowRankPlusDiagonal)
+def _sum_of_both(left, right):
+    _check_sizes(left, right)
+    factors, variances = zip(left.parameters, right.parameters, strict=True)
+    return LowRankPlusDiagonal(_side_by_side(*factors), variances[0] + variances[1])
