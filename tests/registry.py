@@ -83,4 +83,9 @@ CASES = [
         lambda n, v: gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n),
         lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0))],
     ),
+    Case(
+        "AR1",
+        lambda n, variance, correlation: gg.cov.AR1(variance, correlation, size=n),
+        lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0)), np.asarray(rng.uniform(-0.8, 0.8))],
+    ),
 ]
