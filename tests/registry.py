@@ -129,6 +129,11 @@ CASES = [
         lambda n, factor, variance: gg.cov.LowRank(factor) + gg.cov.Diagonal(variance),
         lambda rng, n: [rng.normal(size=(n, 2)), rng.uniform(0.5, 2.0, size=n)],
     ),
+    Case(
+        "AR1",
+        lambda n, variance, correlation: gg.cov.AR1(variance, correlation, size=n),
+        lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0)), np.asarray(rng.uniform(-0.8, 0.8))],
+    ),
 ]
 LEAVES = [case for case in CASES if case.is_leaf]
 

@@ -1,5 +1,6 @@
 """Covariance structures, one a file."""
 
+from pm_gaussgrad.cov.ar1 import AR1
 from pm_gaussgrad.cov.base import Covariance
 from pm_gaussgrad.cov.cholesky import Cholesky
 from pm_gaussgrad.cov.dense import Dense
@@ -8,6 +9,7 @@ from pm_gaussgrad.cov.low_rank import LowRank
 from pm_gaussgrad.cov.precision import Precision
 
 __all__ = [
+    "AR1",
     "Cholesky",
     "Covariance",
     "Dense",

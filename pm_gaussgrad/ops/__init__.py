@@ -8,6 +8,7 @@ from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdetPullback,
     dense_quad_logdet,
 )
+from pm_gaussgrad.ops.recurrence import linear_recurrence
 
 register_backends()
 
@@ -15,5 +16,6 @@ __all__ = [
     "InvQuadLogdet",
     "InvQuadLogdetPullback",
     "dense_quad_logdet",
+    "linear_recurrence",
     "quad_logdet_alpha",
 ]

@@ -12,6 +12,7 @@ from pytensor.link.jax.dispatch import jax_funcify
 
 from pm_gaussgrad.ops.compiled import kernel_arguments
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback
+from pm_gaussgrad.ops.recurrence import LinearRecurrence
 
 
 def _zero_cotangent(primal):
@@ -132,3 +133,16 @@ def jax_funcify_InvQuadLogdetPullback(op, node=None, **kwargs):
         return bars[0] if single else bars
 
     return inv_quad_logdet_pullback
+
+
+@jax_funcify.register(LinearRecurrence)
+def jax_funcify_LinearRecurrence(op, node=None, **kwargs):
+    """Compositions of affine maps x -> a x + u, by a parallel prefix scan."""
+
+    def compose(first, second):
+        return first[0] * second[0], second[0] * first[1] + second[1]
+
+    def linear_recurrence(coefficient, increment):
+        return jax.lax.associative_scan(compose, (coefficient, increment), axis=1)[1]
+
+    return linear_recurrence

@@ -3,10 +3,12 @@
 from pytensor.link.numba.dispatch.basic import register_funcify_and_cache_key
 
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback
+from pm_gaussgrad.ops.recurrence import LinearRecurrence
 
 
 @register_funcify_and_cache_key(InvQuadLogdet)
 @register_funcify_and_cache_key(InvQuadLogdetPullback)
-def numba_funcify_structure_op(op, node=None, **kwargs):
+@register_funcify_and_cache_key(LinearRecurrence)
+def numba_funcify_compiled(op, node=None, **kwargs):
     """The compiled kernel and its cache key."""
     return op.compiled()
