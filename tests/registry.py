@@ -22,9 +22,27 @@ def interpreted(inputs, outputs, **kwargs):
     return pytensor.function(inputs, outputs, mode=BACKENDS["c"], **kwargs)
 
 
+def is_index(x):
+    """Whether an array or tensor is index data, which has neither batches nor a gradient."""
+    return np.dtype(x.dtype).kind == "i"
+
+
+def differentiable(tensors):
+    """Those of the tensors that are not index data."""
+    return [x for x in tensors if not is_index(x)]
+
+
 def positive_definite(rng, n):
     factor = rng.normal(size=(n, n))
     return factor @ factor.T / max(n, 1) + np.eye(n)
+
+
+def repeated_measures(rng, n):
+    """Three visits; subjects of the same and of different visits, in no order."""
+    subject = 2 * np.arange(n) % 3
+    visit = (subject % 2 + 2 * (np.arange(n) // 3)) % 3
+    cov = gg.cov.RepeatedMeasures(positive_definite(rng, 3), subject, visit)
+    return [p.data for p in cov.parameters]
 
 
 @dataclass(frozen=True)
@@ -32,7 +50,7 @@ class Case:
     """A structure under test.
 
     ``build(n, *tensors)`` makes the structure; ``draw(rng, n)`` returns numbers for its
-    parameters, well conditioned.
+    parameters, well conditioned. Integers are index data, without batches and gradients.
     """
 
     name: str
@@ -42,7 +60,11 @@ class Case:
     def tensors(self, batch_ndim=0, dtype="float64"):
         values = self.draw(np.random.default_rng(0), 2)
         return [
-            pt.tensor(f"{self.name}_{i}", shape=(None,) * (batch_ndim + np.ndim(v)), dtype=dtype)
+            pt.tensor(f"{self.name}_{i}", shape=(None,) * np.ndim(v), dtype=v.dtype)
+            if is_index(v)
+            else pt.tensor(
+                f"{self.name}_{i}", shape=(None,) * (batch_ndim + np.ndim(v)), dtype=dtype
+            )
             for i, v in enumerate(values)
         ]
 
@@ -50,7 +72,10 @@ class Case:
         """Numbers with leading batch dimensions, each entry of the batch drawn anew."""
         draws = [self.draw(rng, n) for _ in range(int(np.prod(batch)))]
         stacked = [np.stack([draw[i] for draw in draws]) for i in range(len(draws[0]))]
-        return [v.reshape((*batch, *v.shape[1:])).astype(dtype) for v in stacked]
+        return [
+            v[0] if is_index(v) else v.reshape((*batch, *v.shape[1:])).astype(dtype)
+            for v in stacked
+        ]
 
     def __str__(self):
         return self.name
@@ -71,6 +96,11 @@ CASES = [
         "Precision",
         lambda n, matrix: gg.cov.Precision(matrix),
         lambda rng, n: [positive_definite(rng, n)],
+    ),
+    Case(
+        "RepeatedMeasures",
+        lambda n, *parameters: gg.cov.RepeatedMeasures.from_parameters(*parameters),
+        repeated_measures,
     ),
     Case(
         "Diagonal",

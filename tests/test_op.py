@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
 from pytensor.gradient import DisconnectedType
-from registry import BACKENDS, CASES, interpreted, positive_definite
+from registry import BACKENDS, CASES, differentiable, interpreted, is_index, positive_definite
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.kernels.symmetric import rows_dot
@@ -28,8 +28,10 @@ def _node(case, m=None, n=None):
     structure = _structure(case)
     shape = {"m": m, "n": n}
     parameters = [
-        pt.tensor(name, shape=tuple(shape[d] for d in dims.split()))
-        for name, dims in structure.parameter_shapes.items()
+        pt.tensor(name, shape=tuple(shape.get(d) for d in dims.split()), dtype=tensor.dtype)
+        for (name, dims), tensor in zip(
+            structure.parameter_shapes.items(), case.tensors(), strict=True
+        )
     ]
     return InvQuadLogdet(structure).make_node(pt.tensor("r", shape=(m, n)), *parameters)
 
@@ -42,7 +44,8 @@ def test_static_shapes_follow_the_declaration(case):
     bars = node.op.pullback(
         node.inputs, node.outputs, [quad, logdet, *[DisconnectedType()()] * (1 + len(saved))]
     )
-    assert [b.type.shape for b in bars] == [x.type.shape for x in node.inputs]
+    wrt = [(b, x) for b, x in zip(bars, node.inputs, strict=True) if not is_index(x)]
+    assert [b.type.shape for b, _ in wrt] == [x.type.shape for _, x in wrt]
 
 
 @CASE
@@ -85,18 +88,21 @@ def test_pullback_by_dot_products(case, rng):
     cov = case.build(inputs[0].shape[-1], *inputs[1:])
     quad, logdet = cov.quad_logdet(inputs[0])
     value = (quad * np.array([0.3, -0.2, 0.7])).sum() - 0.6 * logdet
-    function = interpreted(inputs, [value, *pt.grad(value, inputs)])
+    function = interpreted(inputs, [value, *pt.grad(value, differentiable(inputs))])
     point = [rng.normal(size=(m, n)), *case.values(rng, n)]
-    direction = [rng.normal(size=np.shape(x)) for x in point]
-    if case.name in ("Dense", "Precision"):
+    direction = [None if is_index(x) else rng.normal(size=np.shape(x)) for x in point]
+    if case.name in ("Dense", "Precision", "RepeatedMeasures"):
         direction[1] = direction[1] + direction[1].T
     elif case.name == "Cholesky":
         direction[1] = np.tril(direction[1])
     gradient = function(*point)[1:]
-    slope = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
+    moved = [d for x, d in zip(point, direction, strict=True) if not is_index(x)]
+    slope = sum((g * d).sum() for g, d in zip(gradient, moved, strict=True))
     h = 1e-3
     values = [
-        function(*(x + k * h * d for x, d in zip(point, direction, strict=True)))[0]
+        function(
+            *(x if d is None else x + k * h * d for x, d in zip(point, direction, strict=True))
+        )[0]
         for k in (-2, -1, 1, 2)
     ]
     assert_allclose(slope, np.dot(values, [1, -8, 8, -1]) / (12 * h), rtol=1e-8)
@@ -109,7 +115,7 @@ def test_second_derivatives(case, rng):
     residual = pt.vector("r")
     parameters = case.tensors()
     scale = pt.dscalar("scale")
-    scaled = [scale * p for p in parameters]
+    scaled = [p if is_index(p) else scale * p for p in parameters]
     cov = case.build(residual.shape[-1], *scaled)
     dense = case.build(residual.shape[-1], *scaled).to_dense()
     inverse = pt.linalg.inv(dense)
@@ -139,13 +145,17 @@ def test_rejected_points_have_zero_gradient(case, backend):
         "Precision": -np.eye(2),
         "Diagonal": np.array([1.0, -1.0]),
         "ScalarDiagonal": np.asarray(-0.5),
+        "RepeatedMeasures": -np.eye(3),
     }[case.name]
+    index = [v for v in case.values(np.random.default_rng(0), 2) if is_index(v)]
     residual, parameters = pt.vector("r"), case.tensors()
     value = case.build(residual.shape[-1], *parameters).logp(residual)
-    wrt = [residual, *parameters]
-    function = pytensor.function(wrt, [value, *pt.grad(value, wrt)], mode=BACKENDS[backend])
+    gradient = pt.grad(value, [residual, *differentiable(parameters)])
+    function = pytensor.function(
+        [residual, *parameters], [value, *gradient], mode=BACKENDS[backend]
+    )
     for parameter in (bad, np.full_like(bad, np.nan), np.full_like(bad, np.inf)):
-        logp, *gradient = function(np.array([0.3, -0.2]), parameter)
+        logp, *gradient = function(np.array([0.3, -0.2]), parameter, *index)
         assert logp == -np.inf
         for g in gradient:
             np.testing.assert_array_equal(g, np.zeros_like(g))
