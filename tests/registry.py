@@ -23,6 +23,16 @@ def interpreted(inputs, outputs, **kwargs):
     return pytensor.function(inputs, outputs, mode=BACKENDS["c"], **kwargs)
 
 
+def is_index(x):
+    """Whether an array or tensor is index data, which has neither batches nor a gradient."""
+    return np.dtype(x.dtype).kind == "i"
+
+
+def differentiable(tensors):
+    """Those of the tensors that are not index data."""
+    return [x for x in tensors if not is_index(x)]
+
+
 def positive_definite(rng, n):
     factor = rng.normal(size=(n, n))
     return factor @ factor.T / max(n, 1) + np.eye(n)
@@ -30,6 +40,14 @@ def positive_definite(rng, n):
 
 def symmetric_part(matrix):
     return (matrix + np.swapaxes(matrix, -1, -2)) / 2
+
+
+def repeated_measures(rng, n):
+    """Three visits; subjects of the same and of different visits, in no order."""
+    subject = 2 * np.arange(n) % 3
+    visit = (subject % 2 + 2 * (np.arange(n) // 3)) % 3
+    cov = gg.cov.RepeatedMeasures(positive_definite(rng, 3), subject, visit)
+    return [p.data for p in cov.parameters]
 
 
 @dataclass(frozen=True)
@@ -42,10 +60,12 @@ class Case:
         ``build(n, *tensors)`` makes the structure.
     draw
         ``draw(rng, n)`` returns numbers for its parameters, well conditioned.
+        Integers are index data, without batches and gradients.
     rejected
-        Numbers for its parameters, of size two, that are no covariance.
+        Numbers for its parameters but index data, for n = 2, that are no covariance.
     tangents
-        For a parameter that is restricted to a subspace, by its position: the projection on it.
+        For a parameter that is restricted to a subspace, by its position among those with a
+        gradient: the projection on it.
     sized
         Whether the parameters say what n is.
     """
@@ -63,8 +83,9 @@ class Case:
         return [
             pt.tensor(
                 f"{self.name}_{i}",
-                shape=(None,) * batch_ndim + (np.shape(v) if n else (None,) * np.ndim(v)),
-                dtype=dtype,
+                shape=(None,) * (0 if is_index(v) else batch_ndim)
+                + (np.shape(v) if n else (None,) * np.ndim(v)),
+                dtype=v.dtype if is_index(v) else dtype,
             )
             for i, v in enumerate(values)
         ]
@@ -73,11 +94,22 @@ class Case:
         """Numbers with leading batch dimensions, each entry of the batch drawn anew."""
         draws = [self.draw(rng, n) for _ in range(int(np.prod(batch)))]
         stacked = [np.stack([draw[i] for draw in draws]) for i in range(len(draws[0]))]
-        return [v.reshape((*batch, *v.shape[1:])).astype(dtype) for v in stacked]
+        return [
+            v[0] if is_index(v) else v.reshape((*batch, *v.shape[1:])).astype(dtype)
+            for v in stacked
+        ]
 
     def project(self, position, array):
         """The part of a direction or gradient that lies in the parameter's subspace."""
         return self.tangents.get(position, lambda whole: whole)(array)
+
+    def no_covariance(self, fill=None):
+        """Numbers for n = 2 of which the structure is no covariance; ``fill`` in all of them."""
+        rejected = iter(self.rejected)
+        return [
+            v if is_index(v) else next(rejected) if fill is None else np.full_like(v, fill)
+            for v in self.draw(np.random.default_rng(0), 2)
+        ]
 
     @property
     def is_leaf(self) -> bool:
@@ -111,6 +143,13 @@ CASES = [
         tangents={0: symmetric_part},
     ),
     Case(
+        "RepeatedMeasures",
+        lambda n, *parameters: gg.cov.RepeatedMeasures.from_parameters(*parameters),
+        repeated_measures,
+        rejected=(-np.eye(3),),
+        tangents={0: symmetric_part},
+    ),
+    Case(
         "Diagonal",
         lambda n, variance: gg.cov.Diagonal(variance),
         lambda rng, n: [rng.uniform(0.5, 2.0, size=n)],
@@ -128,11 +167,14 @@ CASES = [
         "LowRankPlusDiagonal",
         lambda n, factor, variance: gg.cov.LowRank(factor) + gg.cov.Diagonal(variance),
         lambda rng, n: [rng.normal(size=(n, 2)), rng.uniform(0.5, 2.0, size=n)],
+        rejected=(np.ones((2, 2)), np.array([1.0, -1.0])),
     ),
     Case(
         "AR1",
         lambda n, variance, correlation: gg.cov.AR1(variance, correlation, size=n),
-        lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0)), np.asarray(rng.uniform(-0.8, 0.8))],
+        lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0)), np.asarray(rng.uniform(-0.7, 0.7))],
+        rejected=(np.asarray(1.0), np.asarray(-1.0)),
+        sized=False,
     ),
 ]
 LEAVES = [case for case in CASES if case.is_leaf]

@@ -10,7 +10,16 @@ import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
 from pytensor.gradient import DisconnectedType
-from registry import BACKENDS, CASES, LEAVES, each, interpreted, positive_definite
+from registry import (
+    BACKENDS,
+    CASES,
+    LEAVES,
+    differentiable,
+    each,
+    interpreted,
+    is_index,
+    positive_definite,
+)
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.kernels.symmetric import rows_dot
@@ -37,8 +46,8 @@ def test_static_shapes_follow_the_declaration(case):
     bars = node.op.pullback(
         node.inputs, node.outputs, [quad, logdet, *[DisconnectedType()()] * (1 + len(saved))]
     )
-    differentiable = [True, *node.op.differentiable]
-    for bar, x, connected in zip(bars, node.inputs, differentiable, strict=True):
+    connections = [True, *node.op.differentiable]
+    for bar, x, connected in zip(bars, node.inputs, connections, strict=True):
         assert isinstance(bar.type, DisconnectedType) != connected
         assert not connected or bar.type.shape == x.type.shape
 
@@ -83,15 +92,19 @@ def test_pullback_by_dot_products(case, rng):
     cov = case.build(inputs[0].shape[-1], *inputs[1:])
     quad, logdet = cov.quad_logdet(inputs[0])
     value = (quad * np.array([0.3, -0.2, 0.7])).sum() - 0.6 * logdet
-    function = interpreted(inputs, [value, *pt.grad(value, inputs)])
+    function = interpreted(inputs, [value, *pt.grad(value, differentiable(inputs))])
     point = [rng.normal(size=(m, n)), *case.values(rng, n)]
-    direction = [rng.normal(size=np.shape(x)) for x in point]
-    direction[1:] = [case.project(i, d) for i, d in enumerate(direction[1:])]
+    free = [rng.normal(size=np.shape(x)) for x in differentiable(point)]
+    free[1:] = [case.project(i, d) for i, d in enumerate(free[1:])]
+    remaining = iter(free)
+    direction = [None if is_index(x) else next(remaining) for x in point]
     gradient = function(*point)[1:]
-    slope = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
+    slope = sum((g * d).sum() for g, d in zip(gradient, free, strict=True))
     h = 1e-3
     values = [
-        function(*(x + k * h * d for x, d in zip(point, direction, strict=True)))[0]
+        function(
+            *(x if d is None else x + k * h * d for x, d in zip(point, direction, strict=True))
+        )[0]
         for k in (-2, -1, 1, 2)
     ]
     assert_allclose(slope, np.dot(values, [1, -8, 8, -1]) / (12 * h), rtol=1e-8)
@@ -104,7 +117,7 @@ def test_second_derivatives(case, rng):
     residual = pt.vector("r")
     parameters = case.tensors()
     scale = pt.dscalar("scale")
-    scaled = [scale * p for p in parameters]
+    scaled = [p if is_index(p) else scale * p for p in parameters]
     cov = case.build(residual.shape[-1], *scaled)
     dense = case.build(residual.shape[-1], *scaled).to_dense()
     inverse = pt.linalg.inv(dense)
@@ -130,11 +143,12 @@ def test_rejected_points_have_zero_gradient(case, backend):
     """A covariance that is not positive definite: logp -inf, and a gradient without NaN."""
     residual, parameters = pt.vector("r"), case.tensors()
     value = case.build(residual.shape[-1], *parameters).logp(residual)
-    wrt = [residual, *parameters]
-    function = pytensor.function(wrt, [value, *pt.grad(value, wrt)], mode=BACKENDS[backend])
-    broken = [[np.full_like(x, bad) for x in case.rejected] for bad in (np.nan, np.inf)]
-    for numbers in (case.rejected, *broken):
-        logp, *gradient = function(np.array([0.3, -0.2]), *numbers)
+    gradient = pt.grad(value, [residual, *differentiable(parameters)])
+    function = pytensor.function(
+        [residual, *parameters], [value, *gradient], mode=BACKENDS[backend]
+    )
+    for fill in (None, np.nan, np.inf):
+        logp, *gradient = function(np.array([0.3, -0.2]), *case.no_covariance(fill))
         assert logp == -np.inf
         for g in gradient:
             np.testing.assert_array_equal(g, np.zeros_like(g))

@@ -7,6 +7,7 @@ from pm_gaussgrad.cov.dense import Dense
 from pm_gaussgrad.cov.diagonal import Diagonal
 from pm_gaussgrad.cov.low_rank import LowRank
 from pm_gaussgrad.cov.precision import Precision
+from pm_gaussgrad.cov.repeated_measures import RepeatedMeasures
 
 __all__ = [
     "AR1",
@@ -16,4 +17,5 @@ __all__ = [
     "Diagonal",
     "LowRank",
     "Precision",
+    "RepeatedMeasures",
 ]
