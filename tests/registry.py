@@ -10,6 +10,7 @@ import pytest
 from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.base import Leaf
 
 BACKENDS = {
     "numba": Mode(linker="numba", optimizer="fast_run"),
@@ -112,9 +113,9 @@ class Case:
         ]
 
     @property
-    def is_leaf(self) -> bool:
-        """Whether one primitive evaluates it, with kernels of its own."""
-        return isinstance(self.build(2, *self.tensors(n=2)).structure, type)
+    def is_leaf(self):
+        """Whether the structure has kernels of its own."""
+        return isinstance(self.build(2, *self.tensors()), Leaf)
 
     def __str__(self):
         return self.name
@@ -175,6 +176,14 @@ CASES = [
         lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0)), np.asarray(rng.uniform(-0.7, 0.7))],
         rejected=(np.asarray(1.0), np.asarray(-1.0)),
         sized=False,
+    ),
+    Case(
+        "BlockDiagonal",
+        lambda n, matrix, variance: gg.cov.BlockDiagonal(matrix, gg.cov.Diagonal(variance)),
+        # The second block is empty where n = 1.
+        lambda rng, n: [positive_definite(rng, n - n // 2), rng.uniform(0.5, 2.0, size=n // 2)],
+        rejected=(np.eye(1), -np.ones(1)),
+        tangents={0: symmetric_part},
     ),
 ]
 LEAVES = [case for case in CASES if case.is_leaf]

@@ -15,6 +15,7 @@ from registry import BACKENDS, CASES, LEAVES, differentiable, each, is_index
 
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback
 
+# Composites are graphs of leaves' primitives and have no kernels to test.
 CASE, LEAF = each(CASES), each(LEAVES)
 BACKEND = pytest.mark.parametrize("backend", BACKENDS)
 # (n, rows): general, one row, one observation, no rows, many rows

@@ -2,6 +2,7 @@
 
 from pm_gaussgrad.cov.ar1 import AR1
 from pm_gaussgrad.cov.base import Covariance
+from pm_gaussgrad.cov.block_diagonal import BlockDiagonal
 from pm_gaussgrad.cov.cholesky import Cholesky
 from pm_gaussgrad.cov.dense import Dense
 from pm_gaussgrad.cov.diagonal import Diagonal
@@ -11,6 +12,7 @@ from pm_gaussgrad.cov.repeated_measures import RepeatedMeasures
 
 __all__ = [
     "AR1",
+    "BlockDiagonal",
     "Cholesky",
     "Covariance",
     "Dense",

@@ -8,6 +8,7 @@ from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdetPullback,
     dense_quad_logdet,
 )
+from pm_gaussgrad.ops.partition import partition
 from pm_gaussgrad.ops.recurrence import linear_recurrence
 
 register_backends()
@@ -17,5 +18,6 @@ __all__ = [
     "InvQuadLogdetPullback",
     "dense_quad_logdet",
     "linear_recurrence",
+    "partition",
     "quad_logdet_alpha",
 ]
