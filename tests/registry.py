@@ -52,6 +52,12 @@ class Case:
         stacked = [np.stack([draw[i] for draw in draws]) for i in range(len(draws[0]))]
         return [v.reshape((*batch, *v.shape[1:])).astype(dtype) for v in stacked]
 
+    def differentiable(self, parameters):
+        """Those of the structure's parameters, in order, that have a gradient."""
+        structure = self.build(2, *self.tensors()).structure
+        named = zip(structure.parameter_shapes, parameters, strict=True)
+        return [p for name, p in named if name not in structure.constant_parameters]
+
     def __str__(self):
         return self.name
 
@@ -82,5 +88,18 @@ CASES = [
         # A batch of scalar variances is written (..., 1) with a size.
         lambda n, v: gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n),
         lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0))],
+    ),
+    Case(
+        "CompoundSymmetry",
+        lambda n, variance, correlation: gg.cov.CompoundSymmetry(variance, correlation, size=n),
+        lambda rng, n: [
+            np.asarray(rng.uniform(0.5, 2.0)),
+            np.asarray(rng.uniform(-0.5 / max(n - 1, 1), 0.8)),
+        ],
+    ),
+    Case(
+        "Eigenbasis",
+        lambda n, eigenvectors, eigenvalues: gg.cov.Eigenbasis(eigenvectors, eigenvalues),
+        lambda rng, n: [np.linalg.eigh(positive_definite(rng, n))[1], rng.uniform(0.5, 2.0, n)],
     ),
 ]

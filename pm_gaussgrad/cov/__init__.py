@@ -2,14 +2,18 @@
 
 from pm_gaussgrad.cov.base import Covariance
 from pm_gaussgrad.cov.cholesky import Cholesky
+from pm_gaussgrad.cov.compound_symmetry import CompoundSymmetry
 from pm_gaussgrad.cov.dense import Dense
 from pm_gaussgrad.cov.diagonal import Diagonal
+from pm_gaussgrad.cov.eigenbasis import Eigenbasis
 from pm_gaussgrad.cov.precision import Precision
 
 __all__ = [
     "Cholesky",
+    "CompoundSymmetry",
     "Covariance",
     "Dense",
     "Diagonal",
+    "Eigenbasis",
     "Precision",
 ]
