@@ -29,11 +29,6 @@ def is_index(x):
     return np.dtype(x.dtype).kind == "i"
 
 
-def differentiable(tensors):
-    """Those of the tensors that are not index data."""
-    return [x for x in tensors if not is_index(x)]
-
-
 def positive_definite(rng, n):
     factor = rng.normal(size=(n, n))
     return factor @ factor.T / max(n, 1) + np.eye(n)
@@ -106,16 +101,23 @@ class Case:
 
     def no_covariance(self, fill=None):
         """Numbers for n = 2 of which the structure is no covariance; ``fill`` in all of them."""
-        rejected = iter(self.rejected)
+        values, tensors = self.draw(np.random.default_rng(0), 2), self.tensors()
+        free, rejected = self.differentiable(tensors), iter(self.rejected)
         return [
-            v if is_index(v) else next(rejected) if fill is None else np.full_like(v, fill)
-            for v in self.draw(np.random.default_rng(0), 2)
+            v if x not in free else next(rejected) if fill is None else np.full_like(v, fill)
+            for x, v in zip(tensors, values, strict=True)
         ]
 
     @property
     def is_leaf(self):
         """Whether the structure has kernels of its own."""
         return isinstance(self.build(2, *self.tensors()), Leaf)
+
+    def differentiable(self, parameters):
+        """Those of the structure's parameters, in order, that have a gradient."""
+        structure = self.build(2, *self.tensors()).structure
+        named = zip(structure.parameter_shapes, parameters, strict=True)
+        return [p for name, p in named if name not in structure.constant_parameters]
 
     def __str__(self):
         return self.name
@@ -184,6 +186,22 @@ CASES = [
         lambda rng, n: [positive_definite(rng, n - n // 2), rng.uniform(0.5, 2.0, size=n // 2)],
         rejected=(np.eye(1), -np.ones(1)),
         tangents={0: symmetric_part},
+    ),
+    Case(
+        "CompoundSymmetry",
+        lambda n, variance, correlation: gg.cov.CompoundSymmetry(variance, correlation, size=n),
+        lambda rng, n: [
+            np.asarray(rng.uniform(0.5, 2.0)),
+            np.asarray(rng.uniform(-0.5 / max(n - 1, 1), 0.7)),
+        ],
+        rejected=(np.asarray(1.0), np.asarray(1.5)),
+        sized=False,
+    ),
+    Case(
+        "Eigenbasis",
+        lambda n, eigenvectors, eigenvalues: gg.cov.Eigenbasis(eigenvectors, eigenvalues),
+        lambda rng, n: [np.linalg.eigh(positive_definite(rng, n))[1], rng.uniform(0.5, 2.0, n)],
+        rejected=(np.array([1.0, -1.0]),),
     ),
 ]
 LEAVES = [case for case in CASES if case.is_leaf]

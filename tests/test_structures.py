@@ -11,7 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
-from registry import BACKENDS, CASES, LEAVES, differentiable, each, is_index
+from registry import BACKENDS, CASES, LEAVES, each, is_index
 
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback
 
@@ -32,9 +32,8 @@ def _primitive_outputs(case, residual, z, weights, parameters):
     cov = case.build(residual.shape[-1], *parameters)
     quad, logdet = cov.quad_logdet(residual)
     solved = cov.solve(residual)
-    gradient = pt.grad(
-        _objective(quad, logdet, solved, weights), [residual, *differentiable(parameters)]
-    )
+    wrt = [residual, *case.differentiable(parameters)]
+    gradient = pt.grad(_objective(quad, logdet, solved, weights), wrt)
     return {
         "quad": quad,
         "logdet": logdet,
@@ -64,9 +63,8 @@ def _twin_outputs(case, residual, z, weights, parameters):
     solved = residual @ inverse
     quad = (solved * residual).sum(axis=-1)
     logdet = 2 * pt.log(pt.diagonal(factor)).sum()
-    gradient = pt.grad(
-        _objective(quad, logdet, solved, weights), [residual, *differentiable(parameters)]
-    )
+    wrt = [residual, *case.differentiable(parameters)]
+    gradient = pt.grad(_objective(quad, logdet, solved, weights), wrt)
     return {
         "dense": dense,
         "quad": quad,
@@ -124,7 +122,8 @@ def _in_parameter_space(case, name, value):
 def _compare(case, got, expected, rtol):
     for name, value in expected.items():
         if name in got:
-            scale = np.abs(value).max(initial=1e-300)
+            # A gradient that vanishes identically comes with rounding errors from the twin.
+            scale = np.abs(value).max(initial=1e-6)
             assert_allclose(
                 got[name], _in_parameter_space(case, name, value), rtol, rtol * scale, err_msg=name
             )

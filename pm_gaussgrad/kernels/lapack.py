@@ -49,6 +49,9 @@ def gram(rows, out):
     raise NotImplementedError(_INTERPRETED)
 
 
-def product(left, right, out, transpose_left, transpose_right):
-    """Write the matrix product of ``left`` and ``right``, transposed where asked (xGEMM)."""
+def matrix_product(left, right, out):
+    """Write ``left @ right`` to C-contiguous ``out`` (xGEMM; xGEMV for a single row).
+
+    Each factor is C-contiguous or the transpose ``x.T`` of such an array.
+    """
     raise NotImplementedError(_INTERPRETED)
