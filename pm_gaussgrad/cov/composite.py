@@ -13,6 +13,7 @@ from typing import ClassVar
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Covariance
+from pm_gaussgrad.ops import assemble
 
 
 @dataclass(frozen=True)
@@ -135,4 +136,4 @@ def join_last(blocks):
         blocks = [pt.atleast_Nd(block, n=depth) for block in blocks]
         lead = pt.broadcast_shape(*(tuple(b.shape)[:-1] for b in blocks), arrays_are_shapes=True)
         blocks = [pt.broadcast_to(block, (*lead, block.shape[-1])) for block in blocks]
-    return pt.concatenate(blocks, axis=-1)
+    return assemble(blocks)
