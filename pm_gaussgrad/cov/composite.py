@@ -122,8 +122,8 @@ def known_size(owner: str, name: str, cov: Covariance):
     size = cov.structure.from_parameters(*cov.parameters).size
     if size is None:
         raise ValueError(
-            f"{owner}: {name} is a {cov.label} of unknown size, expected an integer; pass it, as in "
-            f"{cov.label}(..., size=3)."
+            f"{owner}: {name} is a {cov.label} of unknown size, expected an integer; pass "
+            f"it, as in {cov.label}(..., size=3)."
         )
     return size
 

@@ -26,7 +26,10 @@ def numba_funcify_Partition(op, node, **kwargs):
     names = [f"size_{i}" for i in range(len(node.outputs))]
     lines = [f"def partition(x, {', '.join(names)}):", "    stop_0 = 0"]
     lines += [f"    stop_{i + 1} = stop_{i} + {name}.item()" for i, name in enumerate(names)]
-    lines += [f"    if stop_{len(names)} != x.shape[-1]:", f"        raise ValueError({op.message!r})"]
+    lines += [
+        f"    if stop_{len(names)} != x.shape[-1]:",
+        f"        raise ValueError({op.message!r})",
+    ]
     blocks = ", ".join(f"x[..., stop_{i}:stop_{i + 1}].copy()" for i in range(len(names)))
     lines.append(f"    return {blocks}")
     return numba_njit(compile_numba_function_src("\n".join(lines), "partition", {}))
