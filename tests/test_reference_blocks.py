@@ -121,7 +121,8 @@ def schools():
     logp = gg.logp(y, mu, cov)
     ones = np.ones_like(y)
     information = (cov.solve(ones) * ones).sum()
-    reml = logp - 0.5 * pt.log(information) + 0.5 * np.log(2 * np.pi)
+    # metafor's criterion has log|X'X| too.
+    reml = logp + 0.5 * (np.log(len(y)) - pt.log(information) + np.log(2 * np.pi))
     arguments = [mu, between, within]
     return interpreted(arguments, [logp, reml, *pt.grad(logp, arguments)])
 

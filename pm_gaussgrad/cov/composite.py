@@ -134,6 +134,11 @@ def join_last(blocks):
     if len(patterns) > 1:
         depth = max(block.type.ndim for block in blocks)
         blocks = [pt.atleast_Nd(block, n=depth) for block in blocks]
-        lead = pt.broadcast_shape(*(tuple(b.shape)[:-1] for b in blocks), arrays_are_shapes=True)
+        lead = [_common_length(blocks, axis) for axis in range(depth - 1)]
         blocks = [pt.broadcast_to(block, (*lead, block.shape[-1])) for block in blocks]
     return assemble(blocks)
+
+
+def _common_length(blocks, axis):
+    varying = [block for block in blocks if not block.type.broadcastable[axis]]
+    return varying[0].shape[axis] if varying else 1
