@@ -13,6 +13,7 @@ from typing import ClassVar
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Covariance
+from pm_gaussgrad.ops import assemble
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,8 @@ def known_size(owner: str, name: str, cov: Covariance):
     size = cov.structure.from_parameters(*cov.parameters).size
     if size is None:
         raise ValueError(
-            f"{owner}: {name} is a {cov.label} of unknown size, expected an integer; pass it, as "
-            f"in {cov.label}(..., size=3)."
+            f"{owner}: {name} is a {cov.label} of unknown size, expected an integer; pass "
+            f"it, as in {cov.label}(..., size=3)."
         )
     return size
 
@@ -133,6 +134,11 @@ def join_last(blocks):
     if len(patterns) > 1:
         depth = max(block.type.ndim for block in blocks)
         blocks = [pt.atleast_Nd(block, n=depth) for block in blocks]
-        lead = pt.broadcast_shape(*(tuple(b.shape)[:-1] for b in blocks), arrays_are_shapes=True)
+        lead = [_common_length(blocks, axis) for axis in range(depth - 1)]
         blocks = [pt.broadcast_to(block, (*lead, block.shape[-1])) for block in blocks]
-    return pt.concatenate(blocks, axis=-1)
+    return assemble(blocks)
+
+
+def _common_length(blocks, axis):
+    varying = [block for block in blocks if not block.type.broadcastable[axis]]
+    return varying[0].shape[axis] if varying else 1

@@ -8,7 +8,7 @@ from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdetPullback,
     dense_quad_logdet,
 )
-from pm_gaussgrad.ops.partition import partition
+from pm_gaussgrad.ops.partition import assemble, partition
 from pm_gaussgrad.ops.recurrence import linear_recurrence
 
 register_backends()
@@ -16,6 +16,7 @@ register_backends()
 __all__ = [
     "InvQuadLogdet",
     "InvQuadLogdetPullback",
+    "assemble",
     "dense_quad_logdet",
     "linear_recurrence",
     "partition",

@@ -1,4 +1,4 @@
-"""Cut the last axis into consecutive blocks, whose sizes may be symbolic."""
+"""Cut the last axis into consecutive blocks, whose sizes may be symbolic, and put them together."""
 
 from itertools import accumulate, pairwise
 
@@ -7,6 +7,7 @@ from pytensor.gradient import DisconnectedType
 from pytensor.graph.basic import Apply, Constant
 from pytensor.graph.op import Op
 from pytensor.graph.replace import _vectorize_node
+from pytensor.tensor.basic import Join
 from pytensor.tensor.type import discrete_dtypes
 
 
@@ -58,7 +59,7 @@ class Partition(Op):
             block.zeros_like() if isinstance(bar.type, DisconnectedType) else bar
             for block, bar in zip(outputs, cotangents, strict=True)
         ]
-        return [pt.concatenate(bars, axis=-1), *(DisconnectedType()() for _ in inputs[1:])]
+        return [assemble(bars), *(DisconnectedType()() for _ in inputs[1:])]
 
 
 @_vectorize_node.register(Partition)
@@ -67,6 +68,18 @@ def _vectorize_partition(op, node, x, *sizes):
     return op.make_node(x, *sizes)
 
 
+class Assemble(Join):
+    """``Join`` along the last axis with a :class:`Partition` as its pullback."""
+
+    def pullback(self, inputs, outputs, cotangents):
+        return partition("assemble", cotangents[0], [block.shape[-1] for block in inputs])
+
+
 def partition(owner, x, sizes):
     """Blocks of the given sizes (integers or scalar tensors) of the last axis of x."""
-    return Partition(owner).make_node(x, *(pt.as_tensor(s, dtype="int64") for s in sizes)).outputs
+    return Partition(owner).make_node(x, *(pt.as_tensor_variable(s) for s in sizes)).outputs
+
+
+def assemble(blocks):
+    """Concatenate along the last axis."""
+    return Assemble(blocks[0].type.ndim - 1)(*blocks)

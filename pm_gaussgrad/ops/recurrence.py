@@ -65,7 +65,7 @@ class LinearRecurrence(Op):
     def pullback(self, inputs, outputs, cotangents):
         coefficient, _ = inputs
         [state], [state_bar] = outputs, cotangents
-        nothing = pt.zeros_like(state[:, :1])
+        nothing = pt.zeros((state.shape[0], 1), dtype=state.dtype)
         following = pt.concatenate([nothing, coefficient[:, :0:-1]], axis=1)
         increment_bar = self(following, state_bar[:, ::-1])[:, ::-1]
         return [increment_bar * pt.concatenate([nothing, state[:, :-1]], axis=1), increment_bar]
