@@ -21,7 +21,8 @@ Pullback: with V = W L'^-1 and G = V L^-1 = W M^-1, hence Sigma^-1 U = D^-1/2 G,
     variance_bar = l_bar (1 - |V_j|^2) / v_j - sum_i q_bar_i alpha_ij^2     (entry j)
 
 Draws: S = D^1/2 (I + W X W') has S S' = Sigma where X + X' + X (M - I) X' = I. For X = Y^-1
-that is (Y - I)(Y - I)' = M, so X = (I + L)^-1; and S^-1 = (I - W (M + L)^-1 W') D^-1/2.
+that is (Y - I)(Y - I)' = M, so X = (I + L)^-1; and S^-1 = (I - W X' L^-1 W') D^-1/2, because
+(Y + W'W)^-1 = (L + L L')^-1.
 
 Sources: Woodbury (1950), Inverting modified matrices; Harville (1997), Matrix Algebra from a
 Statistician's Perspective, theorems 18.1.1 and 18.2.8; Björck (1996), Numerical Methods for
@@ -90,21 +91,26 @@ def _forward(residual, factor, variance):
 
 def _pullback(variance, alpha, white_factor, chol, scores, quad_bar, logdet_bar):
     (m, n), k = alpha.shape, scores.shape[1]
-    inverse = np.eye(k, dtype=alpha.dtype)
+    inverse = np.zeros((k, k), alpha.dtype)
+    for a in range(k):
+        inverse[a, a] = 1
     solve_lower(np.ascontiguousarray(chol), inverse)  # L'^-1: each row r becomes L^-1 r
     white = np.empty((n, k), alpha.dtype)
     matrix_product(np.ascontiguousarray(white_factor), inverse, white)
     variance_bar = np.empty(n, alpha.dtype)
     for j in range(n):
-        explained = (white[j] ** 2).sum()
-        variance_bar[j] = logdet_bar * (1 - explained) / variance[j]
+        unexplained = 1.0
+        for a in range(k):
+            unexplained -= white[j, a] ** 2
+        variance_bar[j] = logdet_bar * unexplained / variance[j]
         for i in range(m):
             variance_bar[j] -= quad_bar[i] * alpha[i, j] ** 2
     solved = np.empty((n, k), alpha.dtype)
     matrix_product(white, inverse.T, solved)
     weighted = copy_rows(scores)
     for i in range(m):
-        weighted[i] *= -2 * quad_bar[i]
+        for a in range(k):
+            weighted[i, a] *= -2 * quad_bar[i]
     matrix_product(np.ascontiguousarray(alpha).T, weighted, white)
     for j in range(n):
         scale = 2 * logdet_bar / np.sqrt(variance[j])
@@ -226,37 +232,37 @@ class LowRankPlusDiagonal(Leaf):
         return factor @ factor.mT + variance[..., None] * identity
 
     def _standardised(self):
-        """D^1/2, W, L and the identity of M = I + W'W = L L'."""
+        """D^1/2, W, and the inverses of L and I + L, where L L' = I + W'W."""
         factor, variance = self.parameters
         sigma = pt.sqrt(variance)
         white_factor = factor / sigma[..., None]
         identity = pt.eye(factor.shape[-1], dtype=white_factor.dtype)
         chol = pt.linalg.cholesky(identity + white_factor.mT @ white_factor, lower=True)
-        return sigma, white_factor, chol, identity
+        inverses = (
+            pt.linalg.solve_triangular(lower, identity, lower=True, b_ndim=2)
+            for lower in (chol, identity + chol)
+        )
+        return sigma, white_factor, *inverses
 
     def color(self, z):
-        sigma, white_factor, chol, identity = self._standardised()
-        inner = pt.linalg.solve_triangular(identity + chol, identity, lower=True, b_ndim=2)
+        sigma, white_factor, _, inner = self._standardised()
         scores = _rows_times(_rows_times(z, white_factor), inner.mT)
         return sigma * (z + _rows_times(scores, white_factor.mT))
 
     def whiten(self, residual):
-        sigma, white_factor, chol, identity = self._standardised()
-        inner = pt.linalg.solve_triangular(chol, identity, lower=True, b_ndim=2)
-        upper = (identity + chol).mT
-        inner = pt.linalg.solve_triangular(upper, inner, lower=False, b_ndim=2)
+        sigma, white_factor, inverse, inner = self._standardised()
         white = residual / sigma
-        scores = _rows_times(_rows_times(white, white_factor), inner.mT)
-        return white - _rows_times(scores, white_factor.mT)
+        scores = _rows_times(_rows_times(white, white_factor), inverse.mT)
+        return white - _rows_times(_rows_times(scores, inner), white_factor.mT)
 
     def diagonal(self):
         factor, variance = self.parameters
         return (factor**2).sum(axis=-1) + variance
 
     def inverse_diagonal(self):
-        _, white_factor, chol, _ = self._standardised()
-        white = pt.linalg.solve_triangular(chol, white_factor.mT, lower=True, b_ndim=2)
-        return (1 - (white**2).sum(axis=-2)) / self.parameters[1]
+        _, white_factor, inverse, _ = self._standardised()
+        explained = ((white_factor @ inverse.mT) ** 2).sum(axis=-1)
+        return (1 - explained) / self.parameters[1]
 
     def scaled(self, factor):
         loadings, variance = self.parameters
