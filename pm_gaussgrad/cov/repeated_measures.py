@@ -259,10 +259,9 @@ class RepeatedMeasures(Leaf):
     def _each_subject(self, apply, rows):
         """Apply(factor (..., w, w), columns (..., w, c)) to each subject's part of (..., n)."""
         factors = self._factors()[..., self.parameters[2], :, :]
-        rows = pt.as_tensor_variable(rows)
-        # The index -1, of a visit that the subject does not have, is the zero at the end.
-        padded = pt.concatenate([rows, pt.zeros_like(rows[..., :1])], axis=-1)
-        by_subject = padded[..., self.parameters[3]]
+        observations = self.parameters[3]
+        by_subject = pt.as_tensor_variable(rows)[..., observations]
+        by_subject = pt.switch(pt.ge(observations, 0), by_subject, 0)
         if factors.type.ndim == by_subject.type.ndim == 3:
             columns = by_subject.transpose(1, 2, 0)
             return self._by_observation(apply(factors, columns).transpose(2, 0, 1))
@@ -336,8 +335,7 @@ def _columns_jax(rows, observations):
     """(m, n) -> (s, w, m), zero where a subject has fewer visits."""
     import jax.numpy as jnp
 
-    padded = jnp.concatenate([rows, jnp.zeros_like(rows[:, :1])], axis=1)
-    return padded[:, observations].transpose(1, 2, 0)
+    return jnp.where(observations >= 0, rows[:, observations], 0).transpose(1, 2, 0)
 
 
 def _solve_lower(factors, columns):
