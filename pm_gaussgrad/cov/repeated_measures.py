@@ -273,7 +273,7 @@ class RepeatedMeasures(Leaf):
         return by_subject[..., subject, place]
 
     def color(self, z):
-        return self._each_subject(pt.matmul, z)
+        return self._each_subject(_products, z)
 
     def whiten(self, residual):
         return self._each_subject(_solve_lower, residual)
@@ -336,6 +336,11 @@ def _columns_jax(rows, observations):
     import jax.numpy as jnp
 
     return jnp.where(observations >= 0, rows[:, observations], 0).transpose(1, 2, 0)
+
+
+def _products(factors, columns):
+    # Elementwise: numba takes 15 s to compile a product of stacks of matrices.
+    return (factors[..., None] * columns[..., None, :, :]).sum(axis=-2)
 
 
 def _solve_lower(factors, columns):
