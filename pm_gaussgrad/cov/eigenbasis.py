@@ -273,7 +273,7 @@ def _constant_basis(vectors):
         vectors = vectors.data
     if isinstance(vectors, Variable):
         tensor = as_parameter(owner, "eigenvectors", vectors, 2)
-        if upstream := _upstream(tensor):
+        if (upstream := _upstream(tensor)) is not None:
             raise NotImplementedError(
                 f"{owner}: `eigenvectors` depends on {upstream}, expected constants: the "
                 "derivative of eigenvectors is not implemented. For a covariance whose "
