@@ -27,6 +27,12 @@ def positive_definite(rng, n):
     return factor @ factor.T / max(n, 1) + np.eye(n)
 
 
+def kronecker_factors(rng, n):
+    """Two factors, as equal in size as n allows."""
+    first = max(i for i in range(1, n + 1) if n % i == 0 and i * i <= n)
+    return [positive_definite(rng, first), positive_definite(rng, n // first)]
+
+
 @dataclass(frozen=True)
 class Case:
     """A structure under test.
@@ -82,5 +88,18 @@ CASES = [
         # A batch of scalar variances is written (..., 1) with a size.
         lambda n, v: gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n),
         lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0))],
+    ),
+    Case(
+        "Kronecker",
+        lambda n, a, b: gg.cov.Kronecker((a + a.mT) / 2, (b + b.mT) / 2),
+        lambda rng, n: kronecker_factors(rng, n),
+    ),
+    Case(
+        "NoisyKronecker",
+        lambda n, a, b, noise: (
+            gg.cov.Kronecker((a + a.mT) / 2, (b + b.mT) / 2)
+            + gg.cov.Diagonal(noise[..., None] if noise.ndim else noise, size=n)
+        ),
+        lambda rng, n: [*kronecker_factors(rng, n), np.asarray(rng.uniform(0.5, 2.0))],
     ),
 ]

@@ -84,4 +84,5 @@ def test_every_structure_is_in_the_registry():
     from registry import CASES
 
     tested = {type(case.build(2, *case.tensors())) for case in CASES}
-    assert tested >= set(EXPORTED)
+    # An exported class may be built as one of its subclasses.
+    assert tested | {base for kind in tested for base in kind.__bases__} >= set(EXPORTED)

@@ -4,6 +4,7 @@ from pm_gaussgrad.cov.base import Covariance
 from pm_gaussgrad.cov.cholesky import Cholesky
 from pm_gaussgrad.cov.dense import Dense
 from pm_gaussgrad.cov.diagonal import Diagonal
+from pm_gaussgrad.cov.kronecker import Kronecker
 from pm_gaussgrad.cov.precision import Precision
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "Covariance",
     "Dense",
     "Diagonal",
+    "Kronecker",
     "Precision",
 ]

@@ -42,3 +42,24 @@ def solve_lower_transposed(factor, rows):
 def symmetric_product(matrix, rows, out):
     """Write ``rows @ S`` (m, n) to ``out``, S the symmetric matrix of a lower triangle (xSYMM)."""
     raise NotImplementedError(_INTERPRETED)
+
+
+def eigen(a, values):
+    """Overwrite symmetric ``a`` (n, n) by its eigenvectors, one a row (xSYEVD).
+
+    The eigenvalues, ascending, are written to ``values`` (n,).
+
+    Returns
+    -------
+    bool
+        False where ``a`` is not finite or the iteration fails; both are then meaningless.
+    """
+    raise NotImplementedError(_INTERPRETED)
+
+
+def matrix_product(left, right, out):
+    """Write ``left @ right`` to C-contiguous ``out`` (xGEMM).
+
+    Each factor is C-contiguous or the transpose ``x.T`` of such an array.
+    """
+    raise NotImplementedError(_INTERPRETED)

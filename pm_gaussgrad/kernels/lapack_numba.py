@@ -20,6 +20,8 @@ _ARGUMENTS = {
     "trsv": ("cython_blas", "cccififi"),
     "trsm": ("cython_blas", "cccciiffifi"),
     "symm": ("cython_blas", "cciiffififfi"),
+    "gemm": ("cython_blas", "cciiiffififfi"),
+    "syevd": ("cython_lapack", "ccififfiiii"),
 }
 
 
@@ -45,7 +47,7 @@ def _declare_symbols():
 _FUNCTIONS = _declare_symbols()
 # Up to here a plain loop costs less than the call of a BLAS routine.
 _SMALL = 12
-_UPPER, _TRANSPOSED, _PLAIN, _LEFT = (np.uint8(ord(letter)) for letter in "UTNL")
+_UPPER, _TRANSPOSED, _PLAIN, _LEFT, _VECTORS = (np.uint8(ord(letter)) for letter in "UTNLV")
 
 
 @intrinsic
@@ -175,6 +177,68 @@ def _symmetric_product(matrix, rows, out):
             _reference(dtype(0)),
             out.ctypes,
             _reference(lda),
+        )
+
+    return compiled
+
+
+@overload(lapack.eigen)
+def _eigen(a, values):
+    dtype = a.dtype
+    syevd = _FUNCTIONS["syevd", dtype]
+
+    def compiled(a, values):
+        n = a.shape[0]
+        for i in range(n):
+            for j in range(i + 1):
+                if not np.isfinite(a[i, j]):
+                    return False
+        work = np.empty(1 + 6 * n + 2 * n * n, dtype)
+        integers = np.empty(3 + 5 * n, np.int32)
+        info = _reference(np.int32(0))
+        syevd(
+            _reference(_VECTORS),
+            _reference(_UPPER),
+            _reference(np.int32(n)),
+            a.ctypes,
+            _reference(np.int32(max(n, 1))),
+            values.ctypes,
+            work.ctypes,
+            _reference(np.int32(work.size)),
+            integers.ctypes,
+            _reference(np.int32(integers.size)),
+            info,
+        )
+        return numba.carray(info, (1,))[0] == 0
+
+    return compiled
+
+
+@overload(lapack.matrix_product)
+def _matrix_product(left, right, out):
+    dtype = out.dtype
+    gemm = _FUNCTIONS["gemm", dtype]
+    # C order is Fortran order of the transpose: out' = right' left'.
+    of_left, of_right = (_PLAIN if x.layout == "C" else _TRANSPOSED for x in (left, right))
+    left_axis, right_axis = (1 if x.layout == "C" else 0 for x in (left, right))
+
+    def compiled(left, right, out):
+        m, n = np.int32(out.shape[0]), np.int32(out.shape[1])
+        inner = np.int32(left.shape[1])
+        gemm(
+            _reference(of_right),
+            _reference(of_left),
+            _reference(n),
+            _reference(m),
+            _reference(inner),
+            _reference(dtype(1)),
+            right.ctypes,
+            _reference(np.int32(max(right.shape[right_axis], 1))),
+            left.ctypes,
+            _reference(np.int32(max(left.shape[left_axis], 1))),
+            _reference(dtype(0)),
+            out.ctypes,
+            _reference(max(n, np.int32(1))),
         )
 
     return compiled
