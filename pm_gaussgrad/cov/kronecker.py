@@ -27,6 +27,7 @@ import math
 import re
 
 import pytensor.tensor as pt
+from pytensor.tensor.blockwise import Blockwise
 
 from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter, check_square
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
@@ -41,6 +42,7 @@ from pm_gaussgrad.kernels.kronecker import (
     spectral_pullback,
 )
 from pm_gaussgrad.kernels.symmetric import copy_lower, copy_rows
+from pm_gaussgrad.ops import FactorProduct
 
 # What the kernels below call.
 _CALLED = (
@@ -269,23 +271,17 @@ def _kron(left, right):
 
 
 def _kron_vectors(vectors):
-    def product(left, right):
-        block = left[..., :, None] * right[..., None, :]
-        return pt.join_dims(block, start_axis=block.type.ndim - 2, n_axes=2)
-
-    return functools.reduce(product, vectors)
+    """The diagonal of a product of diagonal matrices: (..., n_i) -> (..., n)."""
+    columns = [vector[..., None] for vector in vectors]
+    return _along_axes(columns, pt.ones(1, dtype=columns[0].dtype))
 
 
 def _along_axes(matrices, rows):
     """(T_1 x ... x T_k) r for each row r: (..., n) -> (..., n)."""
-    rows = pt.as_tensor_variable(rows)
-    n, core_ndim, sizes = rows.shape[-1], 1, [_length(matrix) for matrix in matrices]
-    for j in range(len(sizes) - 1, -1, -1):
-        rest = math.prod(sizes[:j] + sizes[j + 1 :])
-        lead = [rows.shape[i] for i in range(rows.type.ndim - core_ndim)]
-        rows = (rows.reshape((*lead, rest, sizes[j])) @ matrices[j].mT).mT
-        core_ndim = 2
-    return rows.reshape((*(rows.shape[i] for i in range(rows.type.ndim - 2)), n))
+    for matrix in reversed(matrices):
+        batched = max(matrix.type.ndim - 2, pt.as_tensor_variable(rows).type.ndim - 1)
+        rows = (Blockwise(FactorProduct()) if batched else FactorProduct())(rows, matrix)
+    return rows
 
 
 @functools.cache

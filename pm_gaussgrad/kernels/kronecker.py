@@ -36,6 +36,15 @@ def fibres(rows, size):
     return rows.reshape((rows.size // size, size))
 
 
+def factor_product(row, matrix):
+    """A matrix (t, s) along the last axis of one row, which is then moved in front: n t / s."""
+    t, s = matrix.shape
+    pieces = row.size // s
+    product = np.empty((t, pieces), row.dtype)
+    matrix_product(copy_rows(matrix), np.ascontiguousarray(row).reshape((pieces, s)).T, product)
+    return (product.reshape(t * pieces),)
+
+
 def empty_matrix(matrix):
     """An uninitialised C-contiguous array of the shape and dtype of a matrix."""
     return np.empty(matrix.shape, matrix.dtype)

@@ -11,6 +11,7 @@ import numpy as np
 from pytensor.link.jax.dispatch import jax_funcify
 
 from pm_gaussgrad.ops.compiled import kernel_arguments
+from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback
 
 
@@ -132,3 +133,14 @@ def jax_funcify_InvQuadLogdetPullback(op, node=None, **kwargs):
         return bars[0] if single else bars
 
     return inv_quad_logdet_pullback
+
+
+@jax_funcify.register(FactorProduct)
+def jax_funcify_FactorProduct(op, node=None, **kwargs):
+    """The sizes are those of the arrays, known when JAX traces."""
+
+    def factor_product(row, matrix):
+        pieces = row.shape[0] // matrix.shape[1]
+        return (matrix @ row.reshape(pieces, matrix.shape[1]).T).ravel()
+
+    return factor_product
