@@ -51,6 +51,12 @@ def repeated_measures(rng, n):
     return [p.data for p in cov.parameters]
 
 
+def kronecker_factors(rng, n):
+    """Two factors, as equal in size as n allows."""
+    first = max(i for i in range(1, n + 1) if n % i == 0 and i * i <= n)
+    return [positive_definite(rng, first), positive_definite(rng, n // first)]
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """A structure under test.
@@ -68,7 +74,7 @@ class Case:
         For a parameter that is restricted to a subspace, by its position among those with a
         gradient: the projection on it.
     sized
-        Whether the parameters say what n is.
+        Whether the declared shapes of the parameters say what n is.
     """
 
     name: str
@@ -151,13 +157,6 @@ CASES = [
         tangents={0: symmetric_part},
     ),
     Case(
-        "RepeatedMeasures",
-        lambda n, *parameters: gg.cov.RepeatedMeasures.from_parameters(*parameters),
-        repeated_measures,
-        rejected=(-np.eye(3),),
-        tangents={0: symmetric_part},
-    ),
-    Case(
         "Diagonal",
         lambda n, variance: gg.cov.Diagonal(variance),
         lambda rng, n: [rng.uniform(0.5, 2.0, size=n)],
@@ -207,6 +206,32 @@ CASES = [
         lambda n, eigenvectors, eigenvalues: gg.cov.Eigenbasis(eigenvectors, eigenvalues),
         lambda rng, n: [np.linalg.eigh(positive_definite(rng, n))[1], rng.uniform(0.5, 2.0, n)],
         rejected=(np.array([1.0, -1.0]),),
+    ),
+    Case(
+        "Kronecker",
+        lambda n, a, b: gg.cov.Kronecker(a, b),
+        kronecker_factors,
+        rejected=(np.eye(1), np.array([[1.0, 2.0], [2.0, 1.0]])),
+        tangents={0: symmetric_part, 1: symmetric_part},
+        sized=False,
+    ),
+    Case(
+        "NoisyKronecker",
+        lambda n, a, b, noise: (
+            gg.cov.Kronecker(a, b)
+            + gg.cov.Diagonal(noise[..., None] if noise.ndim else noise, size=n)
+        ),
+        lambda rng, n: [*kronecker_factors(rng, n), np.asarray(rng.uniform(0.5, 2.0))],
+        rejected=(np.eye(1), -np.eye(2), np.asarray(0.5)),
+        tangents={0: symmetric_part, 1: symmetric_part},
+        sized=False,
+    ),
+    Case(
+        "RepeatedMeasures",
+        lambda n, *parameters: gg.cov.RepeatedMeasures.from_parameters(*parameters),
+        repeated_measures,
+        rejected=(-np.eye(3),),
+        tangents={0: symmetric_part},
     ),
 ]
 LEAVES = [case for case in CASES if case.is_leaf]

@@ -8,6 +8,7 @@ from pm_gaussgrad.cov.compound_symmetry import CompoundSymmetry
 from pm_gaussgrad.cov.dense import Dense
 from pm_gaussgrad.cov.diagonal import Diagonal
 from pm_gaussgrad.cov.eigenbasis import Eigenbasis
+from pm_gaussgrad.cov.kronecker import Kronecker
 from pm_gaussgrad.cov.low_rank import LowRank
 from pm_gaussgrad.cov.precision import Precision
 from pm_gaussgrad.cov.repeated_measures import RepeatedMeasures
@@ -21,6 +22,7 @@ __all__ = [
     "Dense",
     "Diagonal",
     "Eigenbasis",
+    "Kronecker",
     "LowRank",
     "Precision",
     "RepeatedMeasures",

@@ -23,6 +23,7 @@ _ARGUMENTS = {
     "syrk": ("cython_blas", "cciiffiffi"),
     "gemm": ("cython_blas", "cciiiffififfi"),
     "gemv": ("cython_blas", "ciiffififfi"),
+    "syevd": ("cython_lapack", "ccififfiiii"),
 }
 
 
@@ -48,7 +49,7 @@ def _declare_symbols():
 _FUNCTIONS = _declare_symbols()
 # Up to here a plain loop costs less than the call of a BLAS routine.
 _SMALL = 12
-_UPPER, _TRANSPOSED, _PLAIN, _LEFT = (np.uint8(ord(letter)) for letter in "UTNL")
+_UPPER, _TRANSPOSED, _PLAIN, _LEFT, _VECTORS = (np.uint8(ord(letter)) for letter in "UTNLV")
 
 
 @intrinsic
@@ -203,6 +204,38 @@ def _gram(rows, out):
             out.ctypes,
             _reference(lda),
         )
+
+    return compiled
+
+
+@overload(lapack.eigen)
+def _eigen(a, values):
+    dtype = a.dtype
+    syevd = _FUNCTIONS["syevd", dtype]
+
+    def compiled(a, values):
+        n = a.shape[0]
+        for i in range(n):
+            for j in range(i + 1):
+                if not np.isfinite(a[i, j]):
+                    return False
+        work = np.empty(1 + 6 * n + 2 * n * n, dtype)
+        integers = np.empty(3 + 5 * n, np.int32)
+        info = _reference(np.int32(0))
+        syevd(
+            _reference(_VECTORS),
+            _reference(_UPPER),
+            _reference(np.int32(n)),
+            a.ctypes,
+            _reference(np.int32(max(n, 1))),
+            values.ctypes,
+            work.ctypes,
+            _reference(np.int32(work.size)),
+            integers.ctypes,
+            _reference(np.int32(integers.size)),
+            info,
+        )
+        return numba.carray(info, (1,))[0] == 0
 
     return compiled
 

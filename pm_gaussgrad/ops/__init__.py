@@ -3,6 +3,7 @@
 from pm_gaussgrad.ops import memory  # noqa: F401  (registers its rewrites)
 from pm_gaussgrad.ops.backends import register_backends
 from pm_gaussgrad.ops.batching import quad_logdet_alpha
+from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdet,
     InvQuadLogdetPullback,
@@ -14,6 +15,7 @@ from pm_gaussgrad.ops.recurrence import linear_recurrence
 register_backends()
 
 __all__ = [
+    "FactorProduct",
     "InvQuadLogdet",
     "InvQuadLogdetPullback",
     "assemble",

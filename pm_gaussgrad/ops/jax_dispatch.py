@@ -13,6 +13,7 @@ import numpy as np
 from pytensor.link.jax.dispatch import jax_funcify
 
 from pm_gaussgrad.ops.compiled import kernel_arguments
+from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback
 from pm_gaussgrad.ops.partition import Partition
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
@@ -161,3 +162,14 @@ def jax_funcify_Partition(op, node=None, **kwargs):
         return blocks[0] if len(blocks) == 1 else tuple(blocks)
 
     return partition
+
+
+@jax_funcify.register(FactorProduct)
+def jax_funcify_FactorProduct(op, node=None, **kwargs):
+    """The sizes are those of the arrays, known when JAX traces."""
+
+    def factor_product(row, matrix):
+        pieces = row.shape[0] // matrix.shape[1]
+        return (matrix @ row.reshape(pieces, matrix.shape[1]).T).ravel()
+
+    return factor_product
