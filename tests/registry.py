@@ -91,13 +91,13 @@ CASES = [
     ),
     Case(
         "Kronecker",
-        lambda n, a, b: gg.cov.Kronecker(a @ a.mT, b @ b.mT),
+        lambda n, a, b: gg.cov.Kronecker((a + a.mT) / 2, (b + b.mT) / 2),
         lambda rng, n: kronecker_factors(rng, n),
     ),
     Case(
         "NoisyKronecker",
         lambda n, a, b, noise: (
-            gg.cov.Kronecker(a @ a.mT, b @ b.mT)
+            gg.cov.Kronecker((a + a.mT) / 2, (b + b.mT) / 2)
             + gg.cov.Diagonal(noise[..., None] if noise.ndim else noise, size=n)
         ),
         lambda rng, n: [*kronecker_factors(rng, n), np.asarray(rng.uniform(0.5, 2.0))],
