@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from registry import BACKENDS, interpreted
+from registry import interpreted
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback, linear_recurrence
@@ -77,7 +77,7 @@ def _condition(r, v, rho):
     ("variance", "correlation"),
     [(1.0, 1.0), (1.0, -1.0), (1.0, 1.5), (0.0, 0.5), (-1.0, 0.5), (np.nan, 0.5), (1.0, np.nan)],
 )
-@pytest.mark.parametrize("backend", ["c", "jax"])
+@pytest.mark.parametrize("backend", ["py", "jax"])
 def test_outside_the_domain_is_minus_infinity(variance, correlation, backend, rng):
     v, rho = pt.dscalars("v", "rho")
     logp = gg.logp(rng.normal(size=4), 0.0, gg.cov.AR1(v, rho))

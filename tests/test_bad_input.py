@@ -7,7 +7,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
-from registry import BACKENDS, interpreted
+from registry import interpreted
 
 import pm_gaussgrad as gg
 

@@ -120,7 +120,7 @@ def test_sums_close_block_by_block(rng):
         (first + 2 * first, 3 * dense),
     ):
         assert isinstance(cov, gg.cov.BlockDiagonal)
-        np.testing.assert_allclose(cov.to_dense().eval(mode=BACKENDS["c"]), expected)
+        np.testing.assert_allclose(cov.to_dense().eval(mode=INTERPRETED), expected)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_draws_have_the_shape_and_survive_resizing(nested):
     draws = pm.draw(
         gg.MvNormal.dist(np.array([0.0, 0.0, 7.0]), cov, shape=(20_000, 3)),
         random_seed=1,
-        mode=BACKENDS["c"],
+        mode=INTERPRETED,
     )
     np.testing.assert_allclose(draws[:, 2], 7)
     expected = np.array([[2.0, 1.0], [1.0, 2.0]])

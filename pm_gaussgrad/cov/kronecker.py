@@ -27,7 +27,6 @@ import math
 import re
 
 import pytensor.tensor as pt
-from pytensor.tensor.blockwise import Blockwise
 
 from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter, check_square
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
@@ -42,7 +41,7 @@ from pm_gaussgrad.kernels.kronecker import (
     spectral_pullback,
 )
 from pm_gaussgrad.kernels.symmetric import copy_lower, copy_rows
-from pm_gaussgrad.ops import FactorProduct
+from pm_gaussgrad.ops import multiply_factor
 
 # What the kernels below call.
 _CALLED = (
@@ -279,8 +278,7 @@ def _kron_vectors(vectors):
 def _along_axes(matrices, rows):
     """(T_1 x ... x T_k) r for each row r: (..., n) -> (..., n)."""
     for matrix in reversed(matrices):
-        batched = max(matrix.type.ndim - 2, pt.as_tensor_variable(rows).type.ndim - 1)
-        rows = (Blockwise(FactorProduct()) if batched else FactorProduct())(rows, matrix)
+        rows = multiply_factor(rows, matrix)
     return rows
 
 

@@ -36,13 +36,14 @@ def fibres(rows, size):
     return rows.reshape((rows.size // size, size))
 
 
-def factor_product(row, matrix):
-    """A matrix (t, s) along the last axis of one row, which is then moved in front: n t / s."""
-    t, s = matrix.shape
-    pieces = row.size // s
-    product = np.empty((t, pieces), row.dtype)
-    matrix_product(copy_rows(matrix), np.ascontiguousarray(row).reshape((pieces, s)).T, product)
-    return (product.reshape(t * pieces),)
+def factor_product(rows, matrix):
+    """A matrix (t, s) along the last axis of each row, then moved in front: (m, n) -> n t / s."""
+    (m, n), (t, s) = rows.shape, matrix.shape
+    work = np.empty((m, n // s * t), rows.dtype)
+    matrix_product(fibres(copy_rows(rows), s), copy_rows(matrix).T, fibres(work, t))
+    product = np.empty(work.shape, rows.dtype)
+    rotate(work, t, product)
+    return (product,)
 
 
 def empty_matrix(matrix):

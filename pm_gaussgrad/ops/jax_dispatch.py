@@ -168,8 +168,9 @@ def jax_funcify_Partition(op, node=None, **kwargs):
 def jax_funcify_FactorProduct(op, node=None, **kwargs):
     """The sizes are those of the arrays, known when JAX traces."""
 
-    def factor_product(row, matrix):
-        pieces = row.shape[0] // matrix.shape[1]
-        return (matrix @ row.reshape(pieces, matrix.shape[1]).T).ravel()
+    def factor_product(rows, matrix):
+        (m, n), (t, s) = rows.shape, matrix.shape
+        product = rows.reshape(m, n // s, s) @ matrix.T
+        return product.swapaxes(1, 2).reshape(m, n // s * t)
 
     return factor_product
