@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from registry import interpreted
+from registry import BACKENDS, interpreted
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback, linear_recurrence

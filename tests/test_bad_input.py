@@ -7,7 +7,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
-from registry import interpreted
+from registry import BACKENDS, interpreted
 
 import pm_gaussgrad as gg
 

@@ -6,7 +6,7 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from registry import BACKENDS, interpreted, positive_definite
+from registry import BACKENDS, INTERPRETED, interpreted, positive_definite
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.ops import InvQuadLogdet, assemble, partition

@@ -6,7 +6,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
-from registry import interpreted, positive_definite
+from registry import BACKENDS, interpreted, positive_definite
 
 import pm_gaussgrad as gg
 
