@@ -25,8 +25,8 @@ that is (Y - I)(Y - I)' = M, so X = (I + L)^-1; and S^-1 = (I - W X' L^-1 W') D^
 (Y + W'W)^-1 = (L + L L')^-1.
 
 Sources: Woodbury (1950), Inverting modified matrices; Harville (1997), Matrix Algebra from a
-Statistician's Perspective, theorems 18.1.1 and 18.2.8; Björck (1996), Numerical Methods for
-Least Squares Problems, section 6.6.5 (corrected seminormal equations).
+Statistician's Perspective, theorems 18.1.1 and 18.2.8; Björck (1987), Stability analysis of
+the method of seminormal equations for linear least squares problems.
 """
 
 import numpy as np
