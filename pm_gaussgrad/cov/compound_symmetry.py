@@ -32,18 +32,18 @@ from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.sums import closes, common_size
 
 
-def _mean(row):
-    """Mean by four partial sums, which do not wait for one another."""
-    n = row.size
+def _mean(rows, i):
+    """Mean of row i by four partial sums, which do not wait for one another."""
+    n = rows.shape[1]
     stop = n - n % 4
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     for j in range(0, stop, 4):
-        a += row[j]
-        b += row[j + 1]
-        c += row[j + 2]
-        d += row[j + 3]
+        a += rows[i, j]
+        b += rows[i, j + 1]
+        c += rows[i, j + 2]
+        d += rows[i, j + 3]
     for j in range(stop, n):
-        a += row[j]
+        a += rows[i, j]
     return ((a + b) + (c + d)) / n
 
 
@@ -57,22 +57,21 @@ def _split_and_solve(residual, within, between):
     if n > 1:
         logdet += (n - 1) * np.log(within)
     for i in range(m):
-        row = alpha[i]
-        row[:] = residual[i]
-        mean = _mean(row)
-        quad_between[i] = n * mean * (mean / between)
+        mean = _mean(residual, i)
+        shared = mean / between
+        quad_between[i] = n * mean * shared
         if n == 1:
-            row[0] = mean / between
+            alpha[i, 0] = shared
             continue
         for j in range(n):
-            row[j] -= mean
-        rest = _mean(row)  # the rounding error of the mean, which 1 / within would magnify
+            alpha[i, j] = residual[i, j] - mean
+        rest = _mean(alpha, i)  # the rounding error of the mean, which 1 / within would magnify
         total = 0.0
         for j in range(n):
-            centered = row[j] - rest
+            centered = alpha[i, j] - rest
             solved = centered / within
             total += centered * solved
-            row[j] = solved + mean / between
+            alpha[i, j] = solved + shared
         quad_within[i] = total
     return quad_within + quad_between, logdet, alpha, quad_within, quad_between
 
