@@ -20,8 +20,8 @@ between_i, where within_i and between_i are the two parts of quad_i,
     variance_bar = (W + B) / v    correlation_bar = (n - 1) v B / b - v W / w
     own_bar = W / w + B / b       common_bar = n B / b
 
-Sources: Searle, Casella and McCulloch (1992), Variance Components, section M.1 of its
-appendix: determinant and inverse of w I + c J.
+Sources: Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eqs. A.9 and
+A.10 with a single column of ones; Searle, Casella and McCulloch (1992), Variance Components.
 """
 
 import numpy as np
@@ -156,7 +156,8 @@ class CompoundSymmetry(Leaf):
 
     References
     ----------
-    Searle, S. R., Casella, G. and McCulloch, C. E. (1992). Variance Components, appendix M.1.
+    Rasmussen, C. E. and Williams, C. K. I. (2006). Gaussian Processes for Machine Learning,
+    eqs. A.9 and A.10, with a single column of ones.
 
     Examples
     --------
