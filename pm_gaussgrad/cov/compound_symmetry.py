@@ -20,8 +20,8 @@ between_i, where within_i and between_i are the two parts of quad_i,
     variance_bar = (W + B) / v    correlation_bar = (n - 1) v B / b - v W / w
     own_bar = W / w + B / b       common_bar = n B / b
 
-Sources: Searle, Casella and McCulloch (1992), Variance Components, section M.1 of its
-appendix: determinant and inverse of w I + c J.
+Sources: Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eqs. A.9 and
+A.10 with a single column of ones; Searle, Casella and McCulloch (1992), Variance Components.
 """
 
 import numpy as np
@@ -32,18 +32,18 @@ from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.sums import closes, common_size
 
 
-def _mean(row):
-    """Mean by four partial sums, which do not wait for one another."""
-    n = row.size
+def _mean(rows, i):
+    """Mean of row i by four partial sums, which do not wait for one another."""
+    n = rows.shape[1]
     stop = n - n % 4
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     for j in range(0, stop, 4):
-        a += row[j]
-        b += row[j + 1]
-        c += row[j + 2]
-        d += row[j + 3]
+        a += rows[i, j]
+        b += rows[i, j + 1]
+        c += rows[i, j + 2]
+        d += rows[i, j + 3]
     for j in range(stop, n):
-        a += row[j]
+        a += rows[i, j]
     return ((a + b) + (c + d)) / n
 
 
@@ -57,22 +57,21 @@ def _split_and_solve(residual, within, between):
     if n > 1:
         logdet += (n - 1) * np.log(within)
     for i in range(m):
-        row = alpha[i]
-        row[:] = residual[i]
-        mean = _mean(row)
-        quad_between[i] = n * mean * (mean / between)
+        mean = _mean(residual, i)
+        shared = mean / between
+        quad_between[i] = n * mean * shared
         if n == 1:
-            row[0] = mean / between
+            alpha[i, 0] = shared
             continue
         for j in range(n):
-            row[j] -= mean
-        rest = _mean(row)  # the rounding error of the mean, which 1 / within would magnify
+            alpha[i, j] = residual[i, j] - mean
+        rest = _mean(alpha, i)  # the rounding error of the mean, which 1 / within would magnify
         total = 0.0
         for j in range(n):
-            centered = row[j] - rest
+            centered = alpha[i, j] - rest
             solved = centered / within
             total += centered * solved
-            row[j] = solved + mean / between
+            alpha[i, j] = solved + shared
         quad_within[i] = total
     return quad_within + quad_between, logdet, alpha, quad_within, quad_between
 
@@ -157,7 +156,8 @@ class CompoundSymmetry(Leaf):
 
     References
     ----------
-    Searle, S. R., Casella, G. and McCulloch, C. E. (1992). Variance Components, appendix M.1.
+    Rasmussen, C. E. and Williams, C. K. I. (2006). Gaussian Processes for Machine Learning,
+    eqs. A.9 and A.10, with a single column of ones.
 
     Examples
     --------

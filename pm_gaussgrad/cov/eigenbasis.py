@@ -11,9 +11,9 @@ With the rotated residual t = V'r,
 Pullback, t being saved: eigenvalues_bar_j = l_bar / lam_j - sum_i q_bar_i (t_ij / lam_j)^2. The
 derivatives of eigenvectors, which are infinite at repeated eigenvalues, do not enter.
 
-Sources: Patterson and Thompson (1971), Recovery of inter-block information when block sizes
-are unequal, Biometrika 58, section 3; Lippert et al. (2011), FaST linear mixed models for
-genome-wide association studies, Nature Methods 8, supplementary section 1.
+Sources: Lippert et al. (2011), FaST linear mixed models for genome-wide association studies,
+Nature Methods 8, 833-835; Rasmussen and Williams (2006), Gaussian Processes for Machine
+Learning, eq. 5.9 in the coordinates of V.
 """
 
 import numpy as np
@@ -78,7 +78,7 @@ class Eigenbasis(Leaf):
     References
     ----------
     Lippert, C. et al. (2011). FaST linear mixed models for genome-wide association studies.
-    Nature Methods 8, supplementary section 1.
+    Nature Methods 8, 833-835.
 
     Examples
     --------
