@@ -6,6 +6,7 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from pytensor.graph.replace import vectorize_graph
 from registry import BACKENDS, INTERPRETED, interpreted, positive_definite
 
 import pm_gaussgrad as gg
@@ -107,6 +108,19 @@ def test_a_batch_of_one_block_and_not_of_the_other(rng):
     quad = (solved * y).sum(axis=-1)
     expected = -0.5 * (quad + np.linalg.slogdet(dense)[1] + 4 * np.log(2 * np.pi))
     np.testing.assert_allclose(logp, expected)
+
+
+def test_vectorised_log_density(nested, rng):
+    """PyMC vectorises graphs over draws of the parameters."""
+    cov, tensors, [v, rho, chol] = nested
+    y = rng.normal(size=9)
+    logp = gg.logp(y, 0.0, cov)
+    several = pt.dvector("several")
+    batched = vectorize_graph(logp, {tensors[1]: several})
+    rhos = np.array([rho, 0.0, 0.5])
+    got = interpreted([tensors[0], several, tensors[2]], batched)(v, rhos, chol)
+    one = interpreted(tensors, logp)
+    np.testing.assert_allclose(got, [one(v, r, chol) for r in rhos], rtol=1e-13)
 
 
 def test_sums_close_block_by_block(rng):

@@ -65,7 +65,7 @@ class Partition(Op):
 @_vectorize_node.register(Partition)
 def _vectorize_partition(op, node, x, *sizes):
     # The sizes of blocks do not vary within a batch.
-    return op.make_node(x, *sizes)
+    return op.make_node(x, *(size[(0,) * size.type.ndim] for size in sizes))
 
 
 class Assemble(Join):
