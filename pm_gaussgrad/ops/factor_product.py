@@ -3,6 +3,7 @@
 An Op instead of two reshapes, because JAX cannot reshape to sizes that a graph computes.
 """
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
@@ -10,6 +11,14 @@ from pytensor.graph.op import Op
 from pm_gaussgrad.kernels.kronecker import factor_product
 from pm_gaussgrad.ops.compiled import compiled_kernel
 from pm_gaussgrad.ops.signature import Signature, common_float
+
+
+def products_of_rows(rows, matrices):
+    """NumPy's form of :class:`FactorProduct`, over all leading dimensions at once."""
+    *_, t, s = matrices.shape
+    pieces = rows.shape[-1] // s
+    products = matrices @ rows.reshape((*rows.shape[:-1], pieces, s)).mT
+    return np.ascontiguousarray(products).reshape((*products.shape[:-2], t * pieces))
 
 
 class FactorProduct(Op):
@@ -21,6 +30,7 @@ class FactorProduct(Op):
 
     __props__ = ()
     gufunc_signature = "(n),(t,s)->(p)"
+    gufunc_spec = (f"{__name__}.products_of_rows", 2, 1)
     signature = Signature(
         "gg.cov.Kronecker",
         (("row", ("n",)), ("matrix", ("t", "s"))),
@@ -39,8 +49,7 @@ class FactorProduct(Op):
         return [(n // s * t,)]
 
     def perform(self, node, inputs, output_storage):
-        row, matrix = inputs
-        output_storage[0][0] = (matrix @ row.reshape(-1, matrix.shape[1]).T).ravel()
+        output_storage[0][0] = products_of_rows(*inputs)
 
     def compiled(self):
         """The numba function and its cache key."""
