@@ -5,13 +5,15 @@ import tracemalloc
 from functools import reduce
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from registry import interpreted, positive_definite
+from registry import BACKENDS, interpreted, positive_definite
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov import kronecker
+from pm_gaussgrad.ops import FactorProduct
 
 
 def _dense(*factors, noise=0.0):
@@ -125,6 +127,21 @@ def test_one_batch_broadcasts_over_the_other_factors(rng):
         assert_allclose(value[i], interpreted([], each.logp(y[i]))(), rtol=1e-10)
         norm = drawn[i] @ np.linalg.solve(dense[i], drawn[i])
         assert_allclose(norm, y[i] @ y[i], rtol=1e-10)
+
+
+def test_many_matrices_with_a_common_mean(rng):
+    """The scatter of 40 constant rows takes their place; the sum stays what it was."""
+    a, b, y = positive_definite(rng, 2), positive_definite(rng, 3), rng.normal(size=(40, 6))
+    mean = pt.dscalar("mean")
+    rows = gg.logp(y, mean, gg.cov.Kronecker(a, b) + gg.cov.Diagonal(0.2))
+    each, total = interpreted([mean], rows)(0.3), interpreted([mean], rows.sum())(0.3)
+    assert each.shape == (40,)
+    assert_allclose(total, each.sum(), rtol=1e-12)
+
+
+def test_derivative_of_a_product_along_an_axis(rng):
+    row, matrix = rng.normal(size=6), rng.normal(size=(2, 3))
+    pytensor.gradient.verify_grad(FactorProduct(), [row, matrix], rng=rng, mode=BACKENDS["c"])
 
 
 def test_a_product_of_products_is_one_product():
