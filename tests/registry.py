@@ -83,4 +83,13 @@ CASES = [
         lambda n, v: gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n),
         lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0))],
     ),
+    Case(
+        "Toeplitz",
+        lambda n, first_column: gg.cov.Toeplitz(first_column),
+        # Autocovariances of a damped wave and of white noise.
+        lambda rng, n: [
+            rng.uniform(1, 2) * np.cos(rng.uniform(0, 3) * np.arange(n)) * 0.8 ** np.arange(n)
+            + np.eye(1, n).ravel() * rng.uniform(0.2, 1)
+        ],
+    ),
 ]

@@ -5,6 +5,7 @@ from pm_gaussgrad.cov.cholesky import Cholesky
 from pm_gaussgrad.cov.dense import Dense
 from pm_gaussgrad.cov.diagonal import Diagonal
 from pm_gaussgrad.cov.precision import Precision
+from pm_gaussgrad.cov.toeplitz import Toeplitz
 
 __all__ = [
     "Cholesky",
@@ -12,4 +13,5 @@ __all__ = [
     "Dense",
     "Diagonal",
     "Precision",
+    "Toeplitz",
 ]

@@ -2,7 +2,7 @@
 
 from pm_gaussgrad.ops import memory  # noqa: F401  (registers its rewrites)
 from pm_gaussgrad.ops.backends import register_backends
-from pm_gaussgrad.ops.batching import quad_logdet_alpha
+from pm_gaussgrad.ops.batching import quad_logdet_alpha, transform_rows
 from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdet,
     InvQuadLogdetPullback,
@@ -16,4 +16,5 @@ __all__ = [
     "InvQuadLogdetPullback",
     "dense_quad_logdet",
     "quad_logdet_alpha",
+    "transform_rows",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from pytensor.link.jax.dispatch import jax_funcify
 
 from pm_gaussgrad.ops.compiled import kernel_arguments
-from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback
+from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
 
 
 def _zero_cotangent(primal):
@@ -132,3 +132,14 @@ def jax_funcify_InvQuadLogdetPullback(op, node=None, **kwargs):
         return bars[0] if single else bars
 
     return inv_quad_logdet_pullback
+
+
+@jax_funcify.register(RowTransform)
+def jax_funcify_RowTransform(op, node=None, **kwargs):
+    """Draws and whitening."""
+    function = _array_function(op, op.kernel_jax)
+
+    def row_transform(*inputs):
+        return function(*(jnp.asarray(x) for x in inputs))[0]
+
+    return row_transform
