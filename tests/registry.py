@@ -78,12 +78,6 @@ CASES = [
         lambda rng, n: [rng.uniform(0.5, 2.0, size=n)],
     ),
     Case(
-        "ScalarDiagonal",
-        # A batch of scalar variances is written (..., 1) with a size.
-        lambda n, v: gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n),
-        lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0))],
-    ),
-    Case(
         "Toeplitz",
         lambda n, first_column: gg.cov.Toeplitz(first_column),
         # Autocovariances of a damped wave and of white noise.
@@ -91,5 +85,11 @@ CASES = [
             rng.uniform(1, 2) * np.cos(rng.uniform(0, 3) * np.arange(n)) * 0.8 ** np.arange(n)
             + np.eye(1, n).ravel() * rng.uniform(0.2, 1)
         ],
+    ),
+    Case(
+        "ScalarDiagonal",
+        # A batch of scalar variances is written (..., 1) with a size.
+        lambda n, v: gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n),
+        lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0))],
     ),
 ]
