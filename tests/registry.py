@@ -208,6 +208,16 @@ CASES = [
         rejected=(np.array([1.0, -1.0]),),
     ),
     Case(
+        "Toeplitz",
+        lambda n, first_column: gg.cov.Toeplitz(first_column),
+        # Autocovariances of a damped wave and of white noise.
+        lambda rng, n: [
+            rng.uniform(1, 2) * np.cos(rng.uniform(0, 3) * np.arange(n)) * 0.8 ** np.arange(n)
+            + np.eye(1, n).ravel() * rng.uniform(0.2, 1)
+        ],
+        rejected=(np.array([1.0, 2.0]),),
+    ),
+    Case(
         "Kronecker",
         lambda n, a, b: gg.cov.Kronecker(a, b),
         kronecker_factors,

@@ -12,6 +12,7 @@ from pm_gaussgrad.cov.kronecker import Kronecker
 from pm_gaussgrad.cov.low_rank import LowRank
 from pm_gaussgrad.cov.precision import Precision
 from pm_gaussgrad.cov.repeated_measures import RepeatedMeasures
+from pm_gaussgrad.cov.toeplitz import Toeplitz
 
 __all__ = [
     "AR1",
@@ -26,4 +27,5 @@ __all__ = [
     "LowRank",
     "Precision",
     "RepeatedMeasures",
+    "Toeplitz",
 ]

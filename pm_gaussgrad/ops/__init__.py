@@ -2,7 +2,7 @@
 
 from pm_gaussgrad.ops import memory  # noqa: F401  (registers its rewrites)
 from pm_gaussgrad.ops.backends import register_backends
-from pm_gaussgrad.ops.batching import quad_logdet_alpha
+from pm_gaussgrad.ops.batching import quad_logdet_alpha, transform_rows
 from pm_gaussgrad.ops.factor_product import FactorProduct, multiply_factor
 from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdet,
@@ -24,4 +24,5 @@ __all__ = [
     "multiply_factor",
     "partition",
     "quad_logdet_alpha",
+    "transform_rows",
 ]

@@ -14,7 +14,7 @@ from pytensor.link.jax.dispatch import jax_funcify
 
 from pm_gaussgrad.ops.compiled import kernel_arguments
 from pm_gaussgrad.ops.factor_product import FactorProduct
-from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback
+from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
 from pm_gaussgrad.ops.partition import Partition
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
 
@@ -174,3 +174,14 @@ def jax_funcify_FactorProduct(op, node=None, **kwargs):
         return product.swapaxes(1, 2).reshape(m, n // s * t)
 
     return factor_product
+
+
+@jax_funcify.register(RowTransform)
+def jax_funcify_RowTransform(op, node=None, **kwargs):
+    """Draws and whitening."""
+    function = _array_function(op, op.kernel_jax)
+
+    def row_transform(*inputs):
+        return function(*(jnp.asarray(x) for x in inputs))[0]
+
+    return row_transform
