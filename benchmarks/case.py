@@ -80,7 +80,7 @@ def of_models(model: Callable, ours, peer, floor=None) -> Problem:
     def compiler(likelihood):
         return lambda: model(likelihood).logp_dlogp_function(ravel_inputs=True)
 
-    return Problem(compiler(ours), compiler(peer), (generic_point(model(peer)),), floor)
+    return Problem(compiler(ours), compiler(peer), (generic_point(model(ours)),), floor)
 
 
 def generic_point(model) -> np.ndarray:

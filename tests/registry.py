@@ -27,11 +27,6 @@ def is_index(x):
     return np.dtype(x.dtype).kind == "i"
 
 
-def differentiable(tensors):
-    """Those of the tensors that are not index data."""
-    return [x for x in tensors if not is_index(x)]
-
-
 def positive_definite(rng, n):
     factor = rng.normal(size=(n, n))
     return factor @ factor.T / max(n, 1) + np.eye(n)
@@ -77,6 +72,12 @@ class Case:
             for v in stacked
         ]
 
+    def differentiable(self, parameters):
+        """Those of the structure's parameters, in order, that have a gradient."""
+        structure = self.build(2, *self.tensors()).structure
+        named = zip(structure.parameter_shapes, parameters, strict=True)
+        return [p for name, p in named if name not in structure.constant_parameters]
+
     def __str__(self):
         return self.name
 
@@ -112,5 +113,18 @@ CASES = [
         # A batch of scalar variances is written (..., 1) with a size.
         lambda n, v: gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n),
         lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0))],
+    ),
+    Case(
+        "CompoundSymmetry",
+        lambda n, variance, correlation: gg.cov.CompoundSymmetry(variance, correlation, size=n),
+        lambda rng, n: [
+            np.asarray(rng.uniform(0.5, 2.0)),
+            np.asarray(rng.uniform(-0.5 / max(n - 1, 1), 0.8)),
+        ],
+    ),
+    Case(
+        "Eigenbasis",
+        lambda n, eigenvectors, eigenvalues: gg.cov.Eigenbasis(eigenvectors, eigenvalues),
+        lambda rng, n: [np.linalg.eigh(positive_definite(rng, n))[1], rng.uniform(0.5, 2.0, n)],
     ),
 ]

@@ -11,7 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
-from registry import BACKENDS, CASES, differentiable, is_index
+from registry import BACKENDS, CASES, is_index
 
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback
 
@@ -31,9 +31,8 @@ def _primitive_outputs(case, residual, z, weights, parameters):
     cov = case.build(residual.shape[-1], *parameters)
     quad, logdet = cov.quad_logdet(residual)
     solved = cov.solve(residual)
-    gradient = pt.grad(
-        _objective(quad, logdet, solved, weights), [residual, *differentiable(parameters)]
-    )
+    wrt = [residual, *case.differentiable(parameters)]
+    gradient = pt.grad(_objective(quad, logdet, solved, weights), wrt)
     return {
         "quad": quad,
         "logdet": logdet,
@@ -63,9 +62,8 @@ def _twin_outputs(case, residual, z, weights, parameters):
     solved = residual @ inverse
     quad = (solved * residual).sum(axis=-1)
     logdet = 2 * pt.log(pt.diagonal(factor)).sum()
-    gradient = pt.grad(
-        _objective(quad, logdet, solved, weights), [residual, *differentiable(parameters)]
-    )
+    wrt = [residual, *case.differentiable(parameters)]
+    gradient = pt.grad(_objective(quad, logdet, solved, weights), wrt)
     return {
         "dense": dense,
         "quad": quad,
@@ -123,7 +121,8 @@ def _symmetrised(case, name, value):
 def _compare(case, got, expected, rtol):
     for name, value in expected.items():
         if name in got:
-            scale = np.abs(value).max(initial=1e-300)
+            # A gradient that vanishes identically comes with rounding errors from the twin.
+            scale = np.abs(value).max(initial=1e-6)
             assert_allclose(
                 got[name], _symmetrised(case, name, value), rtol, rtol * scale, err_msg=name
             )

@@ -2,16 +2,20 @@
 
 from pm_gaussgrad.cov.base import Covariance
 from pm_gaussgrad.cov.cholesky import Cholesky
+from pm_gaussgrad.cov.compound_symmetry import CompoundSymmetry
 from pm_gaussgrad.cov.dense import Dense
 from pm_gaussgrad.cov.diagonal import Diagonal
+from pm_gaussgrad.cov.eigenbasis import Eigenbasis
 from pm_gaussgrad.cov.precision import Precision
 from pm_gaussgrad.cov.repeated_measures import RepeatedMeasures
 
 __all__ = [
     "Cholesky",
+    "CompoundSymmetry",
     "Covariance",
     "Dense",
     "Diagonal",
+    "Eigenbasis",
     "Precision",
     "RepeatedMeasures",
 ]

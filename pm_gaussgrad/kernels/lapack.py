@@ -42,3 +42,11 @@ def solve_lower_transposed(factor, rows):
 def symmetric_product(matrix, rows, out):
     """Write ``rows @ S`` (m, n) to ``out``, S the symmetric matrix of a lower triangle (xSYMM)."""
     raise NotImplementedError(_INTERPRETED)
+
+
+def matrix_product(left, right, out):
+    """Write ``left @ right`` to C-contiguous ``out`` (xGEMM; xGEMV for a single row).
+
+    Each factor is C-contiguous or the transpose ``x.T`` of such an array.
+    """
+    raise NotImplementedError(_INTERPRETED)

@@ -20,6 +20,8 @@ _ARGUMENTS = {
     "trsv": ("cython_blas", "cccififi"),
     "trsm": ("cython_blas", "cccciiffifi"),
     "symm": ("cython_blas", "cciiffififfi"),
+    "gemm": ("cython_blas", "cciiiffififfi"),
+    "gemv": ("cython_blas", "ciiffififfi"),
 }
 
 
@@ -176,5 +178,51 @@ def _symmetric_product(matrix, rows, out):
             out.ctypes,
             _reference(lda),
         )
+
+    return compiled
+
+
+@overload(lapack.matrix_product)
+def _matrix_product(left, right, out):
+    dtype = out.dtype
+    gemm, gemv = _FUNCTIONS["gemm", dtype], _FUNCTIONS["gemv", dtype]
+    # C order is Fortran order of the transpose: out' = right' left'.
+    of_left, of_right = (_PLAIN if x.layout == "C" else _TRANSPOSED for x in (left, right))
+    left_axis, right_axis = (1 if x.layout == "C" else 0 for x in (left, right))
+
+    def compiled(left, right, out):
+        m, n, inner = np.int32(out.shape[0]), np.int32(out.shape[1]), np.int32(left.shape[1])
+        lda = np.int32(max(right.shape[right_axis], 1))
+        if m == 1:  # xGEMM would pack the matrix first, which costs more than the product
+            out[:] = 0
+            gemv(
+                _reference(of_right),
+                _reference(np.int32(right.shape[right_axis])),
+                _reference(np.int32(right.shape[1 - right_axis])),
+                _reference(dtype(1)),
+                right.ctypes,
+                _reference(lda),
+                left.ctypes,
+                _reference(np.int32(1)),
+                _reference(dtype(0)),
+                out.ctypes,
+                _reference(np.int32(1)),
+            )
+        else:
+            gemm(
+                _reference(of_right),
+                _reference(of_left),
+                _reference(n),
+                _reference(m),
+                _reference(inner),
+                _reference(dtype(1)),
+                right.ctypes,
+                _reference(lda),
+                left.ctypes,
+                _reference(np.int32(max(left.shape[left_axis], 1))),
+                _reference(dtype(0)),
+                out.ctypes,
+                _reference(max(n, np.int32(1))),
+            )
 
     return compiled
