@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.base import Leaf
 
 BACKENDS = {
     "numba": Mode(linker="numba", optimizer="fast_run"),
@@ -78,6 +79,11 @@ class Case:
         named = zip(structure.parameter_shapes, parameters, strict=True)
         return [p for name, p in named if name not in structure.constant_parameters]
 
+    @property
+    def is_leaf(self):
+        """Whether the structure has kernels of its own."""
+        return isinstance(self.build(2, *self.tensors()), Leaf)
+
     def __str__(self):
         return self.name
 
@@ -126,5 +132,16 @@ CASES = [
         "Eigenbasis",
         lambda n, eigenvectors, eigenvalues: gg.cov.Eigenbasis(eigenvectors, eigenvalues),
         lambda rng, n: [np.linalg.eigh(positive_definite(rng, n))[1], rng.uniform(0.5, 2.0, n)],
+    ),
+    Case(
+        "AR1",
+        lambda n, variance, correlation: gg.cov.AR1(variance, correlation, size=n),
+        lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0)), np.asarray(rng.uniform(-0.8, 0.8))],
+    ),
+    Case(
+        "BlockDiagonal",
+        lambda n, matrix, variance: gg.cov.BlockDiagonal(matrix, gg.cov.Diagonal(variance)),
+        # The second block is empty where n = 1.
+        lambda rng, n: [positive_definite(rng, n - n // 2), rng.uniform(0.5, 2.0, size=n // 2)],
     ),
 ]

@@ -1,6 +1,8 @@
 """Covariance structures, one a file."""
 
+from pm_gaussgrad.cov.ar1 import AR1
 from pm_gaussgrad.cov.base import Covariance
+from pm_gaussgrad.cov.block_diagonal import BlockDiagonal
 from pm_gaussgrad.cov.cholesky import Cholesky
 from pm_gaussgrad.cov.compound_symmetry import CompoundSymmetry
 from pm_gaussgrad.cov.dense import Dense
@@ -10,6 +12,8 @@ from pm_gaussgrad.cov.precision import Precision
 from pm_gaussgrad.cov.repeated_measures import RepeatedMeasures
 
 __all__ = [
+    "AR1",
+    "BlockDiagonal",
     "Cholesky",
     "CompoundSymmetry",
     "Covariance",

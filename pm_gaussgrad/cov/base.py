@@ -220,7 +220,7 @@ class Covariance:
         return self if isinstance(other, int) and other == 0 else self.__add__(other)
 
     def __reduce__(self):
-        return _rebuild, (type(self), self.parameters, self.size)
+        return _rebuild, (self.structure, self.parameters, self.size)
 
     def __repr__(self):
         shapes = zip(self.parameter_shapes, self.parameters, strict=True)
@@ -231,9 +231,9 @@ class Covariance:
         return f"{self.label}({described})"
 
 
-def _rebuild(cls, parameters, size):
+def _rebuild(structure, parameters, size):
     """Unpickle: constructors interpret their arguments, ``from_parameters`` does not."""
-    return cls.from_parameters(*parameters, size=size)
+    return structure.from_parameters(*parameters, size=size)
 
 
 class Leaf(Covariance):

@@ -8,12 +8,17 @@ from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdetPullback,
     dense_quad_logdet,
 )
+from pm_gaussgrad.ops.partition import assemble, partition
+from pm_gaussgrad.ops.recurrence import linear_recurrence
 
 register_backends()
 
 __all__ = [
     "InvQuadLogdet",
     "InvQuadLogdetPullback",
+    "assemble",
     "dense_quad_logdet",
+    "linear_recurrence",
+    "partition",
     "quad_logdet_alpha",
 ]

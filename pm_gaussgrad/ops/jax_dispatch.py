@@ -5,6 +5,8 @@ rule must travel with the function. A structure with a JAX pair of its own runs 
 device; one without goes through ``jax.pure_callback`` to the compiled kernel, on the CPU.
 """
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,8 @@ from pytensor.link.jax.dispatch import jax_funcify
 
 from pm_gaussgrad.ops.compiled import kernel_arguments
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback
+from pm_gaussgrad.ops.partition import Partition
+from pm_gaussgrad.ops.recurrence import LinearRecurrence
 
 
 def _zero_cotangent(primal):
@@ -132,3 +136,28 @@ def jax_funcify_InvQuadLogdetPullback(op, node=None, **kwargs):
         return bars[0] if single else bars
 
     return inv_quad_logdet_pullback
+
+
+@jax_funcify.register(LinearRecurrence)
+def jax_funcify_LinearRecurrence(op, node=None, **kwargs):
+    """Compositions of affine maps x -> a x + u, by a parallel prefix scan."""
+
+    def compose(first, second):
+        return first[0] * second[0], second[0] * first[1] + second[1]
+
+    def linear_recurrence(coefficient, increment):
+        return jax.lax.associative_scan(compose, (coefficient, increment), axis=1)[1]
+
+    return linear_recurrence
+
+
+@jax_funcify.register(Partition)
+def jax_funcify_Partition(op, node=None, **kwargs):
+    """Slices; constants and lengths of arrays are concrete while JAX traces."""
+
+    def partition(x, *sizes):
+        x = jnp.asarray(x)
+        blocks = [x[..., a:b] for a, b in pairwise(op.bounds(x, sizes))]
+        return blocks[0] if len(blocks) == 1 else tuple(blocks)
+
+    return partition
