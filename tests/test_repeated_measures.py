@@ -183,7 +183,7 @@ def test_errors(arguments, error, message):
 def test_errors_of_sums(within):
     cov = gg.cov.RepeatedMeasures(within, SUBJECT, VISIT)
     with pytest.raises(TypeError, match="`subject` or `visit` differ"):
-        cov + gg.cov.RepeatedMeasures(within, SUBJECT[::-1], VISIT)
+        cov + gg.cov.RepeatedMeasures(within, SUBJECT, T - 1 - VISIT)
     with pytest.raises(TypeError, match=r"no closed form.*RepeatedMeasures \+ .*Diagonal"):
         cov + gg.cov.Diagonal(np.ones(SUBJECT.size))
 
