@@ -64,6 +64,7 @@ CASES = (
         title="trend and autoregressive noise",
         peer="pm.MvNormal(cov=)",
         build=autoregression,
+        exponent=1,
         sizes=(
             At(100, bar=1.0),
             At(2_000, bar=1_000.0),
@@ -77,6 +78,7 @@ CASES = (
         title="groups with times of their own (rows: groups)",
         peer="pm.MvNormal(cov=block_diag)",
         build=blocks,
+        exponent=1,
         sizes=(
             At(50, 2),
             At(50, 6),

@@ -100,6 +100,7 @@ CASES = (
         title="variance components, known relationship matrix",
         peer="pm.MvNormal(cov=)",
         build=eigenbasis,
+        exponent=2,
         sizes=(
             At(100),
             At(500),
@@ -114,6 +115,7 @@ CASES = (
         title="variance components, data and design rotated beforehand",
         peer="pm.MvNormal(cov=)",
         build=rotated_eigenbasis,
+        exponent=1,
         sizes=(
             At(100),
             At(1_000, bar=1_000.0),
@@ -127,6 +129,7 @@ CASES = (
         title="random intercept, subjects as rows",
         peer="pm.MvNormal(cov=)",
         build=compound_symmetry,
+        exponent=1,
         sizes=(
             At(4, 1_000, bar=1.0),
             At(100, 10),

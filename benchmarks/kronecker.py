@@ -44,6 +44,7 @@ CASES = (
         title="Gaussian process on a square grid, with noise",
         peer="pm.KroneckerNormal",
         build=grid,
+        exponent=1.5,
         sizes=(
             At(2_500),
             At(10_000, bar=1.0),

@@ -60,6 +60,7 @@ CASES = (
         title="repeated measures at 8 visits, a fifth of them missing",
         peer="pm.MvNormal, one a pattern",
         build=repeated_measures,
+        exponent=1,
         sizes=(
             At(8, 20),
             At(8, 100),
