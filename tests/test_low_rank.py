@@ -236,23 +236,37 @@ def test_errors(build, error, message):
         build()
 
 
-def test_constant_and_random_factors_and_batches(rng):
-    """The gradient through a sum of a constant and a random factor; batches of either."""
-    tau, sigma = pt.dvector("tau"), pt.dvector("sigma")
-    y, constant, design = rng.normal(size=3), rng.normal(size=(3, 2)), rng.normal(size=(3, 1))
-    random = low_rank(tau[:, None, None] * design)
-    cov = low_rank(constant) + random + gg.cov.Diagonal(sigma[:, None] ** 2, size=3)
+def log_density(y, sigma):
+    solved = np.linalg.solve(sigma, y)
+    return -0.5 * (y @ solved + np.linalg.slogdet(2 * np.pi * sigma)[1])
+
+
+def test_constant_and_random_factors(rng):
+    """The gradient through a sum of both: half of tr((alpha alpha' - Sigma^-1) dSigma)."""
+    tau, sigma = pt.dscalar("tau"), pt.dscalar("sigma")
+    y, constant, design = rng.normal(size=4), rng.normal(size=(4, 2)), rng.normal(size=(4, 1))
+    cov = low_rank(constant) + low_rank(tau * design) + gg.cov.Diagonal(sigma**2)
     logp = gg.logp(y, 0.0, cov)
-    dense = gg.logp(y, 0.0, gg.cov.Dense(cov.to_dense()))
-    function = pytensor.function(
-        [tau, sigma],
-        [logp, *pt.grad(logp.sum(), [tau, sigma]), dense, *pt.grad(dense.sum(), [tau, sigma])],
-        mode="FAST_COMPILE",
-    )
-    got = function([0.3, 2.0], [0.5, 1.5])
-    for a, b in zip(got[:3], got[3:], strict=True):
-        assert a.shape == (2,)
-        assert_allclose(a, b, rtol=1e-12)
+    value, dtau, dsigma = interpreted([tau, sigma], [logp, *pt.grad(logp, [tau, sigma])])(0.3, 0.5)
+    dense = constant @ constant.T + 0.09 * design @ design.T + 0.25 * np.eye(4)
+    assert_allclose(value, log_density(y, dense), rtol=1e-12)
+    inverse = np.linalg.inv(dense)
+    bar = (np.outer(inverse @ y, inverse @ y) - inverse) / 2
+    assert_allclose(dtau, 0.6 * (design.T @ bar @ design)[0, 0], rtol=1e-11)
+    assert_allclose(dsigma, np.trace(bar), rtol=1e-11)
+
+
+def test_batches_of_some_parameters(rng):
+    """A constant factor, a batch of factors and a batch of scalar variances."""
+    y, constant, design = rng.normal(size=3), rng.normal(size=(3, 2)), rng.normal(size=(3, 1))
+    tau, variance = np.array([0.3, 2.0]), np.array([0.5, 1.5])
+    batch = low_rank(constant) + low_rank(tau[:, None, None] * design)
+    cov = batch + gg.cov.Diagonal(variance[:, None], size=3)
+    expected = [
+        log_density(y, constant @ constant.T + t**2 * design @ design.T + v * np.eye(3))
+        for t, v in zip(tau, variance, strict=True)
+    ]
+    assert_allclose(gg.logp(y, 0.0, cov).eval(mode="FAST_COMPILE"), expected, rtol=1e-12)
 
 
 def test_no_square_matrix_at_any_point():

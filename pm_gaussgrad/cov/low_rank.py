@@ -311,8 +311,9 @@ def _side_by_side(left, right):
     """The columns of two factors, batch dimensions broadcast."""
     if left.type.ndim == right.type.ndim == 2:
         return pt.concatenate([left, right], axis=-1)
-    batch = pt.broadcast_shape(left[..., 0, 0], right[..., 0, 0])
-    parts = [pt.broadcast_to(u, (*batch, *u.shape[-2:])) for u in (left, right)]
+    shapes = [tuple(u.shape)[:-2] for u in (left, right)]
+    batch = pt.broadcast_shape(*shapes, arrays_are_shapes=True)
+    parts = [pt.broadcast_to(u, (*batch, *tuple(u.shape)[-2:])) for u in (left, right)]
     return pt.concatenate(parts, axis=-1)
 
 
