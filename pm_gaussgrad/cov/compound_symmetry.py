@@ -11,8 +11,8 @@ eigenspaces of Sigma, with the eigenvalues b = v (1 + (n - 1) rho) (once, along 
     quad = sum_j d_j^2 / w + n mean^2 / b        alpha_j = d_j / w + mean / b
     logdet = (n - 1) log w + log b
 
-Both parts of quad are sums of squares and 1 - rho is exact near rho = 1: nothing cancels,
-however close Sigma is to singular at either end.
+Both parts of quad are sums of squares, 1 - rho is exact near rho = 1, and 1 + (n - 1) rho
+loses near zero no more than rho, a rounded number, has lost already.
 
 Pullback: with W = l_bar (n - 1) - sum_i q_bar_i within_i and B = l_bar - sum_i q_bar_i
 between_i, where within_i and between_i are the two parts of quad_i,
@@ -356,9 +356,7 @@ def _symmetric_product(within, between, rows):
     """Each row times the symmetric matrix with these two eigenvalues: (..., n) -> (..., n)."""
     rows = pt.as_tensor_variable(rows)
     mean = rows.mean(axis=-1, keepdims=True)
-    centered = rows - mean
-    centered -= centered.mean(axis=-1, keepdims=True)
-    return within[..., None] * centered + between[..., None] * mean
+    return within[..., None] * (rows - mean) + between[..., None] * mean
 
 
 @closes(CompoundSymmetry, CompoundSymmetry)
