@@ -15,7 +15,7 @@ Sources: Schur (1917); Durbin (1960), eq. 11; Gohberg and Semencul (1972); Dietr
 
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Leaf, as_parameter, check_size
+from pm_gaussgrad.cov.base import Leaf, as_parameter
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.sums import closes
 from pm_gaussgrad.kernels.symmetric import log_product
@@ -192,18 +192,23 @@ class Toeplitz(Leaf):
         return (toeplitz_jax.circulant_times(first_column, rows),)
 
 
+def _check_sizes(left, right):
+    sizes = [cov.size for cov in (left, right)]
+    if all(isinstance(size, int) for size in sizes) and sizes[0] != sizes[1]:
+        raise ValueError(
+            f"{left.label} + {right.label}: the sizes {sizes[0]} and {sizes[1]} disagree; both must "
+            "be for the same observations."
+        )
+
+
 @closes(Toeplitz, Toeplitz)
 def _sum(left, right):
-    check_size(left, "first_column of the other summand", right.parameters[0])
+    _check_sizes(left, right)
     return Toeplitz(left.parameters[0] + right.parameters[0])
 
 
 @closes(Toeplitz, ScalarDiagonal)
 def _sum_with_scalar(left, right):
-    if isinstance(right.size, int) and isinstance(left.size, int) and right.size != left.size:
-        raise ValueError(
-            f"gg.cov.Toeplitz + gg.cov.Diagonal: the sizes {left.size} and {right.size} disagree; "
-            "both must be for the same observations."
-        )
+    _check_sizes(left, right)
     [column], [variance] = left.parameters, right.parameters
     return Toeplitz(column + variance[..., None] * left._unit())
