@@ -137,7 +137,7 @@ def plot(field, posterior, fields, path):
     fields = fields.reshape(-1, *field.shape)
     panels = {
         "harvested": harvested,
-        "fertility, posterior mean": posterior["fertility"].mean(("chain", "draw")),
+        "fertility, posterior mean": posterior["fertility"].mean(("chain", "draw")).to_numpy(),
         "a predictive draw": fields[0],
         "another": fields[-1],
     }
