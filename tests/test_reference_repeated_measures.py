@@ -250,7 +250,7 @@ def test_rats_by_quadrature(rng):
     y, days = rat_table()
     contrasts = np.linalg.qr(np.column_stack([np.ones(30), np.eye(30)[:, 1:]]))[0].T @ y
     rat, visit = np.divmod(rng.permutation(29 * 5), 5)
-    axes = log_axis(5, 45, 24), log_axis(0.1, 1.7, 24), log_axis(3.8, 10, 24)
+    axes = log_axis(5, 45, 16), log_axis(0.1, 1.7, 16), log_axis(3.8, 10, 16)
     scales = [pt.dvector() for _ in axes]
     within = rat_covariance(days, *(s[:, None, None] for s in scales))
     common = 30 * 100**2 * (1 + np.outer(days, days))

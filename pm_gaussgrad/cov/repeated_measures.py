@@ -33,13 +33,12 @@ from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.subjects import NAME, as_subject, as_visit, check_visits, layout
 from pm_gaussgrad.cov.sums import closes
 from pm_gaussgrad.cov.triangular import inverse_diagonal
-from pm_gaussgrad.kernels.lapack import (
-    cholesky,
-    inverse_from_cholesky,
-    solve_lower,
-    solve_lower_transposed,
-)
+from pm_gaussgrad.kernels.lapack import cholesky, inverse_from_cholesky
+from pm_gaussgrad.kernels.substitution import backward_substitution, forward_substitution
 from pm_gaussgrad.kernels.symmetric import log_product
+
+# Subjects that share a factor are solved for side by side, as many as stay in the cache.
+_CHUNK = 64
 
 
 def _members(pattern, n_patterns):
@@ -83,18 +82,6 @@ def _factor(within, visits):
     return factor
 
 
-def _rows(values, observations, subjects, k):
-    """Values (m, n) of these subjects: a row for each row of data and subject, (m c, k)."""
-    rows = np.empty((values.shape[0] * subjects.size, k), values.dtype)
-    row = 0
-    for i in range(values.shape[0]):
-        for subject in subjects:
-            for j in range(k):
-                rows[row, j] = values[i, observations[subject, j]]
-            row += 1
-    return rows
-
-
 def _forward(residual, within, visits, pattern, observations):
     m, (n_patterns, width) = residual.shape[0], visits.shape
     quad, logdet = np.zeros(m, residual.dtype), 0.0
@@ -102,23 +89,27 @@ def _forward(residual, within, visits, pattern, observations):
     factors = np.empty((n_patterns, width, width), residual.dtype)
     members, starts = _members(pattern, n_patterns)
     for p in range(n_patterns):
-        subjects = members[starts[p] : starts[p + 1]]
-        k = _length(visits[p])
+        count, k = starts[p + 1] - starts[p], _length(visits[p])
         factor = _factor(within, visits[p, :k])
-        logdet += 2 * subjects.size * log_product(np.diag(factor))
-        rows = _rows(residual, observations, subjects, k)
-        solve_lower(factor, rows)
-        for row in range(rows.shape[0]):
-            for j in range(k):
-                quad[row // subjects.size] += rows[row, j] ** 2
-        solve_lower_transposed(factor, rows)
-        for row in range(rows.shape[0]):
-            subject = subjects[row % subjects.size]
-            for j in range(k):
-                alpha[row // subjects.size, observations[subject, j]] = rows[row, j]
+        logdet += 2 * count * log_product(np.diag(factor))
         for i in range(k):
             for j in range(i + 1):
                 factors[p, i, j] = factor[i, j]
+        for start in range(starts[p], starts[p + 1], _CHUNK):
+            subjects = members[start : min(start + _CHUNK, starts[p + 1])]
+            columns = np.empty((k, subjects.size), residual.dtype)
+            for row in range(m):
+                for j in range(k):
+                    for s in range(subjects.size):
+                        columns[j, s] = residual[row, observations[subjects[s], j]]
+                forward_substitution(factor, columns)
+                for j in range(k):
+                    for s in range(subjects.size):
+                        quad[row] += columns[j, s] ** 2
+                backward_substitution(factor, columns)
+                for j in range(k):
+                    for s in range(subjects.size):
+                        alpha[row, observations[subjects[s], j]] = columns[j, s]
     return quad, logdet, alpha, factors
 
 
@@ -126,20 +117,22 @@ def _pullback(within, visits, pattern, observations, alpha, factors, quad_bar, l
     within_bar = np.zeros(within.shape, alpha.dtype)
     members, starts = _members(pattern, visits.shape[0])
     for p in range(visits.shape[0]):
-        subjects = members[starts[p] : starts[p + 1]]
-        k = _length(visits[p])
+        count, k = starts[p + 1] - starts[p], _length(visits[p])
         block_bar = factors[p, :k, :k].copy()
         if logdet_bar == 0:
             block_bar[:] = 0
         else:
             inverse_from_cholesky(block_bar)
-            block_bar *= logdet_bar * subjects.size
-        rows = _rows(alpha, observations, subjects, k)
-        for row in range(rows.shape[0]):
-            weight = quad_bar[row // subjects.size]
-            for i in range(k):
-                for j in range(i + 1):
-                    block_bar[i, j] -= weight * rows[row, i] * rows[row, j]
+            block_bar *= logdet_bar * count
+        part = np.empty(k, alpha.dtype)
+        for row in range(alpha.shape[0]):
+            for subject in members[starts[p] : starts[p + 1]]:
+                for j in range(k):
+                    part[j] = alpha[row, observations[subject, j]]
+                for i in range(k):
+                    weighted = quad_bar[row] * part[i]
+                    for j in range(i + 1):
+                        block_bar[i, j] -= weighted * part[j]
         for i in range(k):
             for j in range(i + 1):
                 within_bar[visits[p, i], visits[p, j]] += block_bar[i, j]
