@@ -30,7 +30,7 @@ def regression_without_coefficients(k):
             gg.MvNormal("y", mean, gg.cov.LowRank(factor) + gg.cov.Diagonal(variance), observed=y)
 
         def peer(mean, factor, variance, y):
-            cov = pt.dot(factor, factor.T) + variance * np.eye(n)
+            cov = pt.dot(factor, factor.T) + variance * pt.eye(n)
             pm.MvNormal("y", mean * np.ones(n), cov=cov, observed=y)
 
         return of_models(model, ours, peer)
