@@ -196,8 +196,8 @@ def _check_sizes(left, right):
     sizes = [cov.size for cov in (left, right)]
     if all(isinstance(size, int) for size in sizes) and sizes[0] != sizes[1]:
         raise ValueError(
-            f"{left.label} + {right.label}: the sizes {sizes[0]} and {sizes[1]} disagree; both must "
-            "be for the same observations."
+            f"{left.label} + {right.label}: the sizes {sizes[0]} and {sizes[1]} disagree; both "
+            "must be for the same observations."
         )
 
 
