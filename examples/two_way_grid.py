@@ -109,7 +109,7 @@ def draw_fields(axes, figure, panels):
     for axis, (title, field) in zip(axes, panels.items(), strict=True):
         image = axis.imshow(field, cmap="YlGn", vmin=limits[0], vmax=limits[1], aspect="equal")
         axis.set_title(title)
-        axis.set(xticks=[], yticks=[])
+        axis.set_axis_off()
     figure.colorbar(image, ax=axes, shrink=0.7, pad=0.01, label="pounds a plot", extend="both")
 
 
@@ -125,8 +125,8 @@ def draw_correlations(axis, direction, observed, replicated, lags):
 def draw_densities(axis, title, draws):
     """Histograms of posterior draws, one a name."""
     for (name, values), color in zip(draws.items(), ["#b5442e", "#22577a"], strict=True):
-        axis.hist(values, bins=40, density=True, histtype="stepfilled", alpha=0.5, color=color)
-        axis.hist([], color=color, alpha=0.5, label=name)
+        style = {"histtype": "stepfilled", "color": color, "alpha": 0.5}
+        axis.hist(values, bins=40, density=True, label=name, **style)
     axis.set(title=title, yticks=[])
     axis.legend(frameon=False)
 

@@ -154,7 +154,7 @@ def test_a_product_of_products_is_one_product():
 
 def test_noise_adds_up():
     cov = gg.cov.Kronecker(2 * np.eye(2), np.eye(3)) + gg.cov.Diagonal(0.5, size=6)
-    cov = 2 * (gg.cov.Diagonal(0.25) + cov)
+    cov = 2 * (gg.cov.Diagonal(0.25, size=pt.lscalar()) + cov)
     assert_allclose(interpreted([], cov.to_dense())(), 5.5 * np.eye(6))
     assert_allclose(interpreted([], cov.parameters[-1])(), 1.5)
 

@@ -330,18 +330,18 @@ def __getattr__(name):
 
 
 def _with_noise(product, diagonal):
-    if isinstance(product.size, int) and diagonal.size not in (None, product.size):
+    sizes = {size for size in (product.size, diagonal.size) if isinstance(size, int)}
+    if len(sizes) > 1:
         raise ValueError(
             f"gg.cov.Kronecker + gg.cov.Diagonal: the sizes {product.size} and {diagonal.size} "
             "disagree; both must be for the same observations."
         )
     noise = diagonal.parameters[0]
-    *factors, last = product.parameters
     if isinstance(product, NoisyKronecker):
-        return type(product).from_parameters(*factors, last + noise)
-    return _of_order(NoisyKronecker, len(product.parameters)).from_parameters(
-        *product.parameters, noise
-    )
+        *factors, before = product.parameters
+        return type(product).from_parameters(*factors, before + noise)
+    noisy = _of_order(NoisyKronecker, len(product.parameters))
+    return noisy.from_parameters(*product.parameters, noise)
 
 
 def _with_unequal_noise(product, diagonal):
