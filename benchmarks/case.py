@@ -52,7 +52,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the registry: ``build(n, rows)`` returns a :class:`Problem`."""
+    """One row of the registry: ``build(n, rows)`` returns a :class:`Problem`.
+
+    ``exponent`` is that of time in the size that varies, as the structure's cost says.
+    """
 
     name: str
     title: str
@@ -61,6 +64,7 @@ class Case:
     sizes: tuple[At, ...]
     value_rtol: float = 1e-8
     gradient_rtol: float = 1e-8
+    exponent: float | None = None
 
 
 def of_models(model: Callable, ours, peer, floor=None) -> Problem:
@@ -80,7 +84,7 @@ def of_models(model: Callable, ours, peer, floor=None) -> Problem:
     def compiler(likelihood):
         return lambda: model(likelihood).logp_dlogp_function(ravel_inputs=True)
 
-    return Problem(compiler(ours), compiler(peer), (generic_point(model(peer)),), floor)
+    return Problem(compiler(ours), compiler(peer), (generic_point(model(ours)),), floor)
 
 
 def generic_point(model) -> np.ndarray:

@@ -44,6 +44,7 @@ CASES = (
         title="10 factors plus noise",
         peer="pm.MvNormal(cov=)",
         build=regression_without_coefficients(10),
+        exponent=1,
         sizes=(
             At(20),
             At(200),
@@ -57,6 +58,7 @@ CASES = (
         title="20 factors plus noise",
         peer="pm.MvNormal(cov=)",
         build=regression_without_coefficients(20),
+        exponent=1,
         sizes=(
             At(1_000, peer=False),
             At(10_000, peer=False),

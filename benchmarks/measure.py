@@ -58,11 +58,24 @@ class Result:
         return sizes, seconds
 
     def exponent(self, name: str) -> float | None:
-        """Slope of log time against log size over the three largest sizes."""
+        """Slope of log time against log size.
+
+        Over the two decades of size below the largest where the case states an exponent, else
+        over the three largest sizes.
+        """
         sizes, seconds = self.curve(name)
         if len(sizes) < 2:
             return None
-        return float(np.polyfit(np.log(sizes[-3:]), np.log(seconds[-3:]), 1)[0])
+        used = slice(-3, None) if self.case.exponent is None else sizes >= 0.0099 * sizes[-1]
+        return float(np.polyfit(np.log(sizes[used]), np.log(seconds[used]), 1)[0])
+
+    @property
+    def scales_as_stated(self) -> bool:
+        """Whether the measured exponent is within 0.3 of the stated one, if there is one."""
+        stated, found = self.case.exponent, self.exponent("ours")
+        # The sizes of a quick run are too small to tell.
+        told = stated is not None and len(self.sizes) == len(self.case.sizes)
+        return not told or abs(found - stated) <= 0.3
 
 
 def check_agreement(case: Case, at: At, ours, peer) -> None:

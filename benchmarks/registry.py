@@ -1,10 +1,11 @@
-"""The registry: one builder and one row a case."""
+"""The registry: one builder and one row a case, here or in the file of a structure."""
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
 import pm_gaussgrad as gg
+from benchmarks import blocks, eigen, kronecker, low_rank, repeated_measures, toeplitz
 from benchmarks.case import At, Case, Problem, compile_value_and_gradient, of_models
 from benchmarks.floor import dense_floor
 
@@ -237,4 +238,10 @@ CASES = (
         build=batches,
         sizes=(At(10, 5), At(10, 50), At(10, 500)),
     ),
+    *low_rank.CASES,
+    *eigen.CASES,
+    *blocks.CASES,
+    *toeplitz.CASES,
+    *kronecker.CASES,
+    *repeated_measures.CASES,
 )

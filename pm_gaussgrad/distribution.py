@@ -45,12 +45,15 @@ class MvNormalRV(SymbolicRandomVariable):
         n = mu.shape[-1]
         cov = structure.from_parameters(*parameters, size=n)
         next_rng, z = pt.random.normal(
-            size=pt.concatenate([batch, [n]]), rng=rng, return_next_rng=True, dtype=mu.dtype
+            size=pt.concatenate([batch, [cov.noise_size(n)]]),
+            rng=rng,
+            return_next_rng=True,
+            dtype=mu.dtype,
         )
         signature = ",".join(f"({','.join(core)})" for core in (("n",), *cores))
         return cls(
             inputs=[rng, size, mu, *parameters],
-            outputs=[next_rng, mu + cov.color(z)],
+            outputs=[next_rng, mu + cov.draw(z)],
             structure=structure,
             extended_signature=f"[rng],[size],{signature}->[rng],(n)",
         )(rng, size, mu, *parameters)

@@ -1,25 +1,37 @@
 """One row a structure: how to build it, and numbers for its parameters."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+import pytest
 from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.base import Leaf
 
+# Python functions, with nothing to compile but kernels: where a backend is not the subject.
+INTERPRETED = Mode(linker="py", optimizer="fast_run")
+# Nearly as it is written: for twins, and where a graph is evaluated once.
+AS_WRITTEN = Mode(linker="py", optimizer="fast_compile")
+# The C linker calls what the Python linker calls, but compiles PyTensor's own Ops (test_op.py).
 BACKENDS = {
     "numba": Mode(linker="numba", optimizer="fast_run"),
-    "c": Mode(linker="cvm", optimizer="fast_run"),
+    "py": INTERPRETED,
     "jax": pytensor.compile.mode.get_mode("JAX"),
 }
 
 
-def interpreted(inputs, outputs, **kwargs):
-    """A compiled graph without numba's compilation, for tests that are not about a backend."""
-    return pytensor.function(inputs, outputs, mode=BACKENDS["c"], **kwargs)
+def interpreted(inputs, outputs, mode=INTERPRETED, **kwargs):
+    """A function of a graph in which only kernels are compiled."""
+    return pytensor.function(inputs, outputs, mode=mode, **kwargs)
+
+
+def is_index(x):
+    """Whether an array or tensor is index data, which has neither batches nor a gradient."""
+    return np.dtype(x.dtype).kind == "i"
 
 
 def positive_definite(rng, n):
@@ -27,22 +39,61 @@ def positive_definite(rng, n):
     return factor @ factor.T / max(n, 1) + np.eye(n)
 
 
-@dataclass(frozen=True)
+def symmetric_part(matrix):
+    return (matrix + np.swapaxes(matrix, -1, -2)) / 2
+
+
+def repeated_measures(rng, n):
+    """Three visits; subjects of the same and of different visits, in no order."""
+    subject = 2 * np.arange(n) % 3
+    visit = (subject % 2 + 2 * (np.arange(n) // 3)) % 3
+    cov = gg.cov.RepeatedMeasures(positive_definite(rng, 3), subject, visit)
+    return [p.data for p in cov.parameters]
+
+
+def kronecker_factors(rng, n):
+    """Two factors, as equal in size as n allows."""
+    first = max(i for i in range(1, n + 1) if n % i == 0 and i * i <= n)
+    return [positive_definite(rng, first), positive_definite(rng, n // first)]
+
+
+@dataclass(frozen=True, eq=False)
 class Case:
     """A structure under test.
 
-    ``build(n, *tensors)`` makes the structure; ``draw(rng, n)`` returns numbers for its
-    parameters, well conditioned.
+    Attributes
+    ----------
+    build
+        ``build(n, *tensors)`` makes the structure.
+    draw
+        ``draw(rng, n)`` returns numbers for its parameters, well conditioned.
+        Integers are index data, without batches and gradients.
+    rejected
+        Numbers for its parameters but index data, for n = 2, that are no covariance.
+    tangents
+        For a parameter that is restricted to a subspace, by its position among those with a
+        gradient: the projection on it.
+    sized
+        Whether the declared shapes of the parameters say what n is.
     """
 
     name: str
     build: Callable
     draw: Callable
+    rejected: tuple
+    tangents: dict[int, Callable] = field(default_factory=dict)
+    sized: bool = True
 
-    def tensors(self, batch_ndim=0, dtype="float64"):
-        values = self.draw(np.random.default_rng(0), 2)
+    def tensors(self, batch_ndim=0, dtype="float64", n=None):
+        """Symbolic parameters; with ``n``, of known shapes."""
+        values = self.draw(np.random.default_rng(0), 2 if n is None else n)
         return [
-            pt.tensor(f"{self.name}_{i}", shape=(None,) * (batch_ndim + np.ndim(v)), dtype=dtype)
+            pt.tensor(
+                f"{self.name}_{i}",
+                shape=(None,) * (0 if is_index(v) else batch_ndim)
+                + (np.shape(v) if n else (None,) * np.ndim(v)),
+                dtype=v.dtype if is_index(v) else dtype,
+            )
             for i, v in enumerate(values)
         ]
 
@@ -50,7 +101,34 @@ class Case:
         """Numbers with leading batch dimensions, each entry of the batch drawn anew."""
         draws = [self.draw(rng, n) for _ in range(int(np.prod(batch)))]
         stacked = [np.stack([draw[i] for draw in draws]) for i in range(len(draws[0]))]
-        return [v.reshape((*batch, *v.shape[1:])).astype(dtype) for v in stacked]
+        return [
+            v[0] if is_index(v) else v.reshape((*batch, *v.shape[1:])).astype(dtype)
+            for v in stacked
+        ]
+
+    def project(self, position, array):
+        """The part of a direction or gradient that lies in the parameter's subspace."""
+        return self.tangents.get(position, lambda whole: whole)(array)
+
+    def no_covariance(self, fill=None):
+        """Numbers for n = 2 of which the structure is no covariance; ``fill`` in all of them."""
+        values, tensors = self.draw(np.random.default_rng(0), 2), self.tensors()
+        free, rejected = self.differentiable(tensors), iter(self.rejected)
+        return [
+            v if x not in free else next(rejected) if fill is None else np.full_like(v, fill)
+            for x, v in zip(tensors, values, strict=True)
+        ]
+
+    @property
+    def is_leaf(self):
+        """Whether the structure has kernels of its own."""
+        return isinstance(self.build(2, *self.tensors()), Leaf)
+
+    def differentiable(self, parameters):
+        """Those of the structure's parameters, in order, that have a gradient."""
+        structure = self.build(2, *self.tensors()).structure
+        named = zip(structure.parameter_shapes, parameters, strict=True)
+        return [p for name, p in named if name not in structure.constant_parameters]
 
     def __str__(self):
         return self.name
@@ -61,31 +139,116 @@ CASES = [
         "Dense",
         lambda n, matrix: gg.cov.Dense(matrix),
         lambda rng, n: [positive_definite(rng, n)],
+        rejected=(np.array([[1.0, 2.0], [2.0, 1.0]]),),
+        tangents={0: symmetric_part},
     ),
     Case(
         "Cholesky",
         lambda n, chol: gg.cov.Cholesky(chol),
         lambda rng, n: [np.linalg.cholesky(positive_definite(rng, n))],
+        rejected=(np.array([[1.0, 0.0], [0.5, 0.0]]),),
+        tangents={0: np.tril},
     ),
     Case(
         "Precision",
         lambda n, matrix: gg.cov.Precision(matrix),
         lambda rng, n: [positive_definite(rng, n)],
+        rejected=(-np.eye(2),),
+        tangents={0: symmetric_part},
     ),
     Case(
         "Diagonal",
         lambda n, variance: gg.cov.Diagonal(variance),
         lambda rng, n: [rng.uniform(0.5, 2.0, size=n)],
+        rejected=(np.array([1.0, -1.0]),),
     ),
     Case(
         "ScalarDiagonal",
         # A batch of scalar variances is written (..., 1) with a size.
         lambda n, v: gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n),
         lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0))],
+        rejected=(np.asarray(-0.5),),
+        sized=False,
     ),
     Case(
         "LowRankPlusDiagonal",
         lambda n, factor, variance: gg.cov.LowRank(factor) + gg.cov.Diagonal(variance),
         lambda rng, n: [rng.normal(size=(n, 2)), rng.uniform(0.5, 2.0, size=n)],
+        rejected=(np.ones((2, 2)), np.array([1.0, -1.0])),
+    ),
+    Case(
+        "AR1",
+        lambda n, variance, correlation: gg.cov.AR1(variance, correlation, size=n),
+        lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0)), np.asarray(rng.uniform(-0.7, 0.7))],
+        rejected=(np.asarray(1.0), np.asarray(-1.0)),
+        sized=False,
+    ),
+    Case(
+        "BlockDiagonal",
+        lambda n, matrix, variance: gg.cov.BlockDiagonal(matrix, gg.cov.Diagonal(variance)),
+        # The second block is empty where n = 1.
+        lambda rng, n: [positive_definite(rng, n - n // 2), rng.uniform(0.5, 2.0, size=n // 2)],
+        rejected=(np.eye(1), -np.ones(1)),
+        tangents={0: symmetric_part},
+    ),
+    Case(
+        "CompoundSymmetry",
+        lambda n, variance, correlation: gg.cov.CompoundSymmetry(variance, correlation, size=n),
+        lambda rng, n: [
+            np.asarray(rng.uniform(0.5, 2.0)),
+            np.asarray(rng.uniform(-0.5 / max(n - 1, 1), 0.7)),
+        ],
+        rejected=(np.asarray(1.0), np.asarray(1.5)),
+        sized=False,
+    ),
+    Case(
+        "Eigenbasis",
+        lambda n, eigenvectors, eigenvalues: gg.cov.Eigenbasis(eigenvectors, eigenvalues),
+        lambda rng, n: [np.linalg.eigh(positive_definite(rng, n))[1], rng.uniform(0.5, 2.0, n)],
+        rejected=(np.array([1.0, -1.0]),),
+    ),
+    Case(
+        "Toeplitz",
+        lambda n, first_column: gg.cov.Toeplitz(first_column),
+        # Autocovariances of a damped wave and of white noise.
+        lambda rng, n: [
+            rng.uniform(1, 2) * np.cos(rng.uniform(0, 3) * np.arange(n)) * 0.8 ** np.arange(n)
+            + np.eye(1, n).ravel() * rng.uniform(0.2, 1)
+        ],
+        rejected=(np.array([1.0, 2.0]),),
+    ),
+    Case(
+        "Kronecker",
+        lambda n, a, b: gg.cov.Kronecker(a, b),
+        kronecker_factors,
+        rejected=(np.eye(1), np.array([[1.0, 2.0], [2.0, 1.0]])),
+        tangents={0: symmetric_part, 1: symmetric_part},
+        sized=False,
+    ),
+    Case(
+        "NoisyKronecker",
+        lambda n, a, b, noise: (
+            gg.cov.Kronecker(a, b)
+            + gg.cov.Diagonal(noise[..., None] if noise.ndim else noise, size=n)
+        ),
+        lambda rng, n: [*kronecker_factors(rng, n), np.asarray(rng.uniform(0.5, 2.0))],
+        rejected=(np.eye(1), -np.eye(2), np.asarray(0.5)),
+        tangents={0: symmetric_part, 1: symmetric_part},
+        sized=False,
+    ),
+    Case(
+        "RepeatedMeasures",
+        lambda n, *parameters: gg.cov.RepeatedMeasures.from_parameters(*parameters),
+        repeated_measures,
+        rejected=(-np.eye(3),),
+        tangents={0: symmetric_part},
     ),
 ]
+LEAVES = [case for case in CASES if case.is_leaf]
+
+
+def each(cases):
+    """Parametrise by structures, all tests of one in one worker, which compiles it once."""
+    group = pytest.mark.xdist_group
+    params = [pytest.param(case, marks=group(case.name), id=case.name) for case in cases]
+    return pytest.mark.parametrize("case", params)

@@ -3,13 +3,16 @@
 import cloudpickle
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
-from registry import CASES, interpreted, positive_definite
+from registry import CASES, INTERPRETED, each, interpreted, positive_definite
 from scipy.stats import multivariate_normal
 
 import pm_gaussgrad as gg
+
+pytestmark = pytest.mark.usefixtures("python_linker")
 
 N, M = 3, 5
 SIGMA = positive_definite(np.random.default_rng(1), N)
@@ -64,19 +67,59 @@ def test_covariances_without_rows_broadcast_over_one_value(rng):
     assert_allclose(got, [multivariate_normal(np.zeros(N), c).logpdf(MU) for c in covs], rtol=1e-12)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@each(CASES)
 def test_draws_have_the_covariance(case, rng):
     """20,000 draws: every entry of the mean and covariance within 5 standard errors."""
     n, draws = 3, 20_000
     cov = case.build(n, *map(pt.constant, case.values(rng, n)))
-    x = pm.draw(gg.MvNormal.dist(MU, cov, shape=(draws, n)), random_seed=3)
-    sigma = cov.to_dense().eval()
+    x = pm.draw(gg.MvNormal.dist(MU, cov, shape=(draws, n)), random_seed=3, mode=INTERPRETED)
+    sigma = cov.to_dense().eval(mode=INTERPRETED)
     assert x.shape == (draws, n)
     assert_allclose((x.mean(axis=0) - MU) / np.sqrt(np.diag(sigma) / draws), 0, atol=5)
     spread = np.sqrt((np.outer(np.diag(sigma), np.diag(sigma)) + sigma**2) / draws)
     assert_allclose((np.cov(x.T) - sigma) / spread, 0, atol=5)
-    again = pm.draw(gg.MvNormal.dist(MU, cov, shape=(draws, n)), random_seed=3)
+    again = pm.draw(gg.MvNormal.dist(MU, cov, shape=(draws, n)), random_seed=3, mode=INTERPRETED)
     np.testing.assert_array_equal(x, again)
+
+
+def _scaled(case, distribution, numbers, y):
+    """A model whose covariance is a parameter times a structure, or times its dense twin."""
+    with pm.Model(coords={"row": range(M), "time": range(N)}) as model:
+        scale = pm.HalfNormal("scale")
+        cov = case.build(N, *map(pt.constant, numbers))
+        cov = scale * (cov if distribution is gg.MvNormal else cov.to_dense())
+        mean = pm.Normal("mean")
+        distribution("y", mean * np.ones(N), cov=cov, observed=y, dims=("row", "time"))
+    return model
+
+
+@each(CASES)
+def test_every_structure_in_a_model(case, rng):
+    """Density and gradient as pm.MvNormal's; predictive draws, pickling."""
+    import arviz as az
+
+    numbers, y = case.values(rng, N), rng.normal(size=(M, N))
+    posterior = {"scale": rng.uniform(1, 2, size=(1, 3)), "mean": rng.normal(size=(1, 3))}
+    with pytensor.config.change_flags(mode="FAST_COMPILE"):
+        ours, theirs = (_scaled(case, d, numbers, y) for d in (gg.MvNormal, pm.MvNormal))
+        point = {"scale_log__": np.array(0.3), "mean": np.array(-0.2)}
+        copied = cloudpickle.loads(cloudpickle.dumps(ours))
+        logp, dlogp = theirs.compile_logp()(point), theirs.compile_dlogp()(point)
+        assert_allclose(copied.compile_logp()(point), logp, rtol=1e-10)
+        assert_allclose(ours.compile_logp(mode=INTERPRETED)(point), logp, rtol=1e-10)
+        assert_allclose(ours.compile_dlogp(mode=INTERPRETED)(point), dlogp, rtol=1e-9)
+        idata = az.from_dict({"posterior": posterior})
+        with ours:
+            prior = pm.sample_prior_predictive(4, random_seed=1)
+            predictive = pm.sample_posterior_predictive(idata, random_seed=1, progressbar=False)
+            pm.compute_log_likelihood(idata, progressbar=False)
+        sigma = case.build(N, *map(pt.constant, numbers)).to_dense().eval()
+    assert prior.prior_predictive["y"].shape == (1, 4, M, N)
+    assert predictive.posterior_predictive["y"].dims == ("chain", "draw", "row", "time")
+    for d in range(3):
+        mean, scale = posterior["mean"][0, d], posterior["scale"][0, d]
+        expected = multivariate_normal(np.full(N, mean), scale * sigma).logpdf(y)
+        assert_allclose(idata.log_likelihood["y"][0, d], expected, rtol=1e-9)
 
 
 def test_draws_of_batched_covariances_use_their_own(rng):

@@ -9,6 +9,8 @@ from registry import interpreted, positive_definite
 
 import pm_gaussgrad as gg
 
+pytestmark = pytest.mark.usefixtures("python_linker")
+
 N, P = 4, 3
 
 
@@ -156,6 +158,7 @@ def test_audit_agrees(rng):
     assert gg.gradient.audit(model, point).gradient.iloc[0] != table.gradient.iloc[0]
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # PyMC's NaN
 def test_audit_exposes_kronecker_normal(rng):
     """Repeated eigenvalues of a compound-symmetric factor: pm.KroneckerNormal's gradient is NaN."""
     with pm.Model() as model:

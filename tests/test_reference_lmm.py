@@ -10,10 +10,10 @@ compiled function with free shapes serves all four data sets.
 from dataclasses import dataclass
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import pytest
 from reference_cases import assert_normwise, read_columns, read_json, read_matrix, require
+from registry import interpreted
 from scipy.optimize import minimize
 
 import pm_gaussgrad as gg
@@ -106,7 +106,7 @@ def value_and_gradient(symbols):
     inputs, cov = symbols
     y, design, _, _, beta, theta, sigma = inputs
     logp = gg.logp(y, pt.dot(design, beta), cov)
-    return pytensor.function(inputs, [logp, *pt.grad(logp, [beta, theta, sigma])])
+    return interpreted(inputs, [logp, *pt.grad(logp, [beta, theta, sigma])])
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def generalised_least_squares(symbols):
     quad, logdet = cov.quad_logdet(y)
     arguments = [x for x in inputs if x.name != "beta"]
     outputs = [pt.dot(solved, design), pt.dot(solved, y), quad, logdet]
-    return pytensor.function(arguments, outputs)
+    return interpreted(arguments, outputs)
 
 
 def reml(gls, n, p):

@@ -6,10 +6,10 @@ prints few digits its literal has the tolerance stated there; the stored dense v
 """
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import pytest
 from reference_cases import assert_normwise, read_json, require
+from registry import interpreted
 
 import pm_gaussgrad as gg
 
@@ -37,7 +37,7 @@ def rows():
         y, mu, matrix = pt.dmatrix("y"), pt.dmatrix("mu"), pt.dmatrix(kind)
         logp = gg.logp(y, mu, structure(matrix))
         outputs = [logp, *pt.grad(logp.sum(), [mu, matrix])]
-        functions[kind] = pytensor.function([y, mu, matrix], outputs)
+        functions[kind] = interpreted([y, mu, matrix], outputs)
     return functions
 
 
@@ -46,7 +46,7 @@ def whitened():
     """Rows of ``L^-1 (y - mu)'`` and ``log|U|`` for a row covariance U = L L'."""
     residual, matrix = pt.dmatrix("residual"), pt.dmatrix("matrix")
     cov = gg.cov.Dense(matrix)
-    return pytensor.function([residual, matrix], [cov.whiten(residual), cov.logdet()])
+    return interpreted([residual, matrix], [cov.whiten(residual), cov.logdet()])
 
 
 def row(vector):

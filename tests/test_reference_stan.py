@@ -5,10 +5,10 @@ processes with a linear mean on 155 sites; the tolerance is the one the case sta
 """
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import pytest
 from reference_cases import assert_normwise, read_json, read_matrix, require
+from registry import interpreted
 
 import pm_gaussgrad as gg
 
@@ -34,7 +34,7 @@ def free(request):
     case, expected, y, design = stored(name)
     mu, matrix = pt.dvector("mu"), pt.dmatrix("matrix")
     logp = gg.logp(y, mu, FREE[name](matrix))
-    function = pytensor.function([mu, matrix], [logp, *pt.grad(logp, [mu, matrix])])
+    function = interpreted([mu, matrix], [logp, *pt.grad(logp, [mu, matrix])])
     return name, expected, function(design @ expected["beta"], read_matrix(case, "S.csv"))
 
 
@@ -49,7 +49,7 @@ def process(request):
     kernel = amplitude**2 * KERNELS[name](distance, length)
     covariance = kernel + noise**2 * pt.eye(expected["n"])
     logp = gg.logp(y, pt.dot(design, beta), covariance)
-    function = pytensor.function([beta, theta], [logp, *pt.grad(logp, [beta, theta])])
+    function = interpreted([beta, theta], [logp, *pt.grad(logp, [beta, theta])])
     return name, expected, function(expected["beta"], expected["theta"])
 
 

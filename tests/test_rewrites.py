@@ -13,6 +13,8 @@ import pm_gaussgrad as gg
 from pm_gaussgrad.cov.precision import ConstantPrecision
 from pm_gaussgrad.ops import InvQuadLogdet
 
+pytestmark = pytest.mark.usefixtures("python_linker")
+
 N, M = 3, 40
 
 

@@ -176,6 +176,14 @@ class Covariance:
         """S z with S S' = Sigma: white noise (..., n) to draws (..., n)."""
         raise NotImplementedError
 
+    def noise_size(self, n):
+        """How many white numbers :meth:`draw` takes for n observations."""
+        return n
+
+    def draw(self, z):
+        """S z with S S' = Sigma, S possibly wider than high: white noise to draws (..., n)."""
+        return self.color(z)
+
     def whiten(self, residual):
         """S^-1 r, the inverse of :meth:`color`: iid N(0, 1) entries under the model."""
         raise NotImplementedError
@@ -220,7 +228,7 @@ class Covariance:
         return self if isinstance(other, int) and other == 0 else self.__add__(other)
 
     def __reduce__(self):
-        return _rebuild, (type(self), self.parameters, self.size)
+        return _rebuild, (self.structure, self.parameters, self.size)
 
     def __repr__(self):
         shapes = zip(self.parameter_shapes, self.parameters, strict=True)
@@ -231,9 +239,9 @@ class Covariance:
         return f"{self.label}({described})"
 
 
-def _rebuild(cls, parameters, size):
+def _rebuild(structure, parameters, size):
     """Unpickle: constructors interpret their arguments, ``from_parameters`` does not."""
-    return cls.from_parameters(*parameters, size=size)
+    return structure.from_parameters(*parameters, size=size)
 
 
 class Leaf(Covariance):
@@ -255,6 +263,10 @@ class Leaf(Covariance):
     overwrites : dict of str to str, optional
         Outputs that may take the memory of an input, as ``{output: input}``, where
         ``forward_inplace`` and ``pullback_inplace`` are the kernels that do so.
+    row_transforms : dict of str to str, optional
+        Linear maps of rows that need a recursion, as ``{name: dimension of a row}``, for
+        ``transform_rows`` of :mod:`pm_gaussgrad.ops`; ``<name>_kernel(rows, *parameters)`` is the
+        kernel and ``<name>_kernel_jax`` its JAX form.
     constant_form : static function, optional
         ``constant_form(*arrays) -> structure, arrays``: a cheaper structure for the same
         constant covariance, to which graphs with constant parameters are rewritten.
@@ -269,6 +281,7 @@ class Leaf(Covariance):
     overwrites: ClassVar[dict[str, str]] = {}
     forward_inplace: ClassVar[Callable | None] = None
     pullback_inplace: ClassVar[Callable | None] = None
+    row_transforms: ClassVar[dict[str, str]] = {}
     constant_form: ClassVar[Callable | None] = None
 
     @property

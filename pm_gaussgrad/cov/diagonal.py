@@ -12,7 +12,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter
-from pm_gaussgrad.cov.sums import closes
+from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
 
 
@@ -182,30 +182,19 @@ class ScalarDiagonal(Diagonal):
         return (logdet_bar * alpha.shape[1] / variance - through_quad,)
 
 
-def _common_size(left, right):
-    sizes = [cov.size for cov in (left, right) if cov.size is not None]
-    known = {size for size in sizes if isinstance(size, int)}
-    if len(known) > 1:
-        raise ValueError(
-            f"gg.cov.Diagonal + gg.cov.Diagonal: the sizes {sorted(known)} disagree; both must be "
-            "for the same observations."
-        )
-    return sizes[0] if sizes else None
-
-
 @closes(Diagonal, Diagonal)
 def _sum(left, right):
-    _common_size(left, right)
+    common_size(left, right)
     return Diagonal(left.parameters[0] + right.parameters[0])
 
 
 @closes(Diagonal, ScalarDiagonal)
 def _sum_with_scalar(left, right):
-    _common_size(left, right)
+    common_size(left, right)
     return Diagonal(left.parameters[0] + right.parameters[0][..., None])
 
 
 @closes(ScalarDiagonal, ScalarDiagonal)
 def _sum_of_scalars(left, right):
-    size = _common_size(left, right)
+    size = common_size(left, right)
     return ScalarDiagonal.from_parameters(left.parameters[0] + right.parameters[0], size=size)

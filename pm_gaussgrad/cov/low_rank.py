@@ -34,11 +34,11 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
-from pm_gaussgrad.cov.sums import closes
+from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.kernels.lapack import (
     cholesky,
     gram,
-    product,
+    matrix_product,
     solve_lower,
     solve_lower_transposed,
 )
@@ -73,12 +73,12 @@ def _forward(residual, factor, variance):
     step = np.empty((m, k), residual.dtype)
     alpha = np.empty((m, n), residual.dtype)
     for _ in range(2):
-        product(white, white_factor, step, False, False)
+        matrix_product(white, white_factor, step)
         step -= scores
         solve_lower(chol, step)
         solve_lower_transposed(chol, step)
         scores += step
-        product(step, white_factor, alpha, False, True)
+        matrix_product(step, white_factor.T, alpha)
         white -= alpha
     quad = rows_dot(white, white) + rows_dot(scores, scores)
     logdet = log_product(variance) + 2 * log_product(np.diag(chol))
@@ -96,7 +96,7 @@ def _pullback(variance, alpha, white_factor, chol, scores, quad_bar, logdet_bar)
         inverse[a, a] = 1
     solve_lower(np.ascontiguousarray(chol), inverse)  # L'^-1: each row r becomes L^-1 r
     white = np.empty((n, k), alpha.dtype)
-    product(np.ascontiguousarray(white_factor), inverse, white, False, False)
+    matrix_product(np.ascontiguousarray(white_factor), inverse, white)
     variance_bar = np.empty(n, alpha.dtype)
     for j in range(n):
         unexplained = 1.0
@@ -106,12 +106,12 @@ def _pullback(variance, alpha, white_factor, chol, scores, quad_bar, logdet_bar)
         for i in range(m):
             variance_bar[j] -= quad_bar[i] * alpha[i, j] ** 2
     solved = np.empty((n, k), alpha.dtype)
-    product(white, inverse, solved, False, True)
+    matrix_product(white, inverse.T, solved)
     weighted = copy_rows(scores)
     for i in range(m):
         for a in range(k):
             weighted[i, a] *= -2 * quad_bar[i]
-    product(np.ascontiguousarray(alpha), weighted, white, True, False)
+    matrix_product(np.ascontiguousarray(alpha).T, weighted, white)
     for j in range(n):
         scale = 2 * logdet_bar / np.sqrt(variance[j])
         for a in range(k):
@@ -299,15 +299,6 @@ class LowRankPlusDiagonal(Leaf):
         return factor_bar, through_logdet - (weighted * alpha).sum(axis=0)
 
 
-def _check_sizes(left, right):
-    sizes = {cov.size for cov in (left, right) if isinstance(cov.size, int)}
-    if len(sizes) > 1:
-        raise ValueError(
-            f"{left.label} + {right.label}: the sizes {sorted(sizes)} disagree; both must be for "
-            "the same observations."
-        )
-
-
 def _vector(diagonal, n):
     """The variances (..., n) of a ``Diagonal``, scalar or not."""
     variance = diagonal.parameters[0]
@@ -328,14 +319,14 @@ def _side_by_side(left, right):
 
 @closes(LowRank, LowRank)
 def _sum_of_factors(left, right):
-    _check_sizes(left, right)
+    common_size(left, right)
     return LowRank(_side_by_side(left.parameters[0], right.parameters[0]))
 
 
 @closes(LowRank, Diagonal)
 @closes(LowRank, ScalarDiagonal)
 def _sum_with_diagonal(low_rank, diagonal):
-    _check_sizes(low_rank, diagonal)
+    common_size(low_rank, diagonal)
     [factor] = low_rank.parameters
     return LowRankPlusDiagonal(factor, _vector(diagonal, low_rank.size))
 
@@ -343,20 +334,20 @@ def _sum_with_diagonal(low_rank, diagonal):
 @closes(LowRankPlusDiagonal, Diagonal)
 @closes(LowRankPlusDiagonal, ScalarDiagonal)
 def _sum_with_more_noise(cov, diagonal):
-    _check_sizes(cov, diagonal)
+    common_size(cov, diagonal)
     factor, variance = cov.parameters
     return LowRankPlusDiagonal(factor, variance + _vector(diagonal, cov.size))
 
 
 @closes(LowRankPlusDiagonal, LowRank)
 def _sum_with_more_factors(cov, low_rank):
-    _check_sizes(cov, low_rank)
+    common_size(cov, low_rank)
     factor, variance = cov.parameters
     return LowRankPlusDiagonal(_side_by_side(factor, low_rank.parameters[0]), variance)
 
 
 @closes(LowRankPlusDiagonal, LowRankPlusDiagonal)
 def _sum_of_both(left, right):
-    _check_sizes(left, right)
+    common_size(left, right)
     factors, variances = zip(left.parameters, right.parameters, strict=True)
     return LowRankPlusDiagonal(_side_by_side(*factors), variances[0] + variances[1])

@@ -18,6 +18,18 @@ def closes(left: type, right: type):
     return register
 
 
+def common_size(left, right):
+    """The size of both summands: None where neither knows it, ValueError where they disagree."""
+    sizes = [cov.size for cov in (left, right) if cov.size is not None]
+    known = {size for size in sizes if isinstance(size, int)}
+    if len(known) > 1:
+        raise ValueError(
+            f"{left.label} + {right.label}: the sizes {sorted(known)} disagree; both must be for "
+            "the same observations."
+        )
+    return next(iter([*known, *sizes]), None)
+
+
 def closed_sum(left, right):
     """The structure of ``left + right``.
 

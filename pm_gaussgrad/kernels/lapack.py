@@ -49,6 +49,22 @@ def gram(rows, out):
     raise NotImplementedError(_INTERPRETED)
 
 
-def product(left, right, out, transpose_left, transpose_right):
-    """Write the matrix product of ``left`` and ``right``, transposed where asked (xGEMM)."""
+def eigen(a, values):
+    """Overwrite symmetric ``a`` (n, n) by its eigenvectors, one a row (xSYEVD).
+
+    The eigenvalues, ascending, are written to ``values`` (n,).
+
+    Returns
+    -------
+    bool
+        False where ``a`` is not finite or the iteration fails; both are then meaningless.
+    """
+    raise NotImplementedError(_INTERPRETED)
+
+
+def matrix_product(left, right, out):
+    """Write ``left @ right`` to C-contiguous ``out`` (xGEMM; xGEMV for a single row).
+
+    Each factor is C-contiguous or the transpose ``x.T`` of such an array.
+    """
     raise NotImplementedError(_INTERPRETED)

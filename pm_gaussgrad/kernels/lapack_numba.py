@@ -22,6 +22,8 @@ _ARGUMENTS = {
     "symm": ("cython_blas", "cciiffififfi"),
     "syrk": ("cython_blas", "cciiffiffi"),
     "gemm": ("cython_blas", "cciiiffififfi"),
+    "gemv": ("cython_blas", "ciiffififfi"),
+    "syevd": ("cython_lapack", "ccififfiiii"),
 }
 
 
@@ -47,7 +49,7 @@ def _declare_symbols():
 _FUNCTIONS = _declare_symbols()
 # Up to here a plain loop costs less than the call of a BLAS routine.
 _SMALL = 12
-_UPPER, _TRANSPOSED, _PLAIN, _LEFT = (np.uint8(ord(letter)) for letter in "UTNL")
+_UPPER, _TRANSPOSED, _PLAIN, _LEFT, _VECTORS = (np.uint8(ord(letter)) for letter in "UTNLV")
 
 
 @intrinsic
@@ -206,28 +208,79 @@ def _gram(rows, out):
     return compiled
 
 
-@overload(lapack.product)
-def _product(left, right, out, transpose_left, transpose_right):
-    dtype = left.dtype
-    gemm = _FUNCTIONS["gemm", dtype]
+@overload(lapack.eigen)
+def _eigen(a, values):
+    dtype = a.dtype
+    syevd = _FUNCTIONS["syevd", dtype]
 
-    def compiled(left, right, out, transpose_left, transpose_right):
-        # Read as columns, C-ordered arrays are transposes: out' = right' left'.
-        inner = left.shape[0] if transpose_left else left.shape[1]
-        gemm(
-            _reference(_TRANSPOSED if transpose_right else _PLAIN),
-            _reference(_TRANSPOSED if transpose_left else _PLAIN),
-            _reference(np.int32(out.shape[1])),
-            _reference(np.int32(out.shape[0])),
-            _reference(np.int32(inner)),
-            _reference(dtype(1)),
-            right.ctypes,
-            _reference(np.int32(max(right.shape[1], 1))),
-            left.ctypes,
-            _reference(np.int32(max(left.shape[1], 1))),
-            _reference(dtype(0)),
-            out.ctypes,
-            _reference(np.int32(max(out.shape[1], 1))),
+    def compiled(a, values):
+        n = a.shape[0]
+        for i in range(n):
+            for j in range(i + 1):
+                if not np.isfinite(a[i, j]):
+                    return False
+        work = np.empty(1 + 6 * n + 2 * n * n, dtype)
+        integers = np.empty(3 + 5 * n, np.int32)
+        info = _reference(np.int32(0))
+        syevd(
+            _reference(_VECTORS),
+            _reference(_UPPER),
+            _reference(np.int32(n)),
+            a.ctypes,
+            _reference(np.int32(max(n, 1))),
+            values.ctypes,
+            work.ctypes,
+            _reference(np.int32(work.size)),
+            integers.ctypes,
+            _reference(np.int32(integers.size)),
+            info,
         )
+        return numba.carray(info, (1,))[0] == 0
+
+    return compiled
+
+
+@overload(lapack.matrix_product)
+def _matrix_product(left, right, out):
+    dtype = out.dtype
+    gemm, gemv = _FUNCTIONS["gemm", dtype], _FUNCTIONS["gemv", dtype]
+    # C order is Fortran order of the transpose: out' = right' left'.
+    of_left, of_right = (_PLAIN if x.layout == "C" else _TRANSPOSED for x in (left, right))
+    left_axis, right_axis = (1 if x.layout == "C" else 0 for x in (left, right))
+
+    def compiled(left, right, out):
+        m, n, inner = np.int32(out.shape[0]), np.int32(out.shape[1]), np.int32(left.shape[1])
+        lda = np.int32(max(right.shape[right_axis], 1))
+        if m == 1:  # xGEMM would pack the matrix first, which costs more than the product
+            out[:] = 0
+            gemv(
+                _reference(of_right),
+                _reference(np.int32(right.shape[right_axis])),
+                _reference(np.int32(right.shape[1 - right_axis])),
+                _reference(dtype(1)),
+                right.ctypes,
+                _reference(lda),
+                left.ctypes,
+                _reference(np.int32(1)),
+                _reference(dtype(0)),
+                out.ctypes,
+                _reference(np.int32(1)),
+            )
+        else:
+            gemm(
+                _reference(of_right),
+                _reference(of_left),
+                _reference(n),
+                _reference(m),
+                _reference(inner),
+                _reference(dtype(1)),
+                right.ctypes,
+                _reference(lda),
+                left.ctypes,
+                _reference(np.int32(max(left.shape[left_axis], 1))),
+                _reference(dtype(0)),
+                out.ctypes,
+                _reference(max(n, np.int32(1))),
+            )
 
     return compiled

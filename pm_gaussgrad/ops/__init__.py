@@ -2,18 +2,27 @@
 
 from pm_gaussgrad.ops import memory  # noqa: F401  (registers its rewrites)
 from pm_gaussgrad.ops.backends import register_backends
-from pm_gaussgrad.ops.batching import quad_logdet_alpha
+from pm_gaussgrad.ops.batching import quad_logdet_alpha, transform_rows
+from pm_gaussgrad.ops.factor_product import FactorProduct, multiply_factor
 from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdet,
     InvQuadLogdetPullback,
     dense_quad_logdet,
 )
+from pm_gaussgrad.ops.partition import assemble, partition
+from pm_gaussgrad.ops.recurrence import linear_recurrence
 
 register_backends()
 
 __all__ = [
+    "FactorProduct",
     "InvQuadLogdet",
     "InvQuadLogdetPullback",
+    "assemble",
     "dense_quad_logdet",
+    "linear_recurrence",
+    "multiply_factor",
+    "partition",
     "quad_logdet_alpha",
+    "transform_rows",
 ]

@@ -3,7 +3,7 @@
 import pytensor.tensor as pt
 from pytensor.tensor.blockwise import Blockwise
 
-from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet
+from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, RowTransform
 
 
 def _batch_ndim(structure, parameters) -> int:
@@ -28,26 +28,25 @@ def _drop_leading(parameter, ndim):
     return parameter.squeeze(axis=tuple(range(excess))) if excess > 0 else parameter
 
 
-def quad_logdet_alpha(structure, residual, parameters):
-    """Apply the primitive with batches: residual (..., n) -> quad (...), logdet, alpha (..., n).
-
-    Batch dimensions of the parameters align with the trailing batch dimensions of the
-    residual, as NumPy broadcasts. All other dimensions of the residual become rows that
-    share one factorisation.
-    """
+def _core_parameters(structure, parameters):
+    """Parameters without leading dimensions of length one, and their number of batch dimensions."""
     parameters = [pt.as_tensor_variable(p) for p in parameters]
     batch_ndim = _batch_ndim(structure, parameters)
     cores = [len(dims.split()) for dims in structure.parameter_shapes.values()]
-    parameters = [
+    dropped = [
         _drop_leading(p, core + batch_ndim) for p, core in zip(parameters, cores, strict=True)
     ]
-    residual = pt.atleast_Nd(residual, n=batch_ndim + 1)
-    n_rows = residual.type.ndim - 1 - batch_ndim
-    row_shape = [residual.shape[i] for i in range(n_rows)]
+    return dropped, batch_ndim
+
+
+def _rows_last(x, batch_ndim):
+    """(rows..., batch..., k) -> (batch..., m, k), and the way back for (batch..., m, ...)."""
+    x = pt.atleast_Nd(x, n=batch_ndim + 1)
+    n_rows = x.type.ndim - 1 - batch_ndim
+    row_shape = [x.shape[i] for i in range(n_rows)]
     last = n_rows + batch_ndim
 
-    # (rows..., batch..., n) -> (batch..., m, n)
-    by_batch = residual.transpose(*range(n_rows, last), *range(n_rows), last)
+    by_batch = x.transpose(*range(n_rows, last), *range(n_rows), last)
     if n_rows == 0:
         rows = pt.expand_dims(by_batch, batch_ndim)
     elif n_rows == 1:
@@ -55,15 +54,41 @@ def quad_logdet_alpha(structure, residual, parameters):
     else:
         rows = pt.join_dims(by_batch, start_axis=batch_ndim, n_axes=n_rows)
 
-    op = InvQuadLogdet(structure)
-    op = Blockwise(op) if batch_ndim else op
-    quad, logdet, alpha, *_ = op.make_node(rows, *parameters).outputs
+    def restore(y):
+        if n_rows == 0:
+            return y[(*[slice(None)] * batch_ndim, 0)]
+        if n_rows > 1:
+            y = pt.split_dims(y, row_shape, axis=batch_ndim)
+        core = range(last, y.type.ndim)
+        return y.transpose(*range(batch_ndim, last), *range(batch_ndim), *core)
 
-    # and back
-    if n_rows == 0:
-        return quad[..., 0], logdet, alpha[..., 0, :]
-    if n_rows > 1:
-        quad = pt.split_dims(quad, row_shape, axis=batch_ndim)
-        alpha = pt.split_dims(alpha, row_shape, axis=batch_ndim)
-    rows_first = (*range(batch_ndim, last), *range(batch_ndim))
-    return quad.transpose(*rows_first), logdet, alpha.transpose(*rows_first, last)
+    return rows, restore
+
+
+def _apply(op, batch_ndim, *inputs):
+    op = Blockwise(op) if batch_ndim else op
+    return op.make_node(*inputs).outputs
+
+
+def quad_logdet_alpha(structure, residual, parameters):
+    """Apply the primitive with batches: residual (..., n) -> quad (...), logdet, alpha (..., n).
+
+    Batch dimensions of the parameters align with the trailing batch dimensions of the
+    residual, as NumPy broadcasts. All other dimensions of the residual become rows that
+    share one factorisation.
+    """
+    parameters, batch_ndim = _core_parameters(structure, parameters)
+    rows, restore = _rows_last(residual, batch_ndim)
+    quad, logdet, alpha, *_ = _apply(InvQuadLogdet(structure), batch_ndim, rows, *parameters)
+    return restore(quad), logdet, restore(alpha)
+
+
+def transform_rows(cov, transform, x):
+    """Apply a kernel of a structure to rows, with batches: (..., k) -> (..., n), without gradient.
+
+    Dimensions align as in :func:`quad_logdet_alpha`.
+    """
+    parameters, batch_ndim = _core_parameters(cov.structure, cov.parameters)
+    rows, restore = _rows_last(pt.as_tensor_variable(x), batch_ndim)
+    [transformed] = _apply(RowTransform(cov.structure, transform), batch_ndim, rows, *parameters)
+    return restore(transformed)

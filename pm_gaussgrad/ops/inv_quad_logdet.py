@@ -279,3 +279,39 @@ def dense_quad_logdet(structure, residual, parameters):
     factor = pt.linalg.cholesky((dense + dense.mT) / 2, lower=True)
     white = pt.linalg.solve_triangular(factor, residual.T, lower=True, b_ndim=2)
     return (white**2).sum(axis=0), 2 * pt.log(pt.diagonal(factor)).sum()
+
+
+class RowTransform(StructureOp):
+    """``(rows (m, k), *parameters) -> (m, n)``: draws from white noise, and whitening.
+
+    For structures whose square root needs a recursion. ``transform`` is a name in their
+    ``row_transforms``, which says what k is, and ``<transform>_kernel`` the kernel. The Op has no
+    gradient.
+    """
+
+    __props__ = ("structure", "transform")
+    __str__ = StructureOp.__str__
+
+    def __init__(self, structure, transform: str):
+        self.transform = transform
+        super().__init__(structure)
+
+    def _declare(self):
+        width = self.structure.row_transforms[self.transform]
+        inputs = (("rows", ("m", width)), *self.parameters)
+        return Signature(self.structure.label, inputs, (("transformed", ("m", "n")),), "rows")
+
+    @property
+    def kernel(self):
+        return getattr(self.structure, f"{self.transform}_kernel")
+
+    @property
+    def kernel_jax(self):
+        """The kernel in ``jax.numpy``, or None."""
+        return getattr(self.structure, f"{self.transform}_kernel_jax", None)
+
+    def pullback(self, inputs, outputs, cotangents):
+        raise NotImplementedError(
+            f"{self.structure.label}: {self.transform}() has no gradient; for one, write "
+            "gg.cov.Cholesky(pt.linalg.cholesky(cov.to_dense())), at dense cost."
+        )

@@ -5,13 +5,18 @@ rule must travel with the function. A structure with a JAX pair of its own runs 
 device; one without goes through ``jax.pure_callback`` to the compiled kernel, on the CPU.
 """
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from pytensor.link.jax.dispatch import jax_funcify
 
 from pm_gaussgrad.ops.compiled import kernel_arguments
-from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback
+from pm_gaussgrad.ops.factor_product import FactorProduct
+from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
+from pm_gaussgrad.ops.partition import Partition
+from pm_gaussgrad.ops.recurrence import LinearRecurrence
 
 
 def _zero_cotangent(primal):
@@ -132,3 +137,51 @@ def jax_funcify_InvQuadLogdetPullback(op, node=None, **kwargs):
         return bars[0] if single else bars
 
     return inv_quad_logdet_pullback
+
+
+@jax_funcify.register(LinearRecurrence)
+def jax_funcify_LinearRecurrence(op, node=None, **kwargs):
+    """Compositions of affine maps x -> a x + u, by a parallel prefix scan."""
+
+    def compose(first, second):
+        return first[0] * second[0], second[0] * first[1] + second[1]
+
+    def linear_recurrence(coefficient, increment):
+        return jax.lax.associative_scan(compose, (coefficient, increment), axis=1)[1]
+
+    return linear_recurrence
+
+
+@jax_funcify.register(Partition)
+def jax_funcify_Partition(op, node=None, **kwargs):
+    """Slices; constants and lengths of arrays are concrete while JAX traces."""
+
+    def partition(x, *sizes):
+        x = jnp.asarray(x)
+        blocks = [x[..., a:b] for a, b in pairwise(op.bounds(x, sizes))]
+        return blocks[0] if len(blocks) == 1 else tuple(blocks)
+
+    return partition
+
+
+@jax_funcify.register(FactorProduct)
+def jax_funcify_FactorProduct(op, node=None, **kwargs):
+    """The sizes are those of the arrays, known when JAX traces."""
+
+    def factor_product(rows, matrix):
+        (m, n), (t, s) = rows.shape, matrix.shape
+        product = rows.reshape(m, n // s, s) @ matrix.T
+        return product.swapaxes(1, 2).reshape(m, n // s * t)
+
+    return factor_product
+
+
+@jax_funcify.register(RowTransform)
+def jax_funcify_RowTransform(op, node=None, **kwargs):
+    """Draws and whitening."""
+    function = _array_function(op, op.kernel_jax)
+
+    def row_transform(*inputs):
+        return function(*(jnp.asarray(x) for x in inputs))[0]
+
+    return row_transform

@@ -1,12 +1,38 @@
 """numba's linker: the compiled kernels, as they are; importing it imports numba."""
 
-from pytensor.link.numba.dispatch.basic import register_funcify_and_cache_key
+from pytensor.link.numba.cache import compile_numba_function_src
+from pytensor.link.numba.dispatch.basic import (
+    numba_njit,
+    register_funcify_and_cache_key,
+    register_funcify_default_op_cache_key,
+)
 
-from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback
+from pm_gaussgrad.ops.factor_product import FactorProduct
+from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
+from pm_gaussgrad.ops.partition import Partition
+from pm_gaussgrad.ops.recurrence import LinearRecurrence
 
 
+@register_funcify_and_cache_key(FactorProduct)
 @register_funcify_and_cache_key(InvQuadLogdet)
 @register_funcify_and_cache_key(InvQuadLogdetPullback)
-def numba_funcify_structure_op(op, node=None, **kwargs):
+@register_funcify_and_cache_key(RowTransform)
+@register_funcify_and_cache_key(LinearRecurrence)
+def numba_funcify_compiled(op, node=None, **kwargs):
     """The compiled kernel and its cache key."""
     return op.compiled()
+
+
+@register_funcify_default_op_cache_key(Partition)
+def numba_funcify_Partition(op, node, **kwargs):
+    """Slices, written out for the number of blocks."""
+    names = [f"size_{i}" for i in range(len(node.outputs))]
+    lines = [f"def partition(x, {', '.join(names)}):", "    stop_0 = 0"]
+    lines += [f"    stop_{i + 1} = stop_{i} + {name}.item()" for i, name in enumerate(names)]
+    lines += [
+        f"    if stop_{len(names)} != x.shape[-1]:",
+        f"        raise ValueError({op.message!r})",
+    ]
+    blocks = ", ".join(f"x[..., stop_{i}:stop_{i + 1}].copy()" for i in range(len(names)))
+    lines.append(f"    return {blocks}")
+    return numba_njit(compile_numba_function_src("\n".join(lines), "partition", {}))

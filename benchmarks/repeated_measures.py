@@ -1,0 +1,72 @@
+"""Repeated measures: subjects at some of the visits, against one likelihood a missing pattern."""
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+import pm_gaussgrad as gg
+from benchmarks.case import At, Case, of_models
+
+SEED = 20260101
+
+
+def _panel(n_visits, n_subjects, missing=0.2):
+    """Who was measured when, as columns of a long table."""
+    rng = np.random.default_rng(SEED)
+    present = rng.uniform(size=(n_subjects, n_visits)) > missing
+    present[np.arange(n_subjects), rng.integers(n_visits, size=n_subjects)] = True
+    subject, visit = np.nonzero(present)
+    return subject, visit, rng.standard_normal(subject.size)
+
+
+def _by_pattern(subject, visit, y):
+    """Visits of each pattern, and the data of its subjects, a row each."""
+    patterns = {}
+    for label in np.unique(subject):
+        rows = subject == label
+        patterns.setdefault(tuple(visit[rows]), []).append(y[rows])
+    return {visits: np.array(rows) for visits, rows in patterns.items()}
+
+
+def repeated_measures(n, rows):
+    """A trial with n visits and as many subjects as rows; means of the visits, AR(1) and noise."""
+    subject, visit, y = _panel(n, rows)
+    lags = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+
+    def model(likelihood):
+        with pm.Model() as model:
+            mean = pm.Normal("mean", shape=n)
+            sigma, tau = pm.HalfNormal("sigma"), pm.HalfNormal("tau")
+            rho = pm.Uniform("rho")
+            likelihood(mean, sigma**2 * rho**lags + tau**2 * np.eye(n))
+        return model
+
+    def ours(mean, within):
+        cov = gg.cov.RepeatedMeasures(within, subject, visit)
+        gg.MvNormal("y", mean[visit], cov, observed=y)
+
+    def peer(mean, within):
+        for i, (visits, data) in enumerate(_by_pattern(subject, visit, y).items()):
+            visits = np.array(visits)
+            cov = pt.as_tensor(within)[visits[:, None], visits]
+            pm.MvNormal(f"y_{i}", mean[visits], cov, observed=data)
+
+    return of_models(model, ours, peer)
+
+
+CASES = (
+    Case(
+        name="repeated",
+        title="repeated measures at 8 visits, a fifth of them missing",
+        peer="pm.MvNormal, one a pattern",
+        build=repeated_measures,
+        exponent=1,
+        sizes=(
+            At(8, 20),
+            At(8, 100),
+            At(8, 200, peer=False),
+            At(8, 2_000, bar=5.0),
+            At(8, 20_000, peer=False),
+        ),
+    ),
+)

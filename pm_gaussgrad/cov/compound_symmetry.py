@@ -1,0 +1,376 @@
+r"""``CompoundSymmetry``: one variance, one correlation.
+
+Definition: Sigma = v ((1 - rho) I + rho 11'), or the same as variance components,
+Sigma = w I + c 11' with w = v (1 - rho), c = v rho. Storage: two numbers. Value and gradient:
+O(n) a row.
+
+A row splits into its mean and what is left, r = mean 1 + d, the components in the two
+eigenspaces of Sigma, with the eigenvalues b = v (1 + (n - 1) rho) (once, along 1) and w
+(n - 1 times):
+
+    quad = sum_j d_j^2 / w + n mean^2 / b        alpha_j = d_j / w + mean / b
+    logdet = (n - 1) log w + log b
+
+Both parts of quad are sums of squares, 1 - rho is exact near rho = 1, and 1 + (n - 1) rho
+loses near zero no more than rho, a rounded number, has lost already.
+
+Pullback: with W = l_bar (n - 1) - sum_i q_bar_i within_i and B = l_bar - sum_i q_bar_i
+between_i, where within_i and between_i are the two parts of quad_i,
+
+    variance_bar = (W + B) / v    correlation_bar = (n - 1) v B / b - v W / w
+    own_bar = W / w + B / b       common_bar = n B / b
+
+Sources: Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eqs. A.9 and
+A.10 with a single column of ones; Searle, Casella and McCulloch (1992), Variance Components.
+"""
+
+import numpy as np
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.base import Leaf, as_parameter
+from pm_gaussgrad.cov.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.sums import closes, common_size
+
+
+def _mean(rows, i):
+    """Mean of row i by four partial sums, which do not wait for one another."""
+    n = rows.shape[1]
+    stop = n - n % 4
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    for j in range(0, stop, 4):
+        a += rows[i, j]
+        b += rows[i, j + 1]
+        c += rows[i, j + 2]
+        d += rows[i, j + 3]
+    for j in range(stop, n):
+        a += rows[i, j]
+    return ((a + b) + (c + d)) / n
+
+
+def _split_and_solve(residual, within, between):
+    """quad, logdet, alpha and the two parts of quad from the two eigenvalues."""
+    m, n = residual.shape
+    alpha = np.empty((m, n), residual.dtype)
+    quad_within = np.zeros(m, residual.dtype)
+    quad_between = np.empty(m, residual.dtype)
+    logdet = np.log(between)
+    if n > 1:
+        logdet += (n - 1) * np.log(within)
+    for i in range(m):
+        mean = _mean(residual, i)
+        shared = mean / between
+        quad_between[i] = n * mean * shared
+        if n == 1:
+            alpha[i, 0] = shared
+            continue
+        for j in range(n):
+            alpha[i, j] = residual[i, j] - mean
+        rest = _mean(alpha, i)  # the rounding error of the mean, which 1 / within would magnify
+        total = 0.0
+        for j in range(n):
+            centered = alpha[i, j] - rest
+            solved = centered / within
+            total += centered * solved
+            alpha[i, j] = solved + shared
+        quad_within[i] = total
+    return quad_within + quad_between, logdet, alpha, quad_within, quad_between
+
+
+def _eigenvalue_weights(alpha, quad_within, quad_between, quad_bar, logdet_bar):
+    """W and B of the module docstring: cotangents of the logarithms of the eigenvalues."""
+    through_within, through_between = 0.0, 0.0
+    for i in range(quad_bar.size):
+        through_within += quad_bar[i] * quad_within[i]
+        through_between += quad_bar[i] * quad_between[i]
+    n = alpha.shape[1]
+    return logdet_bar * (n - 1) - through_within, logdet_bar - through_between
+
+
+def _forward(residual, variance, correlation):
+    n = residual.shape[1]
+    between = variance * (1 + (n - 1) * correlation) if n > 1 else variance
+    return _split_and_solve(residual, variance * (1 - correlation), between)
+
+
+def _pullback(variance, correlation, alpha, quad_within, quad_between, quad_bar, logdet_bar):
+    within, between = _eigenvalue_weights(alpha, quad_within, quad_between, quad_bar, logdet_bar)
+    others = alpha.shape[1] - 1
+    correlation_bar = 0.0
+    if others > 0:
+        correlation_bar = others * between / (1 + others * correlation)
+        correlation_bar -= within / (1 - correlation)
+    return (within + between) / variance, correlation_bar
+
+
+def _component_forward(residual, own, common):
+    return _split_and_solve(residual, own, own + residual.shape[1] * common)
+
+
+def _component_pullback(own, common, alpha, quad_within, quad_between, quad_bar, logdet_bar):
+    within, between = _eigenvalue_weights(alpha, quad_within, quad_between, quad_bar, logdet_bar)
+    n = alpha.shape[1]
+    through_between = between / (own + n * common)
+    own_bar = through_between + within / own if n > 1 else through_between
+    return own_bar, n * through_between
+
+
+class CompoundSymmetry(Leaf):
+    r"""One variance, one correlation: :math:`\Sigma = v\,((1-\rho) I + \rho\,\mathbf{1 1}^\top)`.
+
+    Observations of one group: repeated measures without an order, members of a family, a
+    random intercept integrated out.
+
+    Parameters
+    ----------
+    variance : tensor_like, shape () or (...), in units of [y]^2
+        Marginal variance v. Leading dimensions are batches.
+    correlation : tensor_like, shape () or (...), in units of 1
+        Correlation rho of any two observations, between -1 / (n - 1) and 1. With n = 1 it does
+        not matter.
+    size : int or scalar tensor, optional
+        Number of observations n. Needed where nothing else says it (``to_dense``, ``logdet``,
+        draws without data or shape).
+
+    Raises
+    ------
+    TypeError
+        If an argument is not real.
+    ValueError
+        If n is asked for and nothing says it.
+
+    Notes
+    -----
+    Cost of value and gradient: O(n) a row. With the eigenvalues :math:`w = v(1-\rho)` and
+    :math:`b = v(1 + (n-1)\rho)`, and :math:`q^w_i, q^b_i` the quadratic forms of the deviations
+    from the mean of row i and of the mean, the pullback is
+
+    .. math::
+
+        \bar v &= \frac{W + B}{v}, \qquad
+        \bar\rho = \frac{(n-1)\,B}{1 + (n-1)\rho} - \frac{W}{1-\rho}, \\
+        W &= (n-1)\,\bar l - \sum_i \bar q_i q^w_i, \qquad B = \bar l - \sum_i \bar q_i q^b_i.
+
+    :meth:`from_components` takes the variance of each observation's own part and that of the
+    part which all share instead, as sums do: ``gg.cov.CompoundSymmetry(t2, 1.0) +
+    gg.cov.Diagonal(s2)`` is a random intercept with a variance of t2 and noise.
+
+    References
+    ----------
+    Rasmussen, C. E. and Williams, C. K. I. (2006). Gaussian Processes for Machine Learning,
+    eqs. A.9 and A.10, with a single column of ones.
+
+    Examples
+    --------
+    >>> import pm_gaussgrad as gg
+    >>> gg.cov.CompoundSymmetry(2.0, 0.25, size=3).to_dense().eval()
+    array([[2. , 0.5, 0.5],
+           [0.5, 2. , 0.5],
+           [0.5, 0.5, 2. ]])
+    """
+
+    parameter_shapes = {"variance": "", "correlation": ""}
+    saved_shapes = {"quad_within": "m", "quad_between": "m"}
+    forward = staticmethod(_forward)
+    pullback = staticmethod(_pullback)
+
+    def __init__(self, variance, correlation, size=None):
+        owner = "gg.cov.CompoundSymmetry"
+        variance = as_parameter(owner, "variance", variance, 0)
+        self.parameters = (variance, as_parameter(owner, "correlation", correlation, 0))
+        self._size = size
+
+    @classmethod
+    def from_components(cls, own, common, size=None):
+        r"""``own`` I + ``common`` 11': a part that is each observation's own and one they share.
+
+        Parameters
+        ----------
+        own : tensor_like, shape () or (...), in units of [y]^2
+            Variance of the part that is independent between observations, v (1 - rho).
+        common : tensor_like, shape () or (...), in units of [y]^2
+            Covariance of any two observations, v rho; greater than -own / n.
+        size : int or scalar tensor, optional
+            As above.
+
+        Returns
+        -------
+        CompoundSymmetry
+            Of these two parameters. It keeps all digits where the correlation, at a distance of
+            1e-10 from one, would have lost ten.
+
+        Examples
+        --------
+        >>> import pm_gaussgrad as gg
+        >>> cov = gg.cov.CompoundSymmetry.from_components(1.0, 0.5)
+        >>> round(float(cov.logp([0.0, 0.0, 0.0]).eval()), 6)
+        -3.214961
+        """
+        name = "gg.cov.CompoundSymmetry.from_components"
+        parameters = as_parameter(name, "own", own, 0), as_parameter(name, "common", common, 0)
+        return ComponentSymmetry.from_parameters(*parameters, size=size)
+
+    @classmethod
+    def from_parameters(cls, *parameters, size=None):
+        rebuilt = super().from_parameters(*parameters)
+        rebuilt._size = size
+        return rebuilt
+
+    @property
+    def size(self):
+        return self._size
+
+    def _known_size(self):
+        if self.size is None:
+            raise ValueError(
+                "gg.cov.CompoundSymmetry: its parameters do not say how many observations there "
+                "are; pass size=, as in gg.cov.CompoundSymmetry(variance, correlation, size=n)."
+            )
+        return self.size
+
+    def _components(self):
+        variance, correlation = self.parameters
+        return variance * (1 - correlation), variance * correlation
+
+    def _variance(self):
+        return self.parameters[0]
+
+    def _eigenvalues(self, n):
+        """Within, (n - 1) times, and between, once; with n = 1 the latter for both."""
+        variance, correlation = self.parameters
+        single, others = pt.eq(n, 1), pt.as_tensor(n - 1).astype(correlation.dtype)
+        between = pt.switch(single, variance, variance * (1 + others * correlation))
+        return pt.switch(single, variance, variance * (1 - correlation)), between
+
+    def to_dense(self):
+        n = self._known_size()
+        own, common = self._components()
+        identity = pt.eye(n, dtype=own.dtype)
+        return own[..., None, None] * identity + common[..., None, None] * pt.ones_like(identity)
+
+    def logdet(self):
+        self._known_size()
+        return super().logdet()
+
+    def color(self, z):
+        within, between = self._eigenvalues(_length(z))
+        return _symmetric_product(pt.sqrt(within), pt.sqrt(between), z)
+
+    def whiten(self, residual):
+        within, between = self._eigenvalues(_length(residual))
+        return _symmetric_product(1 / pt.sqrt(within), 1 / pt.sqrt(between), residual)
+
+    def _repeated(self, value):
+        return pt.broadcast_to(value[..., None], (*value.shape, self._known_size()))
+
+    def diagonal(self):
+        return self._repeated(self._variance())
+
+    def inverse_diagonal(self):
+        within, between = self._eigenvalues(self._known_size())
+        n = pt.as_tensor(self.size).astype(within.dtype)
+        return self._repeated((1 - 1 / n) / within + 1 / (n * between))
+
+    def scaled(self, factor):
+        variance, correlation = self.parameters
+        return self.from_parameters(factor * variance, correlation, size=self.size)
+
+    @staticmethod
+    def forward_jax(residual, variance, correlation):
+        n = residual.shape[1]
+        between = variance * (1 + (n - 1) * correlation) if n > 1 else variance
+        return _split_and_solve_jax(residual, variance * (1 - correlation), between)
+
+    @staticmethod
+    def pullback_jax(variance, correlation, alpha, quad_within, quad_between, quad_bar, logdet_bar):
+        others = alpha.shape[1] - 1
+        within = logdet_bar * others - (quad_bar * quad_within).sum()
+        between = logdet_bar - (quad_bar * quad_between).sum()
+        if others == 0:
+            return between / variance, 0 * between
+        through_between = others * between / (1 + others * correlation)
+        return (within + between) / variance, through_between - within / (1 - correlation)
+
+
+class ComponentSymmetry(CompoundSymmetry):
+    """``CompoundSymmetry`` by its variance components: what ``from_components`` returns."""
+
+    label = "gg.cov.CompoundSymmetry"
+    parameter_shapes = {"own": "", "common": ""}
+    forward = staticmethod(_component_forward)
+    pullback = staticmethod(_component_pullback)
+
+    def _components(self):
+        return self.parameters
+
+    def _variance(self):
+        own, common = self.parameters
+        return own + common
+
+    def _eigenvalues(self, n):
+        own, common = self.parameters
+        between = own + pt.as_tensor(n).astype(own.dtype) * common
+        return pt.switch(pt.eq(n, 1), between, own), between
+
+    def scaled(self, factor):
+        own, common = self.parameters
+        return self.from_parameters(factor * own, factor * common, size=self.size)
+
+    @staticmethod
+    def forward_jax(residual, own, common):
+        return _split_and_solve_jax(residual, own, own + residual.shape[1] * common)
+
+    @staticmethod
+    def pullback_jax(own, common, alpha, quad_within, quad_between, quad_bar, logdet_bar):
+        n = alpha.shape[1]
+        within = logdet_bar * (n - 1) - (quad_bar * quad_within).sum()
+        between = logdet_bar - (quad_bar * quad_between).sum()
+        through_between = between / (own + n * common)
+        own_bar = through_between + within / own if n > 1 else through_between
+        return own_bar, n * through_between
+
+
+def _split_and_solve_jax(residual, within, between):
+    import jax.numpy as jnp
+
+    n = residual.shape[1]
+    mean = residual.mean(axis=1, keepdims=True)
+    quad_between = n * mean[:, 0] * (mean[:, 0] / between)
+    alpha, logdet = jnp.broadcast_to(mean / between, residual.shape), jnp.log(between)
+    if n == 1:
+        return quad_between, logdet, alpha, jnp.zeros_like(quad_between), quad_between
+    centered = residual - mean
+    centered = centered - centered.mean(axis=1, keepdims=True)
+    solved = centered / within
+    quad_within = (centered * solved).sum(axis=1)
+    logdet = logdet + (n - 1) * jnp.log(within)
+    return quad_within + quad_between, logdet, alpha + solved, quad_within, quad_between
+
+
+def _length(rows):
+    rows = pt.as_tensor_variable(rows)
+    static = rows.type.shape[-1]
+    return rows.shape[-1] if static is None else static
+
+
+def _symmetric_product(within, between, rows):
+    """Each row times the symmetric matrix with these two eigenvalues: (..., n) -> (..., n)."""
+    rows = pt.as_tensor_variable(rows)
+    mean = rows.mean(axis=-1, keepdims=True)
+    return within[..., None] * (rows - mean) + between[..., None] * mean
+
+
+@closes(CompoundSymmetry, CompoundSymmetry)
+@closes(CompoundSymmetry, ComponentSymmetry)
+@closes(ComponentSymmetry, ComponentSymmetry)
+def _sum(left, right):
+    size = common_size(left, right)
+    components = zip(left._components(), right._components(), strict=True)
+    return ComponentSymmetry.from_parameters(*(a + b for a, b in components), size=size)
+
+
+@closes(CompoundSymmetry, ScalarDiagonal)
+@closes(ComponentSymmetry, ScalarDiagonal)
+def _sum_with_noise(left, right):
+    own, common = left._components()
+    size = common_size(left, right)
+    return ComponentSymmetry.from_parameters(own + right.parameters[0], common, size=size)

@@ -1,0 +1,390 @@
+r"""``RepeatedMeasures``: independent subjects, each measured at some of T visits.
+
+Definition: Sigma_ij = within[v_i, v_j] where s_i = s_j, else 0, with s_i the subject and v_i
+the visit of observation i. A subject's own covariance is the submatrix of ``within`` (T, T)
+at its visits, so missing visits are exact. Subjects with the same visits share one factor:
+
+    subject  a b c a c           pattern  visits  subjects  their observations
+    visit    0 1 0 2 2    ->     0        0 2     a, c      0 3, 2 4
+                                 1        1       b         1
+
+Storage: with P patterns, w visits in the longest, S subjects: P w^2 numbers for the factors,
+2 n + S w + P w integers. Value and gradient: sum_p k_p^3 + n w flops a row of data, k_p the
+number of visits in pattern p.
+
+Pullback: with W_p the submatrix of pattern p, c_p its subjects, a_i the part of alpha at
+subject i, and E_p (T, k_p) the columns of the identity at its visits,
+
+    within_bar = sum_p E_p ( c_p l_bar W_p^-1 - sum_(i in p) q_bar a_i a_i' ) E_p',
+
+the adjoint of taking submatrices: one adds to them.
+
+Sources: Jennrich and Schluchter (1986), Unbalanced repeated-measures models with structured
+covariance matrices, section 2; Laird and Ware (1982), Random-effects models for longitudinal
+data, section 2.
+"""
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import equal_computations
+
+from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter, check_square, gaussian_log_density
+from pm_gaussgrad.cov.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.subjects import NAME, as_subject, as_visit, check_visits, layout
+from pm_gaussgrad.cov.sums import closes
+from pm_gaussgrad.cov.triangular import inverse_diagonal
+from pm_gaussgrad.kernels.lapack import cholesky, inverse_from_cholesky
+from pm_gaussgrad.kernels.substitution import backward_substitution, forward_substitution
+from pm_gaussgrad.kernels.symmetric import log_product
+
+# Subjects that share a factor are solved for side by side, as many as stay in the cache.
+_CHUNK = 64
+
+
+def _members(pattern, n_patterns):
+    """The subjects sorted by pattern, and where each pattern starts among them."""
+    starts = np.zeros(n_patterns + 1, np.int64)
+    for p in pattern:
+        starts[p + 1] += 1
+    for p in range(n_patterns):
+        starts[p + 1] += starts[p]
+    members = np.empty(pattern.size, np.int64)
+    filled = starts[:-1].copy()
+    for subject in range(pattern.size):
+        p = pattern[subject]
+        members[filled[p]] = subject
+        filled[p] += 1
+    return members, starts
+
+
+def _length(visits):
+    """Number of visits of a pattern, whose row is filled up by -1."""
+    k = 0
+    while k < visits.size and visits[k] >= 0:
+        k += 1
+    return k
+
+
+def _factor(within, visits):
+    """Cholesky factor of ``within`` at the visits of a pattern; NaN where there is none."""
+    k = visits.size
+    if k and visits[k - 1] >= within.shape[0]:
+        raise ValueError(
+            "gg.cov.RepeatedMeasures: a visit lies beyond the last row of `within`; visits count "
+            "from 0 to T - 1"
+        )
+    factor = np.empty((k, k), within.dtype)
+    for i in range(k):
+        for j in range(i + 1):
+            factor[i, j] = within[visits[i], visits[j]]
+    if not cholesky(factor):
+        factor[:] = np.nan
+    return factor
+
+
+def _forward(residual, within, visits, pattern, observations):
+    m, (n_patterns, width) = residual.shape[0], visits.shape
+    quad, logdet = np.zeros(m, residual.dtype), 0.0
+    alpha = np.empty(residual.shape, residual.dtype)
+    factors = np.empty((n_patterns, width, width), residual.dtype)
+    members, starts = _members(pattern, n_patterns)
+    for p in range(n_patterns):
+        count, k = starts[p + 1] - starts[p], _length(visits[p])
+        factor = _factor(within, visits[p, :k])
+        logdet += 2 * count * log_product(np.diag(factor))
+        for i in range(k):
+            for j in range(i + 1):
+                factors[p, i, j] = factor[i, j]
+        for start in range(starts[p], starts[p + 1], _CHUNK):
+            subjects = members[start : min(start + _CHUNK, starts[p + 1])]
+            columns = np.empty((k, subjects.size), residual.dtype)
+            for row in range(m):
+                for j in range(k):
+                    for s in range(subjects.size):
+                        columns[j, s] = residual[row, observations[subjects[s], j]]
+                forward_substitution(factor, columns)
+                for j in range(k):
+                    for s in range(subjects.size):
+                        quad[row] += columns[j, s] ** 2
+                backward_substitution(factor, columns)
+                for j in range(k):
+                    for s in range(subjects.size):
+                        alpha[row, observations[subjects[s], j]] = columns[j, s]
+    return quad, logdet, alpha, factors
+
+
+def _pullback(within, visits, pattern, observations, alpha, factors, quad_bar, logdet_bar):
+    within_bar = np.zeros(within.shape, alpha.dtype)
+    members, starts = _members(pattern, visits.shape[0])
+    for p in range(visits.shape[0]):
+        count, k = starts[p + 1] - starts[p], _length(visits[p])
+        block_bar = factors[p, :k, :k].copy()
+        if logdet_bar == 0:
+            block_bar[:] = 0
+        else:
+            inverse_from_cholesky(block_bar)
+            block_bar *= logdet_bar * count
+        part = np.empty(k, alpha.dtype)
+        for row in range(alpha.shape[0]):
+            for subject in members[starts[p] : starts[p + 1]]:
+                for j in range(k):
+                    part[j] = alpha[row, observations[subject, j]]
+                for i in range(k):
+                    weighted = quad_bar[row] * part[i]
+                    for j in range(i + 1):
+                        block_bar[i, j] -= weighted * part[j]
+        for i in range(k):
+            for j in range(i + 1):
+                within_bar[visits[p, i], visits[p, j]] += block_bar[i, j]
+                if i != j:
+                    within_bar[visits[p, j], visits[p, i]] += block_bar[i, j]
+    return (within_bar,)
+
+
+class RepeatedMeasures(Leaf):
+    r"""Independent subjects, each measured at some of T visits.
+
+    .. math:: \Sigma_{ij} = \texttt{within}_{v_i v_j} \text{ if } s_i = s_j, \text{ else } 0,
+
+    with :math:`s_i` the subject and :math:`v_i` the visit of observation i. Observations come
+    in any order, one row of a long table each; subjects may have any of the visits.
+
+    Parameters
+    ----------
+    within : tensor_like or gg.cov structure, shape (..., t, t), in units of [y]^2
+        Covariance of a subject with all T visits. Of a matrix the lower triangle is read. A
+        structure of known size T is formed as its T x T matrix, by ``to_dense()``.
+    subject : array_like, shape (n), in units of labels
+        Constant: whose each observation is. Numbers, strings or other labels.
+    visit : array_like of int, shape (n), in units of rows of ``within``
+        Constant: at which visit, 0 to T - 1, each observation was made.
+
+    Other Parameters
+    ----------------
+    visits : tensor of int, shape (p, w), in units of rows of ``within``
+        In place of ``visit`` in :attr:`parameters`: the visits of each pattern, increasing, and
+        filled up by -1. This and what follows are the index data that the constructor makes.
+    pattern : tensor of int, shape (s), in units of patterns
+        The pattern of each subject.
+    observations : tensor of int, shape (s, w), in units of observations
+        Those of each subject by increasing visit, filled up by -1.
+    place : tensor of int, shape (n), in units of visits of the subject
+        Where each observation is among those of its subject, which ``subject`` numbers.
+
+    Raises
+    ------
+    TypeError
+        If ``within`` has fewer than two dimensions, ``visit`` is not integer, or an index is
+        symbolic.
+    ValueError
+        If ``within`` is not square or not of known size, ``subject`` and ``visit`` are not two
+        vectors of one length, labels are missing, a visit is not in 0 to T - 1, or a subject has
+        two observations at one visit.
+
+    Notes
+    -----
+    Cost of value and gradient: :math:`\sum_p k_p^3 + n w` flops a row of data, where pattern p
+    is a set of :math:`k_p \le w` visits that at least one subject has; its subjects share one
+    factor. Draws and whitening hold the factor of each subject, :math:`S w^2` numbers.
+
+    The pullback is
+    :math:`\overline{\texttt{within}} = \sum_p E_p (\bar l\,c_p W_p^{-1} - \sum_{i \in p} \bar q\,
+    \alpha_i \alpha_i^\top) E_p^\top`, full and symmetric as that of ``Dense``, where
+    :math:`W_p = E_p^\top \texttt{within}\, E_p` is shared by :math:`c_p` subjects. Pairs of
+    visits that no subject has both of do not matter, and their gradient is zero.
+
+    References
+    ----------
+    Jennrich, R. I. and Schluchter, M. D. (1986). Unbalanced repeated-measures models with
+    structured covariance matrices. Biometrics 42, 805-820, section 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pm_gaussgrad as gg
+    >>> within = np.array([[2.0, 1.0], [1.0, 3.0]])
+    >>> cov = gg.cov.RepeatedMeasures(within, subject=["a", "b", "a"], visit=[0, 1, 1])
+    >>> cov.to_dense().eval()
+    array([[2., 0., 1.],
+           [0., 3., 0.],
+           [1., 0., 3.]])
+    """
+
+    parameter_shapes = {
+        "within": "t t",
+        "visits": "p w",
+        "pattern": "s",
+        "observations": "s w",
+        "subject": "n",
+        "place": "n",
+    }
+    constant_parameters = frozenset(parameter_shapes) - {"within"}
+    saved_shapes = {"factors": "p w w"}
+    forward = staticmethod(_forward)
+    pullback = staticmethod(_pullback)
+
+    def __init__(self, within, subject, visit):
+        within = _as_within(within)
+        subject, visit = as_subject(subject), as_visit(visit)
+        check_visits(subject, visit, within.type.shape[-1])
+        self.parameters = (within, *map(pt.constant, layout(subject, visit)))
+
+    def to_dense(self):
+        subject, visit = self.parameters[4], self._visit()
+        same = pt.eq(subject[:, None], subject)
+        return pt.switch(same, self.parameters[0][..., visit[:, None], visit], 0)
+
+    def _visit(self):
+        """The visit of each observation, (n,)."""
+        _, visits, pattern, _, subject, place = self.parameters
+        return visits[pattern[subject], place]
+
+    def _factors(self):
+        """Factors of the patterns (..., p, w, w), those of fewer visits bordered by identities."""
+        within, visits, *_ = self.parameters
+        present = pt.ge(visits, 0)
+        rows = pt.switch(present, visits, 0)
+        blocks = within[..., rows[:, :, None], rows[:, None, :]]
+        both = present[:, :, None] & present[:, None, :]
+        identity = pt.eye(visits.shape[1], dtype=within.dtype)
+        return pt.linalg.cholesky(pt.switch(both, blocks, identity), lower=True)
+
+    def _each_subject(self, apply, rows):
+        """Apply(factor (..., w, w), columns (..., w, c)) to the subjects: (..., n) -> (..., s, w).
+
+        Zero where a subject has fewer visits than others.
+        """
+        factors = self._factors()[..., self.parameters[2], :, :]
+        observations = self.parameters[3]
+        by_subject = pt.as_tensor_variable(rows)[..., observations]
+        by_subject = pt.switch(pt.ge(observations, 0), by_subject, 0)
+        if factors.type.ndim == by_subject.type.ndim == 3:
+            return apply(factors, by_subject.transpose(1, 2, 0)).transpose(2, 0, 1)
+        return apply(factors, by_subject[..., None])[..., 0]
+
+    def _by_observation(self, by_subject):
+        """(..., s, w) -> (..., n)."""
+        subject, place = self.parameters[4:]
+        return by_subject[..., subject, place]
+
+    def color(self, z):
+        return self._by_observation(self._each_subject(_products, z))
+
+    def whiten(self, residual):
+        return self._by_observation(self._each_subject(_solve_lower, residual))
+
+    def subject_logp(self, residual):
+        """Log density of each subject's observations, (..., n) -> (..., s); their sum is ``logp``.
+
+        Subjects come in the order of their first observations, as in ``pandas.unique(subject)``.
+        They are independent, and so the units of a comparison of models.
+        """
+        _, _, pattern, observations, *_ = self.parameters
+        white = self._each_subject(_solve_lower, residual)
+        halves = pt.log(pt.diagonal(self._factors(), axis1=-2, axis2=-1)).sum(axis=-1)
+        counts = pt.ge(observations, 0).sum(axis=-1)
+        return gaussian_log_density((white**2).sum(axis=-1), 2 * halves[..., pattern], counts)
+
+    def diagonal(self):
+        return pt.diagonal(self.parameters[0], axis1=-2, axis2=-1)[..., self._visit()]
+
+    def inverse_diagonal(self):
+        of_patterns = inverse_diagonal(self._factors())
+        return self._by_observation(of_patterns[..., self.parameters[2], :])
+
+    def scaled(self, factor):
+        within, *index = self.parameters
+        return RepeatedMeasures.from_parameters(factor * within, *index)
+
+    @staticmethod
+    def forward_jax(residual, within, visits, pattern, observations, subject, place):
+        import jax.numpy as jnp
+        from jax.lax.linalg import cholesky
+        from jax.scipy.linalg import solve_triangular
+
+        present = visits >= 0
+        pair = jnp.where(present, visits, 0)
+        # Beyond the last visit is NaN, not the last.
+        blocks = within.at[pair[:, :, None], pair[:, None, :]].get(mode="fill", fill_value=jnp.nan)
+        both = present[:, :, None] & present[:, None, :]
+        identity = jnp.eye(visits.shape[1], dtype=within.dtype)
+        factors = cholesky(jnp.where(both, blocks, identity), symmetrize_input=False)
+        of_subjects = factors[pattern]
+        columns = _columns_jax(residual, observations)
+        white = solve_triangular(of_subjects, columns, lower=True)
+        alpha = solve_triangular(of_subjects, white, lower=True, trans=1)[subject, place].T
+        halves = jnp.log(jnp.diagonal(of_subjects, axis1=1, axis2=2)).sum()
+        return (white**2).sum(axis=(0, 1)), 2 * halves, alpha, factors
+
+    @staticmethod
+    def pullback_jax(within, visits, pattern, observations, alpha, factors, quad_bar, logdet_bar):
+        import jax.numpy as jnp
+        from jax.scipy.linalg import cho_solve
+
+        width = visits.shape[1]
+        identity = jnp.eye(width, dtype=alpha.dtype)
+        inverses = cho_solve((factors, True), jnp.broadcast_to(identity, factors.shape))
+        columns = _columns_jax(alpha, observations)
+        products = (columns * quad_bar) @ columns.swapaxes(1, 2)
+        blocks_bar = (
+            jnp.zeros_like(factors).at[pattern].add(logdet_bar * inverses[pattern] - products)
+        )
+        present = visits >= 0
+        both = present[:, :, None] & present[:, None, :]
+        pair = jnp.where(present, visits, 0)
+        within_bar = jnp.zeros_like(within)
+        return (
+            within_bar.at[pair[:, :, None], pair[:, None, :]].add(jnp.where(both, blocks_bar, 0)),
+        )
+
+
+def _columns_jax(rows, observations):
+    """(m, n) -> (s, w, m), zero where a subject has fewer visits."""
+    import jax.numpy as jnp
+
+    return jnp.where(observations >= 0, rows[:, observations], 0).transpose(1, 2, 0)
+
+
+def _products(factors, columns):
+    # Elementwise: numba takes 15 s to compile a product of stacks of matrices.
+    return (factors[..., None] * columns[..., None, :, :]).sum(axis=-2)
+
+
+def _solve_lower(factors, columns):
+    return pt.linalg.solve_triangular(factors, columns, lower=True, b_ndim=2)
+
+
+def _as_within(within):
+    if isinstance(within, Covariance):
+        if not isinstance(within.size, int):
+            raise ValueError(
+                f"{NAME}: `within` is a {within.label} whose number of visits is not known, "
+                "expected a known T; pass size=T to the structure."
+            )
+        return within.to_dense()
+    within = as_parameter(NAME, "within", within, 2)
+    check_square(NAME, "within", within)
+    return within
+
+
+def _check_same_subjects(left, right):
+    if not equal_computations(list(left.parameters[1:]), list(right.parameters[1:])):
+        raise TypeError(
+            f"{NAME} + {NAME}: `subject` or `visit` differ, expected the same in both; for the "
+            "dense sum, at a cost of n^3, write gg.cov.Dense(a.to_dense() + b.to_dense())."
+        )
+
+
+@closes(RepeatedMeasures, RepeatedMeasures)
+def _sum(left, right):
+    _check_same_subjects(left, right)
+    within, *index = left.parameters
+    return RepeatedMeasures.from_parameters(within + right.parameters[0], *index)
+
+
+@closes(RepeatedMeasures, ScalarDiagonal)
+def _sum_with_noise(measures, noise):
+    within, *index = measures.parameters
+    n_visits = within.shape[-1]
+    added = noise.parameters[0][..., None, None] * pt.eye(n_visits, dtype=within.dtype)
+    return RepeatedMeasures.from_parameters(within + added, *index)

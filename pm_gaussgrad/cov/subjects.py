@@ -1,0 +1,82 @@
+"""Who was measured when: the index data of :class:`RepeatedMeasures`, from columns of a table."""
+
+import numpy as np
+import pandas as pd
+from pytensor.graph.basic import Variable
+
+NAME = "gg.cov.RepeatedMeasures"
+
+
+def _constant(name, value):
+    if isinstance(value, Variable):
+        raise TypeError(
+            f"{NAME}: `{name}` is symbolic, expected constant data; pass a NumPy array or a "
+            "column of a data frame."
+        )
+    value = np.asarray(value)
+    if value.ndim != 1 or value.size == 0:
+        raise ValueError(
+            f"{NAME}: `{name}` has shape {value.shape}, expected (n,): one entry for each "
+            "observation."
+        )
+    return value
+
+
+def as_subject(subject):
+    """Numbers of the subjects, in order of first appearance."""
+    codes, _ = pd.factorize(_constant("subject", subject))
+    if missing := int((codes < 0).sum()):
+        raise ValueError(
+            f"{NAME}: `subject` has {missing} missing label(s), expected one for each "
+            "observation; drop these observations or label them."
+        )
+    return codes.astype("int64")
+
+
+def as_visit(visit):
+    """Visits as integers."""
+    visit = _constant("visit", visit)
+    if visit.dtype.kind not in "iu":
+        raise TypeError(
+            f"{NAME}: `visit` has dtype {visit.dtype}, expected integers 0 to T - 1, the rows of "
+            "`within`; number times or labels by np.unique(times, return_inverse=True)[1]."
+        )
+    return visit.astype("int64")
+
+
+def check_visits(subject, visit, n_visits):
+    """Raise a ValueError unless visits are rows of ``within``, each at most once a subject."""
+    if subject.size != visit.size:
+        raise ValueError(
+            f"{NAME}: `subject` has {subject.size} entries and `visit` {visit.size}, expected one "
+            "of each for each observation."
+        )
+    highest = "T - 1" if n_visits is None else n_visits - 1
+    if visit.min() < 0 or (n_visits is not None and visit.max() >= n_visits):
+        raise ValueError(
+            f"{NAME}: `visit` goes from {visit.min()} to {visit.max()}, expected 0 to "
+            f"{highest}, the rows of `within`; number the visits from 0, or pass a larger "
+            "`within`."
+        )
+    repeated = pd.DataFrame({"subject": subject, "visit": visit}).duplicated().to_numpy()
+    if repeated.any():
+        i = int(repeated.argmax())
+        raise ValueError(
+            f"{NAME}: observation {i} repeats the visit {visit[i]} of its subject, expected each "
+            "visit at most once, as the covariance would be singular; give replicates visits of "
+            "their own, with their covariance in `within`."
+        )
+
+
+def layout(subject, visit):
+    """The index data of the class docstring, from numbers of subjects and visits."""
+    order = np.lexsort((visit, subject))
+    counts = np.bincount(subject)
+    first = np.cumsum(counts) - counts
+    place = np.empty(subject.size, "int64")
+    place[order] = np.arange(subject.size) - first[subject[order]]
+    observations = np.full((counts.size, counts.max()), -1)
+    observations[subject, place] = np.arange(subject.size)
+    of_subjects = np.where(observations >= 0, visit[observations], -1)
+    visits, pattern = np.unique(of_subjects, axis=0, return_inverse=True)
+    return visits, pattern.ravel(), observations, subject, place

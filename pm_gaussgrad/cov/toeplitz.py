@@ -1,0 +1,214 @@
+r"""``Toeplitz``: a stationary series at equal steps.
+
+Definition: Sigma_ij = t_|i-j|, t = ``first_column`` (n,). Storage: n. Value: O(n^2) flops for
+all rows together, by Schur's recursion for the reflection coefficients and Durbin's for the
+predictor a and the innovation variances v_j, with log|Sigma| = sum_j log v_j; and O(n log n) a
+row, by the formula of Gohberg and Semencul for Sigma^-1 and fast Fourier transforms. Gradient:
+O(n log n) a row. Memory O(n) a row.
+
+Pullback: t_bar_k is the sum along both diagonals k of l_bar Sigma^-1 - sum_i q_bar_i alpha_i
+alpha_i', which for Sigma^-1 is a weighted autocorrelation of a, and for the rows one of alpha.
+
+Sources: Schur (1917); Durbin (1960), eq. 11; Gohberg and Semencul (1972); Dietrich and Newsam
+(1997); in :mod:`pm_gaussgrad.kernels.toeplitz`.
+"""
+
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.base import Leaf, as_parameter
+from pm_gaussgrad.cov.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.sums import closes
+from pm_gaussgrad.kernels.symmetric import log_product
+from pm_gaussgrad.kernels.toeplitz import (
+    circulant_times,
+    diagonal_sums,
+    durbin,
+    inverse_times,
+    lower_solve,
+    lower_times,
+)
+from pm_gaussgrad.ops import transform_rows
+
+
+def _forward(residual, first_column):
+    predictor, variances = durbin(first_column)
+    alpha, quad = inverse_times(predictor, variances[-1], residual)
+    return quad, log_product(variances), alpha, predictor, variances[-1]
+
+
+def _pullback(alpha, predictor, variance, quad_bar, logdet_bar):
+    return (diagonal_sums(predictor, variance, logdet_bar, alpha, -quad_bar),)
+
+
+def _color(rows, first_column):
+    return (lower_times(first_column, rows),)
+
+
+def _whiten(rows, first_column):
+    return (lower_solve(first_column, rows),)
+
+
+def _draw(rows, first_column):
+    if rows.shape[1] < 4 * first_column.size:
+        raise ValueError("gg.cov.Toeplitz: a draw of n numbers takes 4 n white ones")
+    return (circulant_times(first_column, rows),)
+
+
+class Toeplitz(Leaf):
+    r"""A stationary series at equal steps, :math:`\Sigma_{ij} = t_{|i-j|}`.
+
+    Parameters
+    ----------
+    first_column : tensor_like, shape (..., n), in units of [y]^2
+        Autocovariances at lags 0, 1, ..., n - 1.
+
+    Raises
+    ------
+    TypeError
+        If ``first_column`` has no dimension or is not real.
+    ValueError
+        In a sum, if the sizes disagree.
+
+    Notes
+    -----
+    Cost of value and gradient: 1.5 n^2 multiplications and additions for all rows together, and
+    O(n log n) a row; memory O(n). The n x n matrix is never formed, and the recursions run in
+    double precision whatever the dtype. A column that is not positive definite gives a log
+    density of -inf. The pullback is
+
+    .. math:: \bar t_k = \sum_{|i-j|=k} \Bigl(\bar l\,\Sigma^{-1}
+              - \sum_r \bar q_r\,\alpha_r \alpha_r^\top\Bigr)_{ij},
+
+    of which the sum over :math:`\Sigma^{-1}` is, for k > 0,
+    :math:`\tfrac{2}{v} \sum_p (n - k - 2p)\,a_p a_{p+k}`, with the predictor a and the innovation
+    variance v of the last order; half of that for k = 0.
+
+    Draws of random variables are by circulant embedding, O(n log n), where the embedding is
+    non-negative, and by :meth:`color`, O(n^2), where it is not; both are exact.
+
+    References
+    ----------
+    Durbin, J. (1960). The fitting of time-series models. Revue de l'Institut International de
+    Statistique 28, 233-244, eq. 11.
+
+    Gohberg, I. and Semencul, A. (1972). On the inversion of finite Toeplitz matrices and their
+    continuous analogs. Matematicheskie Issledovaniya 7(2), 201-223.
+
+    Dietrich, C. R. and Newsam, G. N. (1997). Fast and exact simulation of stationary Gaussian
+    processes through circulant embedding of the covariance matrix. SIAM Journal on Scientific
+    Computing 18, 1088-1107, section 2.
+
+    Examples
+    --------
+    >>> import pm_gaussgrad as gg
+    >>> gg.cov.Toeplitz([1.0, 0.5, 0.2]).to_dense().eval()
+    array([[1. , 0.5, 0.2],
+           [0.5, 1. , 0.5],
+           [0.2, 0.5, 1. ]])
+    """
+
+    parameter_shapes = {"first_column": "n"}
+    saved_shapes = {"predictor": "n", "variance": ""}
+    forward = staticmethod(_forward)
+    pullback = staticmethod(_pullback)
+    row_transforms = {"color": "n", "whiten": "n", "draw": "k"}
+    color_kernel = staticmethod(_color)
+    whiten_kernel = staticmethod(_whiten)
+    draw_kernel = staticmethod(_draw)
+
+    def __init__(self, first_column):
+        column = as_parameter("gg.cov.Toeplitz", "first_column", first_column, 1)
+        self.parameters = (column,)
+
+    def to_dense(self):
+        [column] = self.parameters
+        index = pt.arange(self.size)
+        return column[..., pt.abs(index[:, None] - index)]
+
+    def color(self, z):
+        return transform_rows(self, "color", z)
+
+    def whiten(self, residual):
+        return transform_rows(self, "whiten", residual)
+
+    def noise_size(self, n):
+        return 4 * n  # the circulant matrix has the order of a power of two below that
+
+    def draw(self, z):
+        return transform_rows(self, "draw", z)
+
+    def diagonal(self):
+        [column] = self.parameters
+        return pt.broadcast_to(column[..., 0, None], column.shape)
+
+    def inverse_diagonal(self):
+        # Gohberg and Semencul: element i is the sum of (a_p^2 - b_p^2) / v over p <= i.
+        first = self.solve(self._unit())
+        predictor = first / first[..., 0, None]
+        reversed_ = predictor[..., 1:][..., ::-1]
+        lagged = pt.concatenate([pt.zeros_like(first[..., 0])[..., None], reversed_], axis=-1)
+        return first[..., 0, None] * pt.cumsum(predictor**2 - lagged**2, axis=-1)
+
+    def _unit(self):
+        [column] = self.parameters
+        return pt.zeros_like(column)[..., 0].set(1)
+
+    def scaled(self, factor):
+        return Toeplitz(factor * self.parameters[0])
+
+    @staticmethod
+    def forward_jax(residual, first_column):
+        import jax.numpy as jnp
+
+        from pm_gaussgrad.kernels import toeplitz_jax
+
+        predictor, variances = toeplitz_jax.durbin(first_column)
+        alpha = toeplitz_jax.inverse_times(predictor, variances[-1], residual)
+        quad = (residual * alpha).sum(axis=1)
+        return quad, jnp.log(variances).sum(), alpha, predictor, variances[-1]
+
+    @staticmethod
+    def pullback_jax(alpha, predictor, variance, quad_bar, logdet_bar):
+        from pm_gaussgrad.kernels import toeplitz_jax
+
+        return (toeplitz_jax.diagonal_sums(predictor, variance, logdet_bar, alpha, -quad_bar),)
+
+    @staticmethod
+    def color_kernel_jax(rows, first_column):
+        from pm_gaussgrad.kernels import toeplitz_jax
+
+        return (toeplitz_jax.lower_times(first_column, rows),)
+
+    @staticmethod
+    def whiten_kernel_jax(rows, first_column):
+        from pm_gaussgrad.kernels import toeplitz_jax
+
+        return (toeplitz_jax.lower_solve(first_column, rows),)
+
+    @staticmethod
+    def draw_kernel_jax(rows, first_column):
+        from pm_gaussgrad.kernels import toeplitz_jax
+
+        return (toeplitz_jax.circulant_times(first_column, rows),)
+
+
+def _check_sizes(left, right):
+    sizes = [cov.size for cov in (left, right)]
+    if all(isinstance(size, int) for size in sizes) and sizes[0] != sizes[1]:
+        raise ValueError(
+            f"{left.label} + {right.label}: the sizes {sizes[0]} and {sizes[1]} disagree; both "
+            "must be for the same observations."
+        )
+
+
+@closes(Toeplitz, Toeplitz)
+def _sum(left, right):
+    _check_sizes(left, right)
+    return Toeplitz(left.parameters[0] + right.parameters[0])
+
+
+@closes(Toeplitz, ScalarDiagonal)
+def _sum_with_scalar(left, right):
+    _check_sizes(left, right)
+    [column], [variance] = left.parameters, right.parameters
+    return Toeplitz(column + variance[..., None] * left._unit())

@@ -1,0 +1,211 @@
+"""Products of a Kronecker product with rows, one factor at a time, and their adjoints.
+
+A row of length n = n_1 n_2 ... n_k is an array with k axes, the last of which varies fastest, and
+K_1 x ... x K_k times the row is K_i applied along axis i for every i: k matrix products with
+n (n_1 + ... + n_k) multiplications instead of n^2. Each acts on the last axis, which is moved in
+front of the others afterwards; after k of them the axes are in their order again (the shuffle
+algorithm: Davio, 1981; Fernandes, Plateau and Stewart, 1998, section 2).
+
+Factors come as a tuple of square C-contiguous arrays of one dtype.
+"""
+
+import numpy as np
+
+from pm_gaussgrad.kernels.lapack import (
+    cholesky,
+    eigen,
+    matrix_product,
+    solve_lower,
+    solve_lower_transposed,
+)
+from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot
+
+
+def rotate(rows, size, out):
+    """Move the last axis of each row, ``size`` entries long, in front: (m, n) -> out (m, n)."""
+    m, n = rows.shape
+    rest = n // size
+    for i in range(m):
+        for a in range(rest):
+            for b in range(size):
+                out[i, b * rest + a] = rows[i, a * size + b]
+
+
+def fibres(rows, size):
+    """The rows cut into pieces of ``size``, the last axis: (m, n) -> (m n / size, size)."""
+    return rows.reshape((rows.size // size, size))
+
+
+def factor_product(rows, matrix):
+    """A matrix (t, s) along the last axis of each row, then moved in front: (m, n) -> n t / s."""
+    (m, n), (t, s) = rows.shape, matrix.shape
+    work = np.empty((m, n // s * t), rows.dtype)
+    matrix_product(fibres(copy_rows(rows), s), copy_rows(matrix).T, fibres(work, t))
+    product = np.empty(work.shape, rows.dtype)
+    rotate(work, t, product)
+    return (product,)
+
+
+def empty_matrix(matrix):
+    """An uninitialised C-contiguous array of the shape and dtype of a matrix."""
+    return np.empty(matrix.shape, matrix.dtype)
+
+
+def empty_vector(matrix):
+    """An uninitialised vector as long as a matrix has rows."""
+    return np.empty(matrix.shape[0], matrix.dtype)
+
+
+def check_product(factors, n):
+    """Raise unless n is the product of the factors' sizes."""
+    product = 1
+    for factor in factors:
+        product *= factor.shape[0]
+    if product != n:
+        raise ValueError(
+            "gg.cov.Kronecker: the sizes of `residual` (m, n) and of the factors disagree in n; n "
+            "must be the product of the factors' sizes"
+        )
+
+
+def cholesky_forward(residual, factors):
+    """quad, logdet, alpha and the whitened rows; overwrites ``factors`` by their Cholesky factors.
+
+    With L = L_1 x ... x L_k the whitened rows are L^-1 r, and alpha = L'^-1 L^-1 r.
+    """
+    n = residual.shape[1]
+    check_product(factors, n)
+    white, work = copy_rows(residual), np.empty(residual.shape, residual.dtype)
+    logdet = 0.0
+    for j in range(len(factors) - 1, -1, -1):
+        size = factors[j].shape[0]
+        if not cholesky(factors[j]):
+            factors[j][:] = np.nan
+        logdet += 2 * (n // size) * log_product(np.diag(factors[j]))
+        solve_lower(factors[j], fibres(white, size))
+        rotate(white, size, work)
+        white, work = work, white
+    alpha = white.copy()
+    for j in range(len(factors) - 1, -1, -1):
+        size = factors[j].shape[0]
+        solve_lower_transposed(factors[j], fibres(alpha, size))
+        rotate(alpha, size, work)
+        alpha, work = work, alpha
+    return rows_dot(white, white), logdet, alpha, white
+
+
+def cholesky_pullback(white, factors, quad_bar, logdet_bar, bars):
+    """Write the cotangents of the factors to ``bars``.
+
+    With W_i(j) the i-th whitened row unfolded along axis j, (n_j, n / n_j),
+    bar_j = L_j'^-1 (logdet_bar n / n_j I - sum_i quad_bar_i W_i(j) W_i(j)') L_j^-1.
+    """
+    n = white.shape[1]
+    current, work = copy_rows(white), np.empty(white.shape, white.dtype)
+    for j in range(len(factors) - 1, -1, -1):
+        bar, size = bars[j], factors[j].shape[0]
+        for i in range(current.shape[0]):
+            for a in range(n):
+                work[i, a] = -quad_bar[i] * current[i, a]
+        matrix_product(fibres(current, size).T, fibres(work, size), bar)
+        for a in range(size):
+            bar[a, a] += logdet_bar * (n // size)
+        # The matrix is symmetric: its rows solved, transposed and solved again.
+        solve_lower_transposed(factors[j], bar)
+        transpose(bar)
+        solve_lower_transposed(factors[j], bar)
+        rotate(current, size, work)
+        current, work = work, current
+
+
+def transpose(a):
+    """Transpose a square array in place."""
+    for i in range(a.shape[0]):
+        for j in range(i):
+            a[i, j], a[j, i] = a[j, i], a[i, j]
+
+
+def outer_products(values, first, count):
+    """Products of an entry each of ``count`` vectors, cyclically from ``values[first]`` on.
+
+    ``(0, k)`` is the diagonal of the Kronecker product of diagonal matrices; ``(j + 1, k - 1)``
+    leaves out factor j, with the axes in the order in which :func:`rotate` brings axis j last.
+    """
+    products = np.ones(1, values[0].dtype)
+    for step in range(count):
+        vector = values[(first + step) % len(values)]
+        longer = np.empty(products.size * vector.size, vector.dtype)
+        for a in range(products.size):
+            for b in range(vector.size):
+                longer[a * vector.size + b] = products[a] * vector[b]
+        products = longer
+    return products
+
+
+def noisy_spectrum(values, noise):
+    """Eigenvalues of K_1 x ... x K_k + noise I, in the order of the axes; NaN if not positive."""
+    spectrum = outer_products(values, 0, len(values))
+    for a in range(spectrum.size):
+        spectrum[a] += noise
+        if not spectrum[a] > 0:
+            spectrum[a] = np.nan
+    return spectrum
+
+
+def spectral_forward(residual, factors, values, noise):
+    """quad, logdet, alpha and its rotated rows, for K_1 x ... x K_k + noise I.
+
+    Overwrites each factor by its eigenvectors, one a row, and ``values`` by the eigenvalues. The
+    rotated rows are alpha in the basis of the eigenvectors.
+    """
+    n = residual.shape[1]
+    check_product(factors, n)
+    rows, work = copy_rows(residual), np.empty(residual.shape, residual.dtype)
+    for j in range(len(factors) - 1, -1, -1):
+        size = factors[j].shape[0]
+        if not eigen(factors[j], values[j]):
+            values[j][:] = np.nan
+        matrix_product(fibres(rows, size), factors[j].T, fibres(work, size))
+        rotate(work, size, rows)
+    spectrum = noisy_spectrum(values, noise)
+    rotated = rows / spectrum
+    quad = rows_dot(rows, rotated)
+    alpha = rotated.copy()
+    for j in range(len(factors) - 1, -1, -1):
+        size = factors[j].shape[0]
+        matrix_product(fibres(alpha, size), factors[j], fibres(work, size))
+        rotate(work, size, alpha)
+    return quad, log_product(spectrum), alpha, rotated
+
+
+def spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar, bars):
+    """Write the cotangents of the factors to ``bars`` and return that of the noise.
+
+    With A_i(j) the i-th rotated row unfolded along axis j, mu_j the eigenvalues of K_j and w the
+    products of those of the other factors, bar_j = V_j S_j V_j' where
+    S_j = logdet_bar diag_a(sum_b w_b / (mu_ja w_b + noise)) - sum_i quad_bar_i A_i(j) w A_i(j)'.
+    """
+    k = len(values)
+    current, work = copy_rows(rotated), np.empty(rotated.shape, rotated.dtype)
+    for j in range(k - 1, -1, -1):
+        own, size = values[j], vectors[j].shape[0]
+        others = outer_products(values, j + 1, k - 1)
+        for i in range(current.shape[0]):
+            for b in range(others.size):
+                for a in range(b * size, (b + 1) * size):
+                    work[i, a] = -quad_bar[i] * others[b] * current[i, a]
+        core, product = empty_matrix(vectors[j]), empty_matrix(vectors[j])
+        matrix_product(fibres(current, size).T, fibres(work, size), core)
+        for a in range(size):
+            trace = 0.0
+            for b in range(others.size):
+                trace += others[b] / (own[a] * others[b] + noise)
+            core[a, a] += logdet_bar * trace
+        matrix_product(core, vectors[j], product)
+        matrix_product(vectors[j].T, product, bars[j])
+        rotate(current, size, work)
+        current, work = work, current
+    noise_bar = 0.0
+    for value in noisy_spectrum(values, noise):
+        noise_bar += logdet_bar / value
+    return noise_bar - (quad_bar * rows_dot(rotated, rotated)).sum()

@@ -1,0 +1,80 @@
+"""The kernels of :mod:`pm_gaussgrad.kernels.kronecker` in ``jax.numpy``; imports jax."""
+
+from functools import partial, reduce
+
+import jax.numpy as jnp
+from jax.lax.linalg import cholesky, eigh
+from jax.scipy.linalg import solve_triangular
+
+from pm_gaussgrad.kernels.kronecker import check_product
+
+
+def along_axes(operators, sizes, rows):
+    """Apply operators on columns along the axes of each row: (m, n) -> (m, n)."""
+    m, n = rows.shape
+    for operator, size in zip(operators[::-1], sizes[::-1], strict=True):
+        columns = rows.reshape(m * (n // size), size).T
+        rows = operator(columns).reshape(size, m, n // size).swapaxes(0, 1).reshape(m, n)
+    return rows
+
+
+def unfold(rows, sizes):
+    """The rows along each axis in turn, last first: (m, n / n_j, n_j)."""
+    m, n = rows.shape
+    for size in sizes[::-1]:
+        unfolded = rows.reshape(m, n // size, size)
+        yield unfolded
+        rows = unfolded.swapaxes(1, 2).reshape(m, n)
+
+
+def cholesky_forward(residual, factors):
+    """quad, logdet, alpha, the whitened rows, the Cholesky factors."""
+    sizes, n = [len(factor) for factor in factors], residual.shape[1]
+    check_product(factors, n)
+    lower = [cholesky(factor, symmetrize_input=False) for factor in factors]
+    solve = [partial(solve_triangular, x, lower=True) for x in lower]
+    solve_transposed = [partial(solve_triangular, x, lower=True, trans=1) for x in lower]
+    white = along_axes(solve, sizes, residual)
+    alpha = along_axes(solve_transposed, sizes, white)
+    logdet = sum(2 * (n // len(x)) * jnp.log(jnp.diag(x)).sum() for x in lower)
+    return (white**2).sum(axis=1), logdet, alpha, white, *lower
+
+
+def cholesky_pullback(white, lower, quad_bar, logdet_bar):
+    """Cotangents of the factors."""
+    n, bars = white.shape[1], []
+    for x, rows in zip(lower[::-1], unfold(white, list(map(len, lower))), strict=True):
+        core = -jnp.einsum("i,iba,ibc->ac", quad_bar, rows, rows)
+        core = core + logdet_bar * (n // len(x)) * jnp.eye(len(x), dtype=core.dtype)
+        half = solve_triangular(x, core, lower=True, trans=1)
+        bars.append(solve_triangular(x, half.T, lower=True, trans=1))
+    return tuple(bars[::-1])
+
+
+def spectral_forward(residual, factors, noise):
+    """quad, logdet, alpha, its rotated rows, the eigenvectors, one a row, and the eigenvalues."""
+    sizes = [len(factor) for factor in factors]
+    check_product(factors, residual.shape[1])
+    columns, values = zip(*(eigh(x, symmetrize_input=False) for x in factors), strict=True)
+    vectors = [x.T for x in columns]
+    spectrum = reduce(jnp.kron, values) + noise
+    spectrum = jnp.where(spectrum > 0, spectrum, jnp.nan)
+    rows = along_axes([x.__matmul__ for x in vectors], sizes, residual)
+    rotated = rows / spectrum
+    alpha = along_axes([x.__matmul__ for x in columns], sizes, rotated)
+    quad = (rows * rotated).sum(axis=1)
+    return quad, jnp.log(spectrum).sum(), alpha, rotated, *vectors, *values
+
+
+def spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar):
+    """Cotangents of the factors and of the noise."""
+    k, bars = len(values), []
+    for j, rows in zip(range(k)[::-1], unfold(rotated, list(map(len, values))), strict=True):
+        cyclic = (*values[j + 1 :], *values[:j])
+        others = reduce(jnp.kron, cyclic, jnp.ones(1, rotated.dtype))
+        core = -jnp.einsum("i,b,iba,ibc->ac", quad_bar, others, rows, rows)
+        traces = (others / (values[j][:, None] * others + noise)).sum(axis=1)
+        bars.append(vectors[j].T @ (core + logdet_bar * jnp.diag(traces)) @ vectors[j])
+    spectrum = reduce(jnp.kron, values) + noise
+    noise_bar = logdet_bar * (1 / spectrum).sum() - (quad_bar[:, None] * rotated**2).sum()
+    return *bars[::-1], noise_bar

@@ -1,0 +1,215 @@
+"""``RepeatedMeasures``: index data in any form, patterns, edges, sums, errors, many subjects."""
+
+import numpy as np
+import pandas as pd
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from numpy.testing import assert_allclose
+from registry import BACKENDS, interpreted, positive_definite
+
+import pm_gaussgrad as gg
+
+T = 3
+SUBJECT = np.array([0, 1, 2, 0, 3, 2, 4, 3])
+VISIT = np.array([0, 1, 2, 2, 0, 0, 1, 2])
+
+
+@pytest.fixture
+def within(rng):
+    return positive_definite(rng, T)
+
+
+def sparse_panel(rng, n_subjects, n_visits, missing):
+    """Rows of a long table in no order, without a share of the visits."""
+    present = rng.uniform(size=(n_subjects, n_visits)) > missing
+    present[np.arange(n_subjects), rng.integers(n_visits, size=n_subjects)] = True
+    subject, visit = np.nonzero(present)
+    order = rng.permutation(subject.size)
+    return subject[order], visit[order]
+
+
+@pytest.fixture(scope="module")
+def evaluate():
+    """Log density of one row of data, its gradients, and those of each subject."""
+    residual, within = pt.dvector("r"), pt.dmatrix("within")
+    ndims = [len(d.split()) for d in gg.cov.RepeatedMeasures.parameter_shapes.values()]
+    index = [pt.tensor(dtype="int64", shape=(None,) * ndim) for ndim in ndims[1:]]
+    cov = gg.cov.RepeatedMeasures.from_parameters(within, *index)
+    logp = cov.logp(residual)
+    outputs = [logp, *pt.grad(logp, [residual, within]), cov.subject_logp(residual)]
+    function = interpreted([residual, within, *index], outputs)
+
+    def evaluate(residual, within, subject, visit):
+        cov = gg.cov.RepeatedMeasures(within, subject, visit)
+        return function(residual, within, *(p.data for p in cov.parameters[1:]))
+
+    return evaluate
+
+
+def by_hand(residual, within, subject, visit):
+    """The same, subject by subject."""
+    logps, alpha, within_bar = [], np.zeros(len(residual)), np.zeros(within.shape)
+    for label in pd.unique(subject):
+        [rows] = np.nonzero(subject == label)
+        at = np.ix_(visit[rows], visit[rows])
+        inverse = np.linalg.inv(within[at])
+        alpha[rows] = inverse @ residual[rows]
+        quad, logdet = residual[rows] @ alpha[rows], np.linalg.slogdet(within[at])[1]
+        logps.append(-0.5 * (quad + logdet + len(rows) * np.log(2 * np.pi)))
+        within_bar[at] += 0.5 * (np.outer(alpha[rows], alpha[rows]) - inverse)
+    return sum(logps), -alpha, within_bar, logps
+
+
+@pytest.mark.parametrize(
+    ("n_subjects", "n_visits", "missing"),
+    [(1, 1, 0), (1, 4, 0), (4, 1, 0), (40, 4, 0.4), (9, 20, 0.2), (5, 40, 0.8)],
+    ids=["one number", "one subject", "one visit", "patterns", "BLAS solves", "sparse"],
+)
+def test_against_subject_by_subject(evaluate, rng, n_subjects, n_visits, missing):
+    subject, visit = sparse_panel(rng, n_subjects, n_visits, missing)
+    arguments = rng.normal(size=subject.size), positive_definite(rng, n_visits), subject, visit
+    for got, expected in zip(evaluate(*arguments), by_hand(*arguments), strict=True):
+        assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_subjects_with_the_same_visits_share_a_pattern(within):
+    parameters = gg.cov.RepeatedMeasures(within, SUBJECT, VISIT).parameters[1:]
+    visits, pattern, observations, subject, place = (p.data for p in parameters)
+    assert_allclose(visits, [[0, 2], [1, -1]])
+    assert_allclose(pattern, [0, 1, 0, 0, 1])
+    assert_allclose(observations, [[0, 3], [1, -1], [5, 2], [4, 7], [6, -1]])
+    assert_allclose(subject, SUBJECT)
+    assert_allclose(place, [0, 0, 1, 1, 0, 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        lambda s: s * 10 - 3,
+        lambda s: s + 0.5,
+        lambda s: np.array(["ann", "bob", "cyd", "dee", "eve"])[s],
+        lambda s: pd.Series(s).map(dict(enumerate("abcde"))),
+        lambda s: pd.Categorical.from_codes(4 - s, list("edcba")),
+        lambda s: [("eve", 7, 1.5, "x", None.__class__.__name__)[i] for i in s],
+    ],
+    ids=["int", "float", "string", "series", "categorical", "mixed"],
+)
+def test_any_labels(within, label):
+    expected = gg.cov.RepeatedMeasures(within, SUBJECT, VISIT)
+    got = gg.cov.RepeatedMeasures(within, label(SUBJECT), pd.Series(VISIT))
+    for a, b in zip(got.parameters, expected.parameters, strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+
+
+def test_the_order_of_rows_does_not_matter(evaluate, within, rng):
+    order, residual = rng.permutation(SUBJECT.size), rng.normal(size=SUBJECT.size)
+    logp, residual_bar, within_bar, _ = evaluate(residual, within, SUBJECT, VISIT)
+    moved = evaluate(residual[order], within, SUBJECT[order], VISIT[order])
+    for got, expected in zip(moved, (logp, residual_bar[order], within_bar), strict=False):
+        assert_allclose(got, expected, rtol=1e-13)
+
+
+def test_pairs_of_visits_that_nobody_has_do_not_matter(evaluate, rng):
+    """Nobody has visits 0 and 1: their covariance is not identified, and not read."""
+    residual, bad = rng.normal(size=SUBJECT.size), np.eye(T)
+    bad[1, 0] = bad[0, 1] = 7.0
+    logp, _, within_bar, _ = evaluate(residual, bad, SUBJECT, VISIT)
+    assert_allclose(logp, evaluate(residual, np.eye(T), SUBJECT, VISIT)[0])
+    assert within_bar[0, 1] == within_bar[1, 2] == 0
+
+
+def test_lower_triangle_is_read_and_gradient_is_symmetric(evaluate, within, rng):
+    residual = rng.normal(size=SUBJECT.size)
+    garbage = np.tril(within) + np.triu(rng.normal(size=(T, T)), 1)
+    got = evaluate(residual, garbage, SUBJECT, VISIT)
+    for a, b in zip(got, evaluate(residual, within, SUBJECT, VISIT), strict=True):
+        assert_allclose(a, b, rtol=1e-13)
+    assert_allclose(got[2], got[2].T)
+
+
+def test_one_bad_pattern_rejects_the_point(evaluate, rng):
+    bad = np.eye(T)
+    bad[2, 2] = -1
+    logp, *_ = evaluate(rng.normal(size=SUBJECT.size), bad, SUBJECT, VISIT)
+    assert logp == -np.inf
+
+
+def test_within_may_be_a_structure():
+    cov = gg.cov.RepeatedMeasures(gg.cov.Diagonal([1.0, 2.0, 3.0]), SUBJECT, VISIT)
+    assert_allclose(interpreted([], cov.diagonal())(), np.array([1.0, 2.0, 3.0])[VISIT])
+    cov = gg.cov.RepeatedMeasures(gg.cov.Diagonal(2.0, size=T), SUBJECT, VISIT)
+    assert_allclose(interpreted([], cov.to_dense())(), 2 * np.eye(SUBJECT.size))
+
+
+def test_sums(within):
+    cov = gg.cov.RepeatedMeasures(within, SUBJECT, VISIT)
+    other = gg.cov.RepeatedMeasures(np.eye(T), SUBJECT, VISIT)
+    noise = gg.cov.Diagonal(0.5)
+    for total in (cov + other, noise + cov):
+        assert isinstance(total, gg.cov.RepeatedMeasures)
+    sums = [(cov + other).to_dense(), (noise + cov).to_dense(), cov.to_dense()]
+    with_other, with_noise, alone = interpreted([], sums)()
+    assert_allclose(with_other, alone + np.eye(SUBJECT.size))
+    assert_allclose(with_noise, alone + 0.5 * np.eye(SUBJECT.size))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((np.ones(3), [0], [0]), TypeError, r"`within` has 1 dimension"),
+        ((np.ones((3, 2)), [0], [0]), ValueError, r"\(3, 2\), expected \(\.\.\., n, n\)"),
+        ((gg.cov.Diagonal(1.0), [0], [0]), ValueError, r"visits is not known.*pass size=T"),
+        ((np.eye(2), pt.lvector("s"), [0]), TypeError, r"`subject` is symbolic"),
+        ((np.eye(2), [0], pt.lvector("v")), TypeError, r"`visit` is symbolic.*data frame"),
+        ((np.eye(2), [[0, 1]], [0, 1]), ValueError, r"`subject` has shape \(1, 2\)"),
+        ((np.eye(2), [], []), ValueError, r"`subject` has shape \(0,\), expected \(n,\)"),
+        ((np.eye(2), [0, 1], [0]), ValueError, "2 entries and `visit` 1, expected one of each"),
+        ((np.eye(2), ["a", None], [0, 1]), ValueError, r"1 missing label\(s\)"),
+        ((np.eye(2), [0.0, np.nan], [0, 1]), ValueError, r"1 missing label\(s\)"),
+        ((np.eye(2), [0, 1], [0.0, 1.0]), TypeError, "dtype float64, expected integers.*np.unique"),
+        ((np.eye(2), [0, 1], ["a", "b"]), TypeError, "expected integers 0 to T - 1"),
+        ((np.eye(2), [0, 1], [1, 2]), ValueError, "from 1 to 2, expected 0 to 1.*from 0"),
+        ((np.eye(2), [0, 1], [-1, 0]), ValueError, "from -1 to 0"),
+        ((pt.dmatrix(), [0, 1], [-1, 0]), ValueError, "expected 0 to T - 1"),
+        ((np.eye(2), [4, 5, 4], [1, 1, 1]), ValueError, "observation 2 repeats the visit 1"),
+    ],
+)
+def test_errors(arguments, error, message):
+    with pytest.raises(error, match=message):
+        gg.cov.RepeatedMeasures(*arguments)
+
+
+def test_errors_of_sums(within):
+    cov = gg.cov.RepeatedMeasures(within, SUBJECT, VISIT)
+    with pytest.raises(TypeError, match="`subject` or `visit` differ"):
+        cov + gg.cov.RepeatedMeasures(within, SUBJECT, T - 1 - VISIT)
+    with pytest.raises(TypeError, match=r"no closed form.*RepeatedMeasures \+ .*Diagonal"):
+        cov + gg.cov.Diagonal(np.ones(SUBJECT.size))
+
+
+def test_visits_beyond_a_matrix_of_unknown_size():
+    """An error, or no density where errors cannot be raised; never another visit's number."""
+    within = pt.dmatrix("within")
+    logp = gg.cov.RepeatedMeasures(within, SUBJECT, VISIT).logp(np.ones(SUBJECT.size))
+    with pytest.raises(ValueError, match="beyond the last row of `within`"):
+        interpreted([within], logp)(np.eye(2))
+    assert pytensor.function([within], logp, mode=BACKENDS["jax"])(np.eye(2)) == -np.inf
+
+
+def test_many_subjects_without_a_dense_matrix(rng):
+    """40,000 observations, of which the matrix would take 12 GB."""
+    subject, visit = sparse_panel(rng, 10_000, 5, 0.2)
+    within, z = pt.dmatrix("within"), rng.normal(size=subject.size)
+    cov = gg.cov.RepeatedMeasures(within, subject, visit)
+    logp, y = cov.logp(z), cov.color(z)
+    outputs = [logp, cov.subject_logp(z).sum(), pt.grad(logp, within), y, cov.whiten(y)]
+    outputs += [cov.diagonal().min(), (cov.inverse_diagonal() * cov.diagonal()).min()]
+    logp, by_subject, gradient, y, whitened, *least = interpreted([within], outputs)(
+        positive_definite(rng, 5)
+    )
+    assert_allclose(logp, by_subject, rtol=1e-12)
+    assert np.isfinite(gradient).all()
+    assert_allclose(whitened, z, atol=1e-12)
+    assert least[0] > 0
+    assert least[1] >= 1 - 1e-12
