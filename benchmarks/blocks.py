@@ -71,6 +71,7 @@ CASES = (
             At(2_000, bar=1_000.0),
             At(10_000, peer=False),
             At(100_000, peer=False),
+            At(1_000_000, peer=False),
         ),
     ),
     Case(
