@@ -198,7 +198,7 @@ def plot_scores(axes, scores, cultivar):
             xlabel=f"score on factor 1, {FACTORS[0]}",
             ylabel=f"score on factor {other + 1}, {FACTORS[other]}",
             xlim=(-3.3, 3.3),
-            ylim=(-3.6, 3.9),
+            ylim=(-3.8, 4.2),
         )
     axes[0].legend(frameon=False, loc="lower right")
 
