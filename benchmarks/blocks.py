@@ -67,10 +67,11 @@ CASES = (
         exponent=1,
         sizes=(
             At(100, bar=1.0),
-            At(2_000, bar=1_000.0),
             At(1_000, peer=False),
+            At(2_000, bar=1_000.0),
             At(10_000, peer=False),
             At(100_000, peer=False),
+            At(1_000_000, peer=False),
         ),
     ),
     Case(

@@ -50,6 +50,7 @@ CASES = (
             At(10_000, bar=1.0),
             At(90_000, bar=1.0),
             At(250_000, peer=False),
+            At(1_000_000, peer=False),
         ),
     ),
 )

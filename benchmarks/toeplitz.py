@@ -45,6 +45,7 @@ CASES = (
         title="series at equal steps, Matern 3/2 of the lag and noise",
         peer="pm.MvNormal(cov=)",
         build=series,
+        exponent=2,
         sizes=(
             At(200),
             At(500),

@@ -12,8 +12,9 @@ from pytensor.compile.mode import Mode
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov.base import Leaf
 
-# Python functions, with nothing to compile but kernels: where a backend is not the subject.
-INTERPRETED = Mode(linker="py", optimizer="fast_run")
+# Python functions, with nothing to compile but kernels: where a backend is not the subject. Not
+# fused: PyTensor's Python form of a fused 1 / x has single precision.
+INTERPRETED = Mode(linker="py", optimizer="fast_run").excluding("fusion")
 # Nearly as it is written: for twins, and where a graph is evaluated once.
 AS_WRITTEN = Mode(linker="py", optimizer="fast_compile")
 # The C linker calls what the Python linker calls, but compiles PyTensor's own Ops (test_op.py).

@@ -141,7 +141,7 @@ def test_sums_close_block_by_block(rng):
     ("other", "error", "message"),
     [
         (lambda cov: gg.cov.Diagonal(0.5), TypeError, r"block 0: gg.cov.AR1 \+ gg.cov.Diagonal"),
-        (lambda cov: gg.cov.Diagonal(0.5, size=4), ValueError, r"sizes \(3, 4\) disagree"),
+        (lambda cov: gg.cov.Diagonal(0.5, size=4), ValueError, r"sizes \[3, 4\] disagree"),
         (lambda cov: gg.cov.Diagonal(np.ones(4)), ValueError, r"expected n = 3"),
         (lambda cov: gg.cov.BlockDiagonal(np.eye(3)), TypeError, r"sizes \(2, 1\) and \(3,\)"),
     ],

@@ -77,9 +77,9 @@ def test_subjects_with_the_same_visits_share_a_pattern(within):
     parameters = gg.cov.RepeatedMeasures(within, SUBJECT, VISIT).parameters[1:]
     visits, pattern, observations, subject, place = (p.data for p in parameters)
     assert_allclose(visits, [[0, 2], [1, -1]])
-    assert_allclose(pattern, [0, 1, 0, 0, 1])
-    assert_allclose(observations, [[0, 3], [1, -1], [5, 2], [4, 7], [6, -1]])
-    assert_allclose(subject, SUBJECT)
+    assert_allclose(pattern, [0, 0, 0, 1, 1])
+    assert_allclose(observations, [[0, 3], [5, 2], [4, 7], [1, -1], [6, -1]])
+    assert_allclose(subject, [0, 3, 1, 0, 2, 1, 4, 2])
     assert_allclose(place, [0, 0, 1, 1, 0, 0, 0, 1])
 
 

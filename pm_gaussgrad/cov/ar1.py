@@ -26,7 +26,7 @@ matrix in a stationary autoregressive process, Ann. Math. Statist. 29, 585-588 (
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Leaf, as_parameter
+from pm_gaussgrad.cov.base import ScalarLeaf, as_parameter
 from pm_gaussgrad.ops import linear_recurrence
 
 
@@ -86,7 +86,7 @@ def _pullback(variance, correlation, alpha, norm, slope, quad_bar, logdet_bar):
     return variance_bar / variance, correlation_bar
 
 
-class AR1(Leaf):
+class AR1(ScalarLeaf):
     r"""A stationary autoregression, :math:`\Sigma_{ij} = v \rho^{|i-j|}`.
 
     Parameters
@@ -144,16 +144,6 @@ class AR1(Leaf):
         )
         self._size = size
 
-    @classmethod
-    def from_parameters(cls, *parameters, size=None):
-        rebuilt = super().from_parameters(*parameters)
-        rebuilt._size = size
-        return rebuilt
-
-    @property
-    def size(self):
-        return self._size
-
     def _columns(self):
         """v (with all batch dimensions), rho, 1 - rho^2; a last dimension of length one."""
         variance, correlation = (p[..., None] for p in self.parameters)
@@ -161,13 +151,8 @@ class AR1(Leaf):
         return variance, correlation, (1 - correlation) * (1 + correlation)
 
     def diagonal(self):
-        if self.size is None:
-            raise ValueError(
-                "gg.cov.AR1: two scalars do not say how many observations there are; pass size=, "
-                "as in gg.cov.AR1(variance, correlation, size=n)."
-            )
         variance, _, _ = self._columns()
-        return variance * pt.ones((self.size,), dtype=variance.dtype)
+        return variance * pt.ones((self.known_size(),), dtype=variance.dtype)
 
     def _times(self):
         """1, ..., n: JAX knows no ``arange`` of a symbolic length."""

@@ -306,3 +306,34 @@ class Leaf(Covariance):
         residual = as_parameter(self.label, "residual", residual, 1)
         check_size(self, "residual", residual)
         return quad_logdet_alpha(type(self), residual, self.parameters)
+
+
+class ScalarLeaf(Leaf):
+    """A leaf of scalars, which do not say what n is: the residual does, or ``size``."""
+
+    _size = None
+
+    @classmethod
+    def from_parameters(cls, *parameters, size=None):
+        """As for every structure; the size is not one of the tensors."""
+        rebuilt = super().from_parameters(*parameters)
+        rebuilt._size = size
+        return rebuilt
+
+    @property
+    def size(self):
+        return self._size
+
+    def known_size(self):
+        """The size, or a ValueError where nothing says it."""
+        if self.size is None:
+            names = ", ".join(self.parameter_shapes)
+            raise ValueError(
+                f"{self.label}: scalar parameters do not say how many observations there are; pass "
+                f"size=, as in {self.label}({names}, size=n)."
+            )
+        return self.size
+
+    def logdet(self):
+        self.known_size()
+        return super().logdet()

@@ -20,7 +20,7 @@ from pm_gaussgrad.cov.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.composite import Composite, join_last, known_size
 from pm_gaussgrad.cov.dense import Dense
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
-from pm_gaussgrad.cov.sums import closed_sum, closes
+from pm_gaussgrad.cov.sums import closed_sum, closes, common_size
 from pm_gaussgrad.ops import partition
 
 
@@ -138,12 +138,7 @@ def _plus_diagonal(left, right):
 
 @closes(BlockDiagonal, ScalarDiagonal)
 def _plus_scalar_diagonal(left, right):
-    sizes = left.size, right.size
-    if all(isinstance(size, int) for size in sizes) and sizes[0] != sizes[1]:
-        raise ValueError(
-            f"gg.cov.BlockDiagonal + gg.cov.Diagonal: the sizes {sizes} disagree; both must be for "
-            "the same observations."
-        )
+    common_size(left, right)
     noise = [ScalarDiagonal.from_parameters(*right.parameters, size=size) for size in left.sizes]
     return _add_blocks(left, noise, right.label)
 

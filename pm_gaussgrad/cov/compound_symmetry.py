@@ -27,7 +27,7 @@ A.10 with a single column of ones; Searle, Casella and McCulloch (1992), Varianc
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Leaf, as_parameter
+from pm_gaussgrad.cov.base import ScalarLeaf, as_parameter
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.sums import closes, common_size
 
@@ -114,7 +114,7 @@ def _component_pullback(own, common, alpha, quad_within, quad_between, quad_bar,
     return own_bar, n * through_between
 
 
-class CompoundSymmetry(Leaf):
+class CompoundSymmetry(ScalarLeaf):
     r"""One variance, one correlation: :math:`\Sigma = v\,((1-\rho) I + \rho\,\mathbf{1 1}^\top)`.
 
     Observations of one group: repeated measures without an order, members of a family, a
@@ -209,24 +209,6 @@ class CompoundSymmetry(Leaf):
         parameters = as_parameter(name, "own", own, 0), as_parameter(name, "common", common, 0)
         return ComponentSymmetry.from_parameters(*parameters, size=size)
 
-    @classmethod
-    def from_parameters(cls, *parameters, size=None):
-        rebuilt = super().from_parameters(*parameters)
-        rebuilt._size = size
-        return rebuilt
-
-    @property
-    def size(self):
-        return self._size
-
-    def _known_size(self):
-        if self.size is None:
-            raise ValueError(
-                "gg.cov.CompoundSymmetry: its parameters do not say how many observations there "
-                "are; pass size=, as in gg.cov.CompoundSymmetry(variance, correlation, size=n)."
-            )
-        return self.size
-
     def _components(self):
         variance, correlation = self.parameters
         return variance * (1 - correlation), variance * correlation
@@ -242,14 +224,10 @@ class CompoundSymmetry(Leaf):
         return pt.switch(single, variance, variance * (1 - correlation)), between
 
     def to_dense(self):
-        n = self._known_size()
+        n = self.known_size()
         own, common = self._components()
         identity = pt.eye(n, dtype=own.dtype)
         return own[..., None, None] * identity + common[..., None, None] * pt.ones_like(identity)
-
-    def logdet(self):
-        self._known_size()
-        return super().logdet()
 
     def color(self, z):
         within, between = self._eigenvalues(_length(z))
@@ -260,13 +238,13 @@ class CompoundSymmetry(Leaf):
         return _symmetric_product(1 / pt.sqrt(within), 1 / pt.sqrt(between), residual)
 
     def _repeated(self, value):
-        return pt.broadcast_to(value[..., None], (*value.shape, self._known_size()))
+        return pt.broadcast_to(value[..., None], (*value.shape, self.known_size()))
 
     def diagonal(self):
         return self._repeated(self._variance())
 
     def inverse_diagonal(self):
-        within, between = self._eigenvalues(self._known_size())
+        within, between = self._eigenvalues(self.known_size())
         n = pt.as_tensor(self.size).astype(within.dtype)
         return self._repeated((1 - 1 / n) / within + 1 / (n * between))
 

@@ -11,7 +11,7 @@ Sources: the scalar case of Rasmussen and Williams (2006), eq. 5.9.
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Leaf, as_parameter
+from pm_gaussgrad.cov.base import Leaf, ScalarLeaf, as_parameter
 from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
 
@@ -133,7 +133,7 @@ class Diagonal(Leaf):
         return (logdet_bar / variance - (quad_bar[:, None] * alpha**2).sum(axis=0),)
 
 
-class ScalarDiagonal(Diagonal):
+class ScalarDiagonal(ScalarLeaf, Diagonal):
     """``Diagonal`` with one variance for all observations: what ``Diagonal(scalar)`` returns."""
 
     label = "gg.cov.Diagonal"
@@ -141,24 +141,9 @@ class ScalarDiagonal(Diagonal):
     forward = staticmethod(_scalar_forward)
     pullback = staticmethod(_scalar_pullback)
 
-    @classmethod
-    def from_parameters(cls, *parameters, size=None):
-        rebuilt = super().from_parameters(*parameters)
-        rebuilt._size = size
-        return rebuilt
-
-    @property
-    def size(self):
-        return self._size
-
     def _variances(self):
-        if self.size is None:
-            raise ValueError(
-                "gg.cov.Diagonal: a scalar variance does not say how many observations there "
-                "are; pass size=, as in gg.cov.Diagonal(variance, size=n)."
-            )
         v = self.parameters[0][..., None]
-        return pt.broadcast_to(v, (*v.shape[:-1], self.size))
+        return pt.broadcast_to(v, (*v.shape[:-1], self.known_size()))
 
     def color(self, z):
         return pt.sqrt(self.parameters[0])[..., None] * z

@@ -30,7 +30,7 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter, check_square
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
-from pm_gaussgrad.cov.sums import closes
+from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.cov.triangular import inverse_diagonal
 from pm_gaussgrad.kernels.kronecker import (
     cholesky_forward,
@@ -330,12 +330,7 @@ def __getattr__(name):
 
 
 def _with_noise(product, diagonal):
-    sizes = {size for size in (product.size, diagonal.size) if isinstance(size, int)}
-    if len(sizes) > 1:
-        raise ValueError(
-            f"gg.cov.Kronecker + gg.cov.Diagonal: the sizes {product.size} and {diagonal.size} "
-            "disagree; both must be for the same observations."
-        )
+    common_size(product, diagonal)
     noise = diagonal.parameters[0]
     if isinstance(product, NoisyKronecker):
         *factors, before = product.parameters

@@ -37,24 +37,16 @@ from pm_gaussgrad.kernels.lapack import cholesky, inverse_from_cholesky
 from pm_gaussgrad.kernels.substitution import backward_substitution, forward_substitution
 from pm_gaussgrad.kernels.symmetric import log_product
 
-# Subjects that share a factor are solved for side by side, as many as stay in the cache.
+# As many subjects of a pattern are solved for side by side as stay in the first-level cache.
 _CHUNK = 64
 
 
-def _members(pattern, n_patterns):
-    """The subjects sorted by pattern, and where each pattern starts among them."""
-    starts = np.zeros(n_patterns + 1, np.int64)
-    for p in pattern:
-        starts[p + 1] += 1
-    for p in range(n_patterns):
-        starts[p + 1] += starts[p]
-    members = np.empty(pattern.size, np.int64)
-    filled = starts[:-1].copy()
-    for subject in range(pattern.size):
-        p = pattern[subject]
-        members[filled[p]] = subject
-        filled[p] += 1
-    return members, starts
+def _stop(pattern, start):
+    """The end of a run of subjects, at most a chunk, who have the pattern of the first."""
+    stop = start + 1
+    while stop < min(start + _CHUNK, pattern.size) and pattern[stop] == pattern[start]:
+        stop += 1
+    return stop
 
 
 def _length(visits):
@@ -84,60 +76,73 @@ def _factor(within, visits):
 
 def _forward(residual, within, visits, pattern, observations):
     m, (n_patterns, width) = residual.shape[0], visits.shape
-    quad, logdet = np.zeros(m, residual.dtype), 0.0
     alpha = np.empty(residual.shape, residual.dtype)
     factors = np.empty((n_patterns, width, width), residual.dtype)
-    members, starts = _members(pattern, n_patterns)
+    halves = np.empty(n_patterns)
     for p in range(n_patterns):
-        count, k = starts[p + 1] - starts[p], _length(visits[p])
+        k = _length(visits[p])
         factor = _factor(within, visits[p, :k])
-        logdet += 2 * count * log_product(np.diag(factor))
+        halves[p] = log_product(np.diag(factor))
         for i in range(k):
             for j in range(i + 1):
                 factors[p, i, j] = factor[i, j]
-        for start in range(starts[p], starts[p + 1], _CHUNK):
-            subjects = members[start : min(start + _CHUNK, starts[p + 1])]
-            columns = np.empty((k, subjects.size), residual.dtype)
-            for row in range(m):
-                for j in range(k):
-                    for s in range(subjects.size):
-                        columns[j, s] = residual[row, observations[subjects[s], j]]
-                forward_substitution(factor, columns)
-                for j in range(k):
-                    for s in range(subjects.size):
-                        quad[row] += columns[j, s] ** 2
-                backward_substitution(factor, columns)
-                for j in range(k):
-                    for s in range(subjects.size):
-                        alpha[row, observations[subjects[s], j]] = columns[j, s]
+    quad, logdet, start = np.zeros(m, residual.dtype), 0.0, 0
+    while start < pattern.size:
+        stop, p = _stop(pattern, start), pattern[start]
+        parts = observations[start:stop, : _length(visits[p])].T
+        columns = np.empty(parts.shape, residual.dtype)
+        for row in range(m):
+            for j in range(parts.shape[0]):
+                for s in range(parts.shape[1]):
+                    columns[j, s] = residual[row, parts[j, s]]
+            forward_substitution(factors[p], columns)
+            for j in range(parts.shape[0]):
+                for s in range(parts.shape[1]):
+                    quad[row] += columns[j, s] ** 2
+            backward_substitution(factors[p], columns)
+            for j in range(parts.shape[0]):
+                for s in range(parts.shape[1]):
+                    alpha[row, parts[j, s]] = columns[j, s]
+        logdet += 2 * (stop - start) * halves[p]
+        start = stop
     return quad, logdet, alpha, factors
+
+
+def _add_block(within_bar, visits, lower):
+    """Add the symmetric matrix of a lower triangle at the visits of a pattern."""
+    for i in range(lower.shape[0]):
+        for j in range(i + 1):
+            within_bar[visits[i], visits[j]] += lower[i, j]
+            if i != j:
+                within_bar[visits[j], visits[i]] += lower[i, j]
 
 
 def _pullback(within, visits, pattern, observations, alpha, factors, quad_bar, logdet_bar):
     within_bar = np.zeros(within.shape, alpha.dtype)
-    members, starts = _members(pattern, visits.shape[0])
-    for p in range(visits.shape[0]):
-        count, k = starts[p + 1] - starts[p], _length(visits[p])
-        block_bar = factors[p, :k, :k].copy()
-        if logdet_bar == 0:
-            block_bar[:] = 0
-        else:
-            inverse_from_cholesky(block_bar)
-            block_bar *= logdet_bar * count
-        part = np.empty(k, alpha.dtype)
+    counts, start = np.zeros(visits.shape[0], np.int64), 0
+    part = np.empty(visits.shape[1], alpha.dtype)
+    while start < pattern.size:
+        stop, p = _stop(pattern, start), pattern[start]
+        counts[p] += stop - start
+        k = _length(visits[p])
+        block_bar = np.zeros((k, k), alpha.dtype)
         for row in range(alpha.shape[0]):
-            for subject in members[starts[p] : starts[p + 1]]:
+            for s in range(start, stop):
                 for j in range(k):
-                    part[j] = alpha[row, observations[subject, j]]
+                    part[j] = alpha[row, observations[s, j]]
                 for i in range(k):
                     weighted = quad_bar[row] * part[i]
                     for j in range(i + 1):
                         block_bar[i, j] -= weighted * part[j]
-        for i in range(k):
-            for j in range(i + 1):
-                within_bar[visits[p, i], visits[p, j]] += block_bar[i, j]
-                if i != j:
-                    within_bar[visits[p, j], visits[p, i]] += block_bar[i, j]
+        _add_block(within_bar, visits[p], block_bar)
+        start = stop
+    if logdet_bar != 0:
+        for p in range(counts.size):
+            k = _length(visits[p])
+            inverse = factors[p, :k, :k].copy()
+            inverse_from_cholesky(inverse)
+            inverse *= logdet_bar * counts[p]
+            _add_block(within_bar, visits[p], inverse)
     return (within_bar,)
 
 
@@ -165,7 +170,7 @@ class RepeatedMeasures(Leaf):
         In place of ``visit`` in :attr:`parameters`: the visits of each pattern, increasing, and
         filled up by -1. This and what follows are the index data that the constructor makes.
     pattern : tensor of int, shape (s), in units of patterns
-        The pattern of each subject.
+        The pattern of each subject; subjects come in the order in which they are worked on.
     observations : tensor of int, shape (s, w), in units of observations
         Those of each subject by increasing visit, filled up by -1.
     place : tensor of int, shape (n), in units of visits of the subject
@@ -280,10 +285,14 @@ class RepeatedMeasures(Leaf):
         They are independent, and so the units of a comparison of models.
         """
         _, _, pattern, observations, *_ = self.parameters
+        present = pt.ge(observations, 0)
         white = self._each_subject(_solve_lower, residual)
         halves = pt.log(pt.diagonal(self._factors(), axis1=-2, axis2=-1)).sum(axis=-1)
-        counts = pt.ge(observations, 0).sum(axis=-1)
-        return gaussian_log_density((white**2).sum(axis=-1), 2 * halves[..., pattern], counts)
+        logp = gaussian_log_density(
+            (white**2).sum(axis=-1), 2 * halves[..., pattern], present.sum(axis=-1)
+        )
+        first = pt.switch(present, observations, self.size).min(axis=-1)
+        return logp[..., pt.argsort(first)]
 
     def diagonal(self):
         return pt.diagonal(self.parameters[0], axis1=-2, axis2=-1)[..., self._visit()]

@@ -5,6 +5,8 @@ import pandas as pd
 from pytensor.graph.basic import Variable
 
 NAME = "gg.cov.RepeatedMeasures"
+# Rows of the table: half a megabyte of numbers.
+_STRETCH = 65536
 
 
 def _constant(name, value):
@@ -69,14 +71,21 @@ def check_visits(subject, visit, n_visits):
 
 
 def layout(subject, visit):
-    """The index data of the class docstring, from numbers of subjects and visits."""
-    order = np.lexsort((visit, subject))
+    """The index data of :class:`RepeatedMeasures`, from numbers of subjects and visits.
+
+    Subjects are put in the order in which they are worked on: by pattern, within stretches of
+    the table that stay in the cache.
+    """
     counts = np.bincount(subject)
-    first = np.cumsum(counts) - counts
+    order = np.lexsort((visit, subject))
+    starts = np.cumsum(counts) - counts
     place = np.empty(subject.size, "int64")
-    place[order] = np.arange(subject.size) - first[subject[order]]
+    place[order] = np.arange(subject.size) - starts[subject[order]]
     observations = np.full((counts.size, counts.max()), -1)
     observations[subject, place] = np.arange(subject.size)
     of_subjects = np.where(observations >= 0, visit[observations], -1)
     visits, pattern = np.unique(of_subjects, axis=0, return_inverse=True)
-    return visits, pattern.ravel(), observations, subject, place
+    pattern = pattern.ravel()
+    first = np.unique(subject, return_index=True)[1]
+    work = np.lexsort((first, pattern, first // _STRETCH))
+    return visits, pattern[work], observations[work], np.argsort(work)[subject], place

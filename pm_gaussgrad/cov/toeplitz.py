@@ -17,7 +17,7 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
-from pm_gaussgrad.cov.sums import closes
+from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product
 from pm_gaussgrad.kernels.toeplitz import (
     circulant_times,
@@ -192,23 +192,14 @@ class Toeplitz(Leaf):
         return (toeplitz_jax.circulant_times(first_column, rows),)
 
 
-def _check_sizes(left, right):
-    sizes = [cov.size for cov in (left, right)]
-    if all(isinstance(size, int) for size in sizes) and sizes[0] != sizes[1]:
-        raise ValueError(
-            f"{left.label} + {right.label}: the sizes {sizes[0]} and {sizes[1]} disagree; both "
-            "must be for the same observations."
-        )
-
-
 @closes(Toeplitz, Toeplitz)
 def _sum(left, right):
-    _check_sizes(left, right)
+    common_size(left, right)
     return Toeplitz(left.parameters[0] + right.parameters[0])
 
 
 @closes(Toeplitz, ScalarDiagonal)
 def _sum_with_scalar(left, right):
-    _check_sizes(left, right)
+    common_size(left, right)
     [column], [variance] = left.parameters, right.parameters
     return Toeplitz(column + variance[..., None] * left._unit())
