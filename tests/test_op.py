@@ -139,6 +139,7 @@ def test_rejected_points_have_zero_gradient(case, backend):
         "Precision": -np.eye(2),
         "Diagonal": np.array([1.0, -1.0]),
         "ScalarDiagonal": np.asarray(-0.5),
+        "Toeplitz": np.array([1.0, 2.0]),
     }[case.name]
     residual, parameters = pt.vector("r"), case.tensors()
     value = case.build(residual.shape[-1], *parameters).logp(residual)
