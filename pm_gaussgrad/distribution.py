@@ -207,6 +207,6 @@ def _expand_mean(mu, cov, shape):
     if n is None:
         raise ValueError(
             f"gg.MvNormal: neither mu nor {structure} says how many observations there are; pass "
-            "shape=, dims=, observed=, or gg.cov.Diagonal(variance, size=n)."
+            "shape=, dims= or observed=, or size= to the covariance."
         )
     return pt.full((n,), mu) if mu.type.ndim == 0 else pt.broadcast_to(mu, (*mu.shape[:-1], n))

@@ -136,3 +136,20 @@ def test_recurrence_and_its_gradient(backend, rng):
         np.testing.assert_allclose(got[i], expected, rtol=1e-12)
         np.testing.assert_allclose(u_bar[i], cotangent, rtol=1e-12)
         np.testing.assert_allclose(a_bar[i], cotangent * np.append(0, expected[:-1]), rtol=1e-12)
+
+
+def test_second_derivatives_where_the_correlation_is_zero(rng):
+    """The initial point of a uniform prior between -1 and 1."""
+    rho, y = pt.dscalar("rho"), rng.normal(size=4)
+    value = gg.cov.AR1(1.5, rho).logp(y)
+    hessian = interpreted([rho], pt.grad(pt.grad(value, rho), rho))
+    slope = interpreted([rho], pt.grad(value, rho))
+    h = 1e-4
+    np.testing.assert_allclose(hessian(0.0), (slope(h) - slope(-h)) / (2 * h), rtol=1e-6)
+
+
+def test_color_of_one_row_by_a_batch_of_variances():
+    rows = gg.cov.AR1(np.array([1.0, 4.0]), 0.5, size=3).color(np.ones(3))
+    one = gg.cov.AR1(1.0, 0.5, size=3).color(np.ones(3))
+    both, alone = interpreted([], [rows, one])()
+    np.testing.assert_allclose(both, [alone, 2 * alone])

@@ -32,7 +32,29 @@ MATRIX_STRUCTURES = [gg.cov.Dense, gg.cov.Cholesky, gg.cov.Precision]
         (lambda: gg.cov.Diagonal(np.ones(3), size=2), ValueError, "length 3, expected size = 2"),
         (lambda: gg.logp(np.ones(3), 0.0, gg.cov.Diagonal(1.0, 5)), ValueError, "expected n = 5"),
         (lambda: gg.cov.Diagonal(1.0, 5) + gg.cov.Diagonal(1.0, 3), ValueError, r"\[3, 5\] disag"),
+        (
+            lambda: gg.cov.Diagonal(np.ones(3), np.int64(4)),
+            ValueError,
+            "length 3, expected size = 4",
+        ),
+        (
+            lambda: gg.cov.AR1(1.0, 0.5, size=np.int64(3)).logp(np.ones(2)),
+            ValueError,
+            "expected n = 3",
+        ),
+        (
+            lambda: gg.cov.AR1(1.0, 0.5, size=pt.constant(3)).logp([1.0]),
+            ValueError,
+            "expected n = 3",
+        ),
+        (
+            lambda: gg.cov.AR1(1.0, 0.5, size=3.0),
+            TypeError,
+            "`size` is a float, expected an integer",
+        ),
+        (lambda: gg.cov.AR1(1.0, 0.5, size=-1), ValueError, "`size` is -1"),
         # unknown size
+        (lambda: gg.cov.AR1(1.0, 0.5).logdet(), ValueError, r"size=n"),
         (lambda: gg.MvNormal.dist(0, gg.cov.Diagonal(1.0)), ValueError, r"how many observations"),
         (lambda: gg.cov.Diagonal(1.0).to_dense(), ValueError, r"size=n"),
         # kinds

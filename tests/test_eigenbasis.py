@@ -201,3 +201,13 @@ def test_vectors_may_be_data_or_inputs_but_not_random(rng):
 def test_errors(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+def test_rotation_of_integers():
+    """Dummies and doses are integers."""
+    basis = gg.cov.Eigenbasis.from_matrix([[2.0, 1.0], [1.0, 2.0]])
+    design = np.array([[1, 0], [1, 1]])
+    rotated = basis.rotate(design, axis=0)
+    assert_allclose(rotated, basis.rotate(design.astype(float), axis=0))
+    with pytest.raises(ValueError, match="not orthonormal"):
+        gg.cov.Eigenbasis(np.ones((2, 2), dtype=int), [1.0, 2.0])

@@ -191,7 +191,7 @@ def test_structures_are_found_by_name():
         (
             lambda: gg.cov.Kronecker(np.eye(2), np.eye(3)) + gg.cov.Diagonal(np.ones(6)),
             TypeError,
-            "variances are a vector, expected a scalar",
+            "Kronecker . gg.cov.Diagonal.vector. has no closed form",
         ),
         (
             lambda: gg.cov.Kronecker(np.eye(2), np.eye(3)) + gg.cov.Diagonal(1.0, size=5),

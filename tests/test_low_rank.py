@@ -325,3 +325,17 @@ def test_draws_of_a_factor_model():
     assert_allclose(draws.mean(axis=0), VARIANCE, atol=4 * scale.max() / np.sqrt(20_000))
     error = (np.cov(draws.T) - dense) / scale / scale[:, None]
     assert np.abs(error).max() < 4 * np.sqrt(2 / 20_000)
+
+
+def test_batches_of_unequal_rank(rng):
+    """A batch of factors and another of scalar variances; their compilation is cheap."""
+    factor, noise, y = rng.normal(size=(3, 1, 3, 2)), np.array([[1.0], [2.0]]), rng.normal(size=3)
+    factors, noises = (pt.tensor(shape=np.shape(x)) for x in (factor, noise))
+    cov = gg.cov.LowRank(factors) + gg.cov.Diagonal(noises, size=3)
+    got = interpreted([factors, noises], cov.logp(y))(factor, noise)
+    assert got.shape == (3, 2)
+    for i in range(3):
+        for j in range(2):
+            matrix = factor[i, 0] @ factor[i, 0].T + noise[j] * np.eye(3)
+            expected = -0.5 * (y @ np.linalg.solve(matrix, y) + np.linalg.slogdet(matrix)[1])
+            np.testing.assert_allclose(got[i, j], expected - 1.5 * np.log(2 * np.pi), rtol=1e-12)

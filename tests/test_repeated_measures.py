@@ -159,7 +159,7 @@ def test_sums(within):
     [
         ((np.ones(3), [0], [0]), TypeError, r"`within` has 1 dimension"),
         ((np.ones((3, 2)), [0], [0]), ValueError, r"\(3, 2\), expected \(\.\.\., n, n\)"),
-        ((gg.cov.Diagonal(1.0), [0], [0]), ValueError, r"visits is not known.*pass size=T"),
+        ((gg.cov.Diagonal(1.0), [0], [0]), ValueError, r"visits is not known.*size=T"),
         ((np.eye(2), pt.lvector("s"), [0]), TypeError, r"`subject` is symbolic"),
         ((np.eye(2), [0], pt.lvector("v")), TypeError, r"`visit` is symbolic.*data frame"),
         ((np.eye(2), [[0, 1]], [0, 1]), ValueError, r"`subject` has shape \(1, 2\)"),
@@ -213,3 +213,22 @@ def test_many_subjects_without_a_dense_matrix(rng):
     assert_allclose(whitened, z, atol=1e-12)
     assert least[0] > 0
     assert least[1] >= 1 - 1e-12
+
+
+@pytest.mark.parametrize(
+    ("subject", "visit"),
+    [
+        (["a", np.nan, "b"], [0, 1, 1]),
+        (np.ma.array([0, 0, 1], mask=[0, 1, 0]), [0, 1, 1]),
+        ([0, 0, 1], np.ma.array([0, 1, 1], mask=[0, 1, 0])),
+    ],
+)
+def test_missing_labels_are_refused(subject, visit):
+    with pytest.raises(ValueError, match=r"missing label|masked"):
+        gg.cov.RepeatedMeasures(np.eye(2), subject, visit)
+
+
+def test_noise_of_another_size_is_refused():
+    cov = gg.cov.RepeatedMeasures(np.eye(2), [0, 0, 1], [0, 1, 1])
+    with pytest.raises(ValueError, match=r"sizes \[3, 4\] disagree"):
+        cov + gg.cov.Diagonal(1.0, size=4)

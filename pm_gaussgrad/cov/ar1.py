@@ -26,7 +26,7 @@ matrix in a stationary autoregressive process, Ann. Math. Statist. 29, 585-588 (
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import ScalarLeaf, as_parameter
+from pm_gaussgrad.cov.base import ScalarLeaf, as_parameter, as_size
 from pm_gaussgrad.ops import linear_recurrence
 
 
@@ -142,7 +142,7 @@ class AR1(ScalarLeaf):
             as_parameter("gg.cov.AR1", "variance", variance, 0),
             as_parameter("gg.cov.AR1", "correlation", correlation, 0),
         )
-        self._size = size
+        self._size = as_size("gg.cov.AR1", size)
 
     def _columns(self):
         """v (with all batch dimensions), rho, 1 - rho^2; a last dimension of length one."""
@@ -162,8 +162,9 @@ class AR1(ScalarLeaf):
         variance, correlation, _ = self._columns()
         time = self._times()
         lag = pt.abs(time[..., :, None] - time[..., None, :])
-        # 0^0 is one, and so that its derivative is zero it is not computed.
-        power = correlation[..., None] ** pt.maximum(lag, 1)
+        # Powers from the square on have two derivatives at zero.
+        correlation = correlation[..., None]
+        power = pt.switch(pt.eq(lag, 1), correlation, correlation ** pt.maximum(lag, 2))
         return variance[..., None] * pt.switch(pt.eq(lag, 0), 1, power)
 
     def color(self, z):
@@ -172,7 +173,7 @@ class AR1(ScalarLeaf):
         first = pt.sqrt(variance) * z[..., :1]
         others = pt.sqrt(variance * shrinkage) * z[..., 1:]
         increment = pt.concatenate([first, others], axis=-1)
-        return linear_recurrence(correlation + pt.zeros_like(z), increment)
+        return linear_recurrence(correlation + pt.zeros_like(increment), increment)
 
     def whiten(self, residual):
         residual = pt.as_tensor_variable(residual)

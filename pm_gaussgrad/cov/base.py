@@ -6,8 +6,9 @@ from typing import ClassVar
 import numpy as np
 import pytensor.tensor as pt
 from pytensor import config
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Constant, Variable
 from pytensor.scalar import upcast
+from pytensor.tensor.type import discrete_dtypes
 from pytensor.tensor.variable import TensorVariable
 
 from pm_gaussgrad.cov.sums import closed_sum
@@ -45,14 +46,33 @@ def _as_tensor(value) -> TensorVariable:
     if isinstance(value, list | tuple) and _has_variables(value):
         return pt.stack([_as_tensor(entry) for entry in value])
     # A Python number has the precision of floatX, not the least that represents it.
-    dtype = config.floatX if isinstance(value, int | float) else None
-    return pt.as_tensor_variable(np.asarray(value, dtype=dtype))
+    array = np.asarray(value, dtype=config.floatX if isinstance(value, int | float) else None)
+    return pt.as_tensor_variable(
+        array.astype(config.floatX) if array.dtype.kind in "iub" else array
+    )
 
 
 def _has_variables(value) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_has_variables, value))
     return isinstance(value, Variable)
+
+
+def as_size(owner: str, size):
+    """A user's ``size``: None, an int where it is known, else a scalar tensor."""
+    if isinstance(size, Constant) and size.type.ndim == 0:
+        size = size.data[()]
+    known = isinstance(size, int | np.integer) and not isinstance(size, bool)
+    if known and size < 0:
+        raise ValueError(f"{owner}: `size` is {size}, expected a number of observations.")
+    if known:
+        return int(size)
+    symbolic = isinstance(size, Variable) and size.type.ndim == 0
+    if size is None or (symbolic and size.type.dtype in discrete_dtypes):
+        return size
+    raise TypeError(
+        f"{owner}: `size` is a {type(size).__name__}, expected an integer or a scalar of one."
+    )
 
 
 def check_square(owner: str, name: str, matrix: TensorVariable) -> None:
@@ -99,16 +119,20 @@ class Covariance:
         The parameters, each with its core shape behind optional batch dimensions.
     label : str
         The name that users know the structure by.
+    summand : str
+        The same where sums tell kinds of it apart.
     """
 
     parameter_shapes: ClassVar[dict[str, str]] = {}
     label: ClassVar[str]
+    summand: ClassVar[str]
     # NumPy scalars and arrays leave `*` and `+` to this class.
     __array_ufunc__ = None
     parameters: tuple[TensorVariable, ...]
 
     def __init_subclass__(cls):
         cls.label = cls.__dict__.get("label", f"gg.cov.{cls.__name__}")
+        cls.summand = cls.__dict__.get("summand", cls.label)
 
     @classmethod
     def from_parameters(cls, *parameters, size=None) -> "Covariance":

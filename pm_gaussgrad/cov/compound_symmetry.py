@@ -27,7 +27,7 @@ A.10 with a single column of ones; Searle, Casella and McCulloch (1992), Varianc
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import ScalarLeaf, as_parameter
+from pm_gaussgrad.cov.base import ScalarLeaf, as_parameter, as_size
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.sums import closes, common_size
 
@@ -177,7 +177,7 @@ class CompoundSymmetry(ScalarLeaf):
         owner = "gg.cov.CompoundSymmetry"
         variance = as_parameter(owner, "variance", variance, 0)
         self.parameters = (variance, as_parameter(owner, "correlation", correlation, 0))
-        self._size = size
+        self._size = as_size(owner, size)
 
     @classmethod
     def from_components(cls, own, common, size=None):
@@ -207,7 +207,7 @@ class CompoundSymmetry(ScalarLeaf):
         """
         name = "gg.cov.CompoundSymmetry.from_components"
         parameters = as_parameter(name, "own", own, 0), as_parameter(name, "common", common, 0)
-        return ComponentSymmetry.from_parameters(*parameters, size=size)
+        return ComponentSymmetry.from_parameters(*parameters, size=as_size(name, size))
 
     def _components(self):
         variance, correlation = self.parameters

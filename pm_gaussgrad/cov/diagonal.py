@@ -11,7 +11,7 @@ Sources: the scalar case of Rasmussen and Williams (2006), eq. 5.9.
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Leaf, ScalarLeaf, as_parameter
+from pm_gaussgrad.cov.base import Leaf, ScalarLeaf, as_parameter, as_size
 from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
 
@@ -79,12 +79,14 @@ class Diagonal(Leaf):
            [0. , 0.5]])
     """
 
+    summand = "gg.cov.Diagonal(vector)"
     parameter_shapes = {"variance": "n"}
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
 
     def __new__(cls, variance, size=None):
         variance = as_parameter("gg.cov.Diagonal", "variance", variance, 0)
+        size = as_size("gg.cov.Diagonal", size)
         scalar = variance.type.ndim == 0 or (size is not None and variance.type.shape[-1] == 1)
         self = object.__new__(ScalarDiagonal if scalar else Diagonal)
         if scalar:
@@ -137,6 +139,7 @@ class ScalarDiagonal(ScalarLeaf, Diagonal):
     """``Diagonal`` with one variance for all observations: what ``Diagonal(scalar)`` returns."""
 
     label = "gg.cov.Diagonal"
+    summand = "gg.cov.Diagonal(scalar)"
     parameter_shapes = {"variance": ""}
     forward = staticmethod(_scalar_forward)
     pullback = staticmethod(_scalar_pullback)

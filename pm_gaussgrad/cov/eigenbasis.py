@@ -25,6 +25,7 @@ from pytensor.tensor.shape import Shape, Shape_i
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
+from pm_gaussgrad.cov.products import rows_times
 from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.kernels.lapack import matrix_product
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
@@ -135,7 +136,7 @@ class Eigenbasis(Leaf):
                 f"{owner}: `matrix` is a tensor, expected an array, which is decomposed now. Pass "
                 "its numbers; for a matrix that depends on parameters write gg.cov.Dense(matrix)."
             )
-        matrix = as_parameter(owner, "matrix", np.asarray(matrix, dtype="float64"), 2).data
+        matrix = as_parameter(owner, "matrix", matrix, 2).data.astype("float64")
         check_square(owner, "matrix", pt.as_tensor_variable(matrix))
         if not np.isfinite(matrix).all():
             raise ValueError(
@@ -196,11 +197,11 @@ class Eigenbasis(Leaf):
         ...     mu = E.rotate(X, axis=0) @ beta
         ...     y_rotated = gg.MvNormal("y_rotated", mu, cov.rotated(), observed=E.rotate(y))
         """
-        return self._turn("rotate", x, axis, lambda rows, basis: _rows_times(rows, basis))
+        return self._turn("rotate", x, axis, rows_times)
 
     def unrotate(self, x, axis=-1):
         """V x, the inverse of :meth:`rotate`: from independent coordinates to observations."""
-        return self._turn("unrotate", x, axis, lambda rows, basis: _rows_times(rows, basis.mT))
+        return self._turn("unrotate", x, axis, lambda rows, basis: rows_times(rows, basis.mT))
 
     def rotated(self):
         """The covariance of :meth:`rotate`-d observations, ``Diagonal(eigenvalues)``."""
@@ -226,11 +227,11 @@ class Eigenbasis(Leaf):
 
     def color(self, z):
         vectors, values = self.parameters
-        return _rows_times(pt.sqrt(values) * z, vectors.mT)
+        return rows_times(pt.sqrt(values) * z, vectors.mT)
 
     def whiten(self, residual):
         vectors, values = self.parameters
-        return _rows_times(pt.as_tensor_variable(residual), vectors) / pt.sqrt(values)
+        return rows_times(pt.as_tensor_variable(residual), vectors) / pt.sqrt(values)
 
     def diagonal(self):
         vectors, values = self.parameters
@@ -257,13 +258,6 @@ class Eigenbasis(Leaf):
     def pullback_jax(eigenvalues, rotated, quad_bar, logdet_bar):
         through_quad = (quad_bar[:, None] * (rotated / eigenvalues) ** 2).sum(axis=0)
         return (logdet_bar / eigenvalues - through_quad,)
-
-
-def _rows_times(rows, basis):
-    """Each row times a matrix, or the matrix of its batch: (..., n), (..., n, n) -> (..., n)."""
-    if basis.ndim == 2:
-        return rows @ basis
-    return (rows[..., None, :] @ basis)[..., 0, :]
 
 
 def _constant_basis(vectors):

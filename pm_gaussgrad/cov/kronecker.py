@@ -29,7 +29,7 @@ import re
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter, check_square
-from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
+from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.cov.triangular import inverse_diagonal
 from pm_gaussgrad.kernels.kronecker import (
@@ -305,7 +305,7 @@ def _of_order(base, k):
         **_kernels(_NOISY if noisy else _PLAIN, k),
     }
     structure = type(name, (base,), members)
-    _close_sums(structure)
+    closes(structure, ScalarDiagonal)(_with_noise)
     return structure
 
 
@@ -339,17 +339,4 @@ def _with_noise(product, diagonal):
     return noisy.from_parameters(*product.parameters, noise)
 
 
-def _with_unequal_noise(product, diagonal):
-    raise TypeError(
-        "gg.cov.Kronecker + gg.cov.Diagonal: the variances are a vector, expected a scalar; noise "
-        "with unequal variances destroys the product. For the dense sum, at a cost of n^3, write "
-        "gg.cov.Dense(a.to_dense() + b.to_dense())."
-    )
-
-
-def _close_sums(structure):
-    closes(structure, ScalarDiagonal)(_with_noise)
-    closes(structure, Diagonal)(_with_unequal_noise)
-
-
-_close_sums(Kronecker)
+closes(Kronecker, ScalarDiagonal)(_with_noise)

@@ -34,7 +34,8 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
-from pm_gaussgrad.cov.sums import closes, common_size
+from pm_gaussgrad.cov.products import rows_times
+from pm_gaussgrad.cov.sums import closed_sum, closes, common_size
 from pm_gaussgrad.kernels.lapack import (
     cholesky,
     gram,
@@ -119,8 +120,26 @@ def _pullback(variance, alpha, white_factor, chol, scores, quad_bar, logdet_bar)
     return solved, variance_bar
 
 
+def _constant_vector(value, like):
+    """A vector with as many entries as the array has rows, all the same."""
+    vector = np.empty(like.shape[0], like.dtype)
+    vector[:] = value
+    return vector
+
+
+def _scalar_forward(residual, factor, variance):
+    return _forward(residual, factor, _constant_vector(variance, factor))
+
+
+def _scalar_pullback(variance, alpha, white_factor, chol, scores, quad_bar, logdet_bar):
+    variances = _constant_vector(variance, white_factor)
+    factor_bar, variance_bar = _pullback(
+        variances, alpha, white_factor, chol, scores, quad_bar, logdet_bar
+    )
+    return factor_bar, variance_bar.sum()
+
+
 def _factor(owner, factor):
-    factor = pt.as_tensor_variable(factor) if isinstance(factor, pt.TensorVariable) else factor
     if np.ndim(factor) == 1:
         raise TypeError(
             f"{owner}: `factor` has 1 dimension, expected (..., n, k), one column a factor; for a "
@@ -188,7 +207,8 @@ class LowRank(Covariance):
     def color(self, z):
         [factor] = self.parameters
         axes, scales, _ = pt.linalg.svd(factor, full_matrices=False)
-        return _rows_times(scales * _rows_times(z, axes), axes.mT)
+        scores = scales * rows_times(pt.as_tensor_variable(z), axes)
+        return rows_times(scores, axes.mT)
 
     def diagonal(self):
         return (self.parameters[0] ** 2).sum(axis=-1)
@@ -206,14 +226,6 @@ class LowRank(Covariance):
     quad_logdet = logp = solve = whiten = logdet = inverse_diagonal = _singular
 
 
-def _rows_times(rows, matrix):
-    """r' A for each row r: (..., n), (..., n, k) -> (..., k)."""
-    rows = pt.as_tensor_variable(rows)
-    if matrix.type.ndim == 2:
-        return rows @ matrix
-    return (matrix.mT @ rows[..., None])[..., 0]
-
-
 class LowRankPlusDiagonal(Leaf):
     """``LowRank(factor) + Diagonal(variance)``."""
 
@@ -226,15 +238,18 @@ class LowRankPlusDiagonal(Leaf):
     def __init__(self, factor, variance):
         self.parameters = (factor, variance)
 
+    def _variances(self):
+        """Those of the noise, with a last dimension of n or one."""
+        return self.parameters[1]
+
     def to_dense(self):
-        factor, variance = self.parameters
-        identity = pt.eye(variance.shape[-1], dtype=variance.dtype)
-        return factor @ factor.mT + variance[..., None] * identity
+        [factor, _], variances = self.parameters, self._variances()
+        identity = pt.eye(factor.shape[-2], dtype=variances.dtype)
+        return factor @ factor.mT + variances[..., None] * identity
 
     def _standardised(self):
         """D^1/2, W, and the inverses of L and I + L, where L L' = I + W'W."""
-        factor, variance = self.parameters
-        sigma = pt.sqrt(variance)
+        factor, sigma = self.parameters[0], pt.sqrt(self._variances())
         white_factor = factor / sigma[..., None]
         identity = pt.eye(factor.shape[-1], dtype=white_factor.dtype)
         chol = pt.linalg.cholesky(identity + white_factor.mT @ white_factor, lower=True)
@@ -245,28 +260,28 @@ class LowRankPlusDiagonal(Leaf):
         return sigma, white_factor, *inverses
 
     def color(self, z):
+        z = pt.as_tensor_variable(z)
         sigma, white_factor, _, inner = self._standardised()
-        scores = _rows_times(_rows_times(z, white_factor), inner.mT)
-        return sigma * (z + _rows_times(scores, white_factor.mT))
+        scores = rows_times(rows_times(z, white_factor), inner.mT)
+        return sigma * (z + rows_times(scores, white_factor.mT))
 
     def whiten(self, residual):
         sigma, white_factor, inverse, inner = self._standardised()
         white = residual / sigma
-        scores = _rows_times(_rows_times(white, white_factor), inverse.mT)
-        return white - _rows_times(_rows_times(scores, inner), white_factor.mT)
+        scores = rows_times(rows_times(white, white_factor), inverse.mT)
+        return white - rows_times(rows_times(scores, inner), white_factor.mT)
 
     def diagonal(self):
-        factor, variance = self.parameters
-        return (factor**2).sum(axis=-1) + variance
+        return (self.parameters[0] ** 2).sum(axis=-1) + self._variances()
 
     def inverse_diagonal(self):
         _, white_factor, inverse, _ = self._standardised()
         explained = ((white_factor @ inverse.mT) ** 2).sum(axis=-1)
-        return (1 - explained) / self.parameters[1]
+        return (1 - explained) / self._variances()
 
     def scaled(self, factor):
         loadings, variance = self.parameters
-        return LowRankPlusDiagonal(pt.sqrt(factor) * loadings, factor * variance)
+        return type(self)(pt.sqrt(factor) * loadings, factor * variance)
 
     @staticmethod
     def forward_jax(residual, factor, variance):
@@ -274,6 +289,7 @@ class LowRankPlusDiagonal(Leaf):
         from jax.lax.linalg import cholesky
         from jax.scipy.linalg import cho_solve
 
+        variance = jnp.broadcast_to(variance, residual.shape[1:])
         sigma = jnp.sqrt(variance)
         white, white_factor = residual / sigma, factor / sigma[:, None]
         identity = jnp.eye(factor.shape[1], dtype=white_factor.dtype)
@@ -288,23 +304,30 @@ class LowRankPlusDiagonal(Leaf):
 
     @staticmethod
     def pullback_jax(variance, alpha, white_factor, chol, scores, quad_bar, logdet_bar):
+        import jax.numpy as jnp
         from jax.scipy.linalg import solve_triangular
 
+        variances = jnp.broadcast_to(variance, alpha.shape[1:])
         weighted = alpha * quad_bar[:, None]
         white = solve_triangular(chol, white_factor.T, lower=True)
         solved = solve_triangular(chol, white, lower=True, trans=1).T
-        scale = 2 * logdet_bar / variance**0.5
+        scale = 2 * logdet_bar / variances**0.5
         factor_bar = scale[:, None] * solved - 2 * weighted.T @ scores
-        through_logdet = logdet_bar * (1 - (white**2).sum(axis=0)) / variance
-        return factor_bar, through_logdet - (weighted * alpha).sum(axis=0)
+        through_logdet = logdet_bar * (1 - (white**2).sum(axis=0)) / variances
+        variance_bar = through_logdet - (weighted * alpha).sum(axis=0)
+        return factor_bar, variance_bar if variance.ndim else variance_bar.sum()
 
 
-def _vector(diagonal, n):
-    """The variances (..., n) of a ``Diagonal``, scalar or not."""
-    variance = diagonal.parameters[0]
-    if isinstance(diagonal, ScalarDiagonal):
-        return pt.broadcast_to(variance[..., None], (*variance.shape, n))
-    return variance
+class LowRankPlusScalar(LowRankPlusDiagonal):
+    """``LowRank(factor) + Diagonal(scalar)``; the kernels make the vector of variances."""
+
+    label = "gg.cov.LowRank + gg.cov.Diagonal"
+    parameter_shapes = {"factor": "n k", "variance": ""}
+    forward = staticmethod(_scalar_forward)
+    pullback = staticmethod(_scalar_pullback)
+
+    def _variances(self):
+        return self.parameters[1][..., None]
 
 
 def _side_by_side(left, right):
@@ -323,31 +346,44 @@ def _sum_of_factors(left, right):
     return LowRank(_side_by_side(left.parameters[0], right.parameters[0]))
 
 
+def _plus_noise(factor, noise):
+    """Low rank and a ``Diagonal``."""
+    kind = LowRankPlusScalar if isinstance(noise, ScalarDiagonal) else LowRankPlusDiagonal
+    return kind(factor, *noise.parameters)
+
+
+def _noise(cov):
+    """The ``Diagonal`` of low rank plus diagonal."""
+    kind = ScalarDiagonal if isinstance(cov, LowRankPlusScalar) else Diagonal
+    return kind.from_parameters(cov.parameters[1], size=cov.size)
+
+
 @closes(LowRank, Diagonal)
 @closes(LowRank, ScalarDiagonal)
 def _sum_with_diagonal(low_rank, diagonal):
     common_size(low_rank, diagonal)
-    [factor] = low_rank.parameters
-    return LowRankPlusDiagonal(factor, _vector(diagonal, low_rank.size))
+    return _plus_noise(low_rank.parameters[0], diagonal)
 
 
-@closes(LowRankPlusDiagonal, Diagonal)
-@closes(LowRankPlusDiagonal, ScalarDiagonal)
 def _sum_with_more_noise(cov, diagonal):
     common_size(cov, diagonal)
-    factor, variance = cov.parameters
-    return LowRankPlusDiagonal(factor, variance + _vector(diagonal, cov.size))
+    return _plus_noise(cov.parameters[0], closed_sum(_noise(cov), diagonal))
 
 
-@closes(LowRankPlusDiagonal, LowRank)
 def _sum_with_more_factors(cov, low_rank):
     common_size(cov, low_rank)
-    factor, variance = cov.parameters
-    return LowRankPlusDiagonal(_side_by_side(factor, low_rank.parameters[0]), variance)
+    return _plus_noise(_side_by_side(cov.parameters[0], low_rank.parameters[0]), _noise(cov))
 
 
-@closes(LowRankPlusDiagonal, LowRankPlusDiagonal)
 def _sum_of_both(left, right):
     common_size(left, right)
-    factors, variances = zip(left.parameters, right.parameters, strict=True)
-    return LowRankPlusDiagonal(_side_by_side(*factors), variances[0] + variances[1])
+    factor = _side_by_side(left.parameters[0], right.parameters[0])
+    return _plus_noise(factor, closed_sum(_noise(left), _noise(right)))
+
+
+for _kind in (LowRankPlusDiagonal, LowRankPlusScalar):
+    closes(_kind, Diagonal)(_sum_with_more_noise)
+    closes(_kind, ScalarDiagonal)(_sum_with_more_noise)
+    closes(_kind, LowRank)(_sum_with_more_factors)
+    closes(_kind, LowRankPlusDiagonal)(_sum_of_both)
+    closes(_kind, LowRankPlusScalar)(_sum_of_both)

@@ -31,7 +31,7 @@ from pytensor.graph.basic import equal_computations
 from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter, check_square, gaussian_log_density
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.subjects import NAME, as_subject, as_visit, check_visits, layout
-from pm_gaussgrad.cov.sums import closes
+from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.cov.triangular import inverse_diagonal
 from pm_gaussgrad.kernels.lapack import cholesky, inverse_from_cholesky
 from pm_gaussgrad.kernels.substitution import backward_substitution, forward_substitution
@@ -368,7 +368,7 @@ def _as_within(within):
         if not isinstance(within.size, int):
             raise ValueError(
                 f"{NAME}: `within` is a {within.label} whose number of visits is not known, "
-                "expected a known T; pass size=T to the structure."
+                "expected a known T; give it size=T, or parameters of known shapes."
             )
         return within.to_dense()
     within = as_parameter(NAME, "within", within, 2)
@@ -393,7 +393,7 @@ def _sum(left, right):
 
 @closes(RepeatedMeasures, ScalarDiagonal)
 def _sum_with_noise(measures, noise):
+    common_size(measures, noise)
     within, *index = measures.parameters
-    n_visits = within.shape[-1]
-    added = noise.parameters[0][..., None, None] * pt.eye(n_visits, dtype=within.dtype)
+    added = noise.parameters[0][..., None, None] * pt.eye(within.shape[-1], dtype=within.dtype)
     return RepeatedMeasures.from_parameters(within + added, *index)

@@ -9,13 +9,15 @@ NAME = "gg.cov.RepeatedMeasures"
 _STRETCH = 65536
 
 
-def _constant(name, value):
+def _constant(name, value, dtype=None):
     if isinstance(value, Variable):
         raise TypeError(
             f"{NAME}: `{name}` is symbolic, expected constant data; pass a NumPy array or a "
             "column of a data frame."
         )
-    value = np.asarray(value)
+    if np.ma.is_masked(value):
+        raise ValueError(f"{NAME}: `{name}` has masked entries; drop these observations.")
+    value = np.asarray(value, dtype=dtype)
     if value.ndim != 1 or value.size == 0:
         raise ValueError(
             f"{NAME}: `{name}` has shape {value.shape}, expected (n,): one entry for each "
@@ -26,7 +28,8 @@ def _constant(name, value):
 
 def as_subject(subject):
     """Numbers of the subjects, in order of first appearance."""
-    codes, _ = pd.factorize(_constant("subject", subject))
+    # Among strings a missing label would become the label "nan".
+    codes, _ = pd.factorize(_constant("subject", subject, dtype=object))
     if missing := int((codes < 0).sum()):
         raise ValueError(
             f"{NAME}: `subject` has {missing} missing label(s), expected one for each "

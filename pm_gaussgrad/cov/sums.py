@@ -42,9 +42,9 @@ def closed_sum(left, right):
         return rule(left, right)
     if rule := _RULES.get((type(right), type(left))):
         return rule(right, left)
-    names = sorted({f"{a.label} + {b.label}" for a, b in _RULES})
+    names = sorted({f"{a.summand} + {b.summand}" for a, b in _RULES})
     raise TypeError(
-        f"{left.label} + {right.label} has no closed form here, and nothing is made dense unasked. "
-        f"Sums with a closed form: {', '.join(names)}. For the dense sum, at a cost of n^3, write "
-        "gg.cov.Dense(a.to_dense() + b.to_dense())."
+        f"{left.summand} + {right.summand} has no closed form here, and nothing is made dense "
+        f"unasked. Sums with a closed form: {', '.join(names)}. For the dense sum, at a cost of "
+        "n^3, write gg.cov.Dense(a.to_dense() + b.to_dense())."
     )

@@ -33,7 +33,7 @@ from pm_gaussgrad.ops import transform_rows
 def _forward(residual, first_column):
     predictor, variances = durbin(first_column)
     alpha, quad = inverse_times(predictor, variances[-1], residual)
-    return quad, log_product(variances), alpha, predictor, variances[-1]
+    return quad, log_product(variances), alpha, predictor.astype(residual.dtype), variances[-1]
 
 
 def _pullback(alpha, predictor, variance, quad_bar, logdet_bar):
