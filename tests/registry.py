@@ -178,6 +178,14 @@ CASES = [
         rejected=(np.ones((2, 2)), np.array([1.0, -1.0])),
     ),
     Case(
+        "LowRankPlusScalar",
+        lambda n, factor, v: (
+            gg.cov.LowRank(factor) + gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n)
+        ),
+        lambda rng, n: [rng.normal(size=(n, 2)), np.asarray(rng.uniform(0.5, 2.0))],
+        rejected=(np.ones((2, 2)), np.asarray(-1.0)),
+    ),
+    Case(
         "AR1",
         lambda n, variance, correlation: gg.cov.AR1(variance, correlation, size=n),
         lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0)), np.asarray(rng.uniform(-0.7, 0.7))],

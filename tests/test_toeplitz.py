@@ -107,3 +107,14 @@ def test_large_n():
     assert_allclose(logdet, (n - 1) * np.log(1 - rho**2), rtol=1e-12)
     # Along Sigma itself the quadratic form falls by itself, the log determinant grows by n.
     assert_allclose((gradient * values).sum(), n - quad, rtol=1e-12)
+
+
+def test_no_observations():
+    column = pt.dvector("column")
+    cov = gg.cov.Toeplitz(column)
+    logp = cov.logp(np.zeros((2, 0)))
+    outputs = [logp, pt.grad(logp.sum(), column), cov.color(np.zeros((2, 0)))]
+    value, gradient, rows = interpreted([column], outputs)(np.zeros(0))
+    np.testing.assert_array_equal(value, np.zeros(2))
+    assert gradient.shape == (0,)
+    assert rows.shape == (2, 0)

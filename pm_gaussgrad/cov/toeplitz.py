@@ -13,6 +13,7 @@ Sources: Schur (1917); Durbin (1960), eq. 11; Gohberg and Semencul (1972); Dietr
 (1997); in :mod:`pm_gaussgrad.kernels.toeplitz`.
 """
 
+import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter
@@ -30,25 +31,41 @@ from pm_gaussgrad.kernels.toeplitz import (
 from pm_gaussgrad.ops import transform_rows
 
 
+def _nothing(rows):
+    """Rows of no observations, which no recursion can start with."""
+    return np.zeros((rows.shape[0], 0), rows.dtype)
+
+
 def _forward(residual, first_column):
+    if first_column.size == 0:
+        quad = np.zeros(residual.shape[0], residual.dtype)
+        return quad, 0.0, _nothing(residual), np.zeros(0, residual.dtype), 1.0
     predictor, variances = durbin(first_column)
     alpha, quad = inverse_times(predictor, variances[-1], residual)
     return quad, log_product(variances), alpha, predictor.astype(residual.dtype), variances[-1]
 
 
 def _pullback(alpha, predictor, variance, quad_bar, logdet_bar):
+    if predictor.size == 0:
+        return (np.zeros(0, alpha.dtype),)
     return (diagonal_sums(predictor, variance, logdet_bar, alpha, -quad_bar),)
 
 
 def _color(rows, first_column):
+    if first_column.size == 0:
+        return (_nothing(rows),)
     return (lower_times(first_column, rows),)
 
 
 def _whiten(rows, first_column):
+    if first_column.size == 0:
+        return (_nothing(rows),)
     return (lower_solve(first_column, rows),)
 
 
 def _draw(rows, first_column):
+    if first_column.size == 0:
+        return (_nothing(rows),)
     if rows.shape[1] < 4 * first_column.size:
         raise ValueError("gg.cov.Toeplitz: a draw of n numbers takes 4 n white ones")
     return (circulant_times(first_column, rows),)
