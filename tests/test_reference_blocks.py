@@ -43,9 +43,9 @@ def test_every_digit_where_the_dense_matrix_loses_some(name, autoregression):
     np.testing.assert_allclose(logp, stored["logp"], rtol=1e-15)
     np.testing.assert_allclose(gradient, stored["dtheta"], rtol=1e-15)
     _, (_, *dense) = autoregression(*arguments, dense=True)
-    assert (
-        np.abs(gradient / stored["dtheta"] - 1).max() < np.abs(dense / stored["dtheta"] - 1).max()
-    )
+    ours, dense = (np.abs(x / stored["dtheta"] - 1).max() for x in (gradient, dense))
+    # Where neighbours are little correlated the dense matrix may lose nothing either.
+    assert ours < max(dense, 4 * np.finfo(float).eps)
 
 
 def test_arima(autoregression):
