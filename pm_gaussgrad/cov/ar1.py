@@ -173,7 +173,8 @@ class AR1(ScalarLeaf):
         first = pt.sqrt(variance) * z[..., :1]
         others = pt.sqrt(variance * shrinkage) * z[..., 1:]
         increment = pt.concatenate([first, others], axis=-1)
-        return linear_recurrence(correlation + pt.zeros_like(increment), increment)
+        coefficient = correlation + pt.zeros_like(variance) + pt.zeros_like(z)
+        return linear_recurrence(coefficient, increment)
 
     def whiten(self, residual):
         residual = pt.as_tensor_variable(residual)
