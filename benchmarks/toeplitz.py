@@ -35,8 +35,7 @@ def series(n, rows):
         cov = matern(distance, eta, lengthscale) + sigma**2 * np.eye(n)
         pm.MvNormal("y", mean, cov=cov, observed=y)
 
-    # The peer's matrices are made only where it is measured: the point needs neither.
-    return of_models(model, ours, peer if n <= 5_000 else ours)
+    return of_models(model, ours, peer)
 
 
 CASES = (

@@ -75,6 +75,12 @@ def as_size(owner: str, size):
     )
 
 
+def length(x: TensorVariable):
+    """The last dimension: an int where it is known, else a scalar tensor."""
+    static = x.type.shape[-1]
+    return x.shape[-1] if static is None else static
+
+
 def check_square(owner: str, name: str, matrix: TensorVariable) -> None:
     """Raise a ValueError where the last two static sizes are known to differ."""
     rows, columns = matrix.type.shape[-2:]

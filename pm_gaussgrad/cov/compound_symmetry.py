@@ -27,7 +27,7 @@ A.10 with a single column of ones; Searle, Casella and McCulloch (1992), Varianc
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import ScalarLeaf, as_parameter, as_size
+from pm_gaussgrad.cov.base import ScalarLeaf, as_parameter, as_size, length
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.sums import closes, common_size
 
@@ -230,11 +230,11 @@ class CompoundSymmetry(ScalarLeaf):
         return own[..., None, None] * identity + common[..., None, None] * pt.ones_like(identity)
 
     def color(self, z):
-        within, between = self._eigenvalues(_length(z))
+        within, between = self._eigenvalues(length(pt.as_tensor_variable(z)))
         return _symmetric_product(pt.sqrt(within), pt.sqrt(between), z)
 
     def whiten(self, residual):
-        within, between = self._eigenvalues(_length(residual))
+        within, between = self._eigenvalues(length(pt.as_tensor_variable(residual)))
         return _symmetric_product(1 / pt.sqrt(within), 1 / pt.sqrt(between), residual)
 
     def _repeated(self, value):
@@ -322,12 +322,6 @@ def _split_and_solve_jax(residual, within, between):
     quad_within = (centered * solved).sum(axis=1)
     logdet = logdet + (n - 1) * jnp.log(within)
     return quad_within + quad_between, logdet, alpha + solved, quad_within, quad_between
-
-
-def _length(rows):
-    rows = pt.as_tensor_variable(rows)
-    static = rows.type.shape[-1]
-    return rows.shape[-1] if static is None else static
 
 
 def _symmetric_product(within, between, rows):

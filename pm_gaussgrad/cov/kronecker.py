@@ -28,7 +28,7 @@ import re
 
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter, check_square
+from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter, check_square, length
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.cov.triangular import inverse_diagonal
@@ -172,7 +172,7 @@ class Kronecker(Leaf):
 
     @property
     def size(self):
-        return math.prod(_length(factor) for factor in self._factors)
+        return math.prod(length(factor) for factor in self._factors)
 
     def to_dense(self):
         return functools.reduce(_kron, self._factors)
@@ -185,7 +185,7 @@ class Kronecker(Leaf):
 
     def whiten(self, residual):
         inverses = [
-            pt.linalg.solve_triangular(lower, pt.eye(_length(lower), dtype=lower.dtype), lower=True)
+            pt.linalg.solve_triangular(lower, pt.eye(length(lower), dtype=lower.dtype), lower=True)
             for lower in self._lower()
         ]
         return _along_axes(inverses, residual)
@@ -256,11 +256,6 @@ def _flattened(i, factor):
     factor = as_parameter("gg.cov.Kronecker", f"factors[{i}]", factor, 2)
     check_square("gg.cov.Kronecker", f"factors[{i}]", factor)
     return (factor,)
-
-
-def _length(matrix):
-    static = matrix.type.shape[-1]
-    return matrix.shape[-1] if static is None else static
 
 
 def _kron(left, right):
