@@ -25,17 +25,6 @@ FLOORS = [
     "gradient",
     "posterior",
 ]
-    "kernels",
-    "ops",
-    "cov",
-    "missing",
-    "density",
-    "distribution",
-    "rewrites",
-    "audit",
-    "gradient",
-    "posterior",
-]
 EXPORTED = [getattr(gg.cov, name) for name in gg.cov.__all__ if name != "Covariance"]
 # Singular alone: in the registry with the noise that makes it a covariance.
 SUMMANDS = {gg.cov.LowRank}
