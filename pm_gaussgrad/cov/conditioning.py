@@ -27,8 +27,7 @@ from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_graph
 
 from pm_gaussgrad.cov.base import length
-from pm_gaussgrad.cov.products import rows_times
-from pm_gaussgrad.cov.triangular import lower_solve, lower_transposed_solve
+from pm_gaussgrad.ops import condition_on_observed_rows, rows_last
 
 
 class MissingEntries:
@@ -46,70 +45,49 @@ class MissingEntries:
     def __init__(self, cov, missing, n):
         self.cov, self.missing, self.n = cov, missing, n
         self.by_row = missing.type.ndim > 1
-        columns = pt.moveaxis(missing, -1, 0)[..., None]
-        dtype = cov.parameters[0].dtype
-        self.unit_rows = self._align(pt.eq(pt.arange(n), columns).astype(dtype))
-        self.solved = cov.solve(self.unit_rows)
-        block = pt.moveaxis(self._at_missing(self.solved), 0, -2)
-        if self.by_row:
-            present = pt.lt(missing, n)
-            both = present[..., :, None] & present[..., None, :]
-            block = pt.switch(both, block, pt.eye(length(missing), dtype=dtype))
-        self.factor = pt.linalg.cholesky(block, lower=True)
+        self.unit_rows = self._unit_rows(cov.parameters[0].dtype)
+        # Rows of the precision, those of a batch or row together: (..., k, n).
+        self.solved = pt.moveaxis(cov.solve(self.unit_rows), 0, -2)
 
-    def _align(self, rows):
-        """Rows common to a batch of covariances: (k, n) -> (k, 1, ..., 1, n)."""
-        batch_ndim = 0 if self.by_row else self.cov.logdet().type.ndim
+    def _unit_rows(self, dtype):
+        """E with the missing entries first: (k, ..., n)."""
+        if self.by_row:
+            columns = pt.moveaxis(self.missing, -1, 0)[..., None]
+            return pt.eq(pt.arange(self.n), columns).astype(dtype)
+        identity = pt.eye(length(self.missing), dtype=dtype)
+        rows = pt.zeros((identity.shape[0], self.n), dtype=dtype)[:, self.missing].set(identity)
+        batch_ndim = self.cov.logdet().type.ndim
         return pt.expand_dims(rows, tuple(range(1, 1 + batch_ndim)))
 
-    def _at_missing(self, rows):
-        """(..., n) -> (..., k)."""
-        if not self.by_row:
-            return rows[..., self.missing]
-        positions = pt.minimum(self.missing, self.n - 1)
-        return pt.take_along_axis(rows, positions[None], axis=-1)
+    def _condition(self, rows):
+        """The Op, of rows (..., m, n)."""
+        return condition_on_observed_rows(rows, self.solved, self.missing)
+
+    def _of_no_rows(self):
+        """log|P_mm| / 2 and L^-1 E."""
+        return self._condition(pt.zeros_like(self.solved)[..., :0, :])[1:]
 
     def logdet(self):
         """log|Sigma_oo|, of each batch or row."""
-        halves = pt.log(pt.diagonal(self.factor, axis1=-2, axis2=-1)).sum(axis=-1)
-        return self.cov.quad_logdet(self.unit_rows)[1] + 2 * halves
+        return self.cov.quad_logdet(self.unit_rows)[1] + 2 * self._of_no_rows()[0]
 
     def fill(self, residual):
         """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
-        kept = self._observed_part(residual)
-        products = rows_times(kept, pt.moveaxis(self.solved, 0, -1))
-        scores = lower_transposed_solve(self.factor, lower_solve(self.factor, products))
-        return self._spread(-scores, kept)
-
-    def _observed_part(self, residual):
-        """Zeros in place of whatever stands at the missing entries."""
-        return pt.switch(pt.gt(self.unit_rows.sum(axis=0), 0), 0, residual)
-
-    def _spread(self, entries, onto):
-        """Rows with the entries (..., k) put at the missing positions."""
-        if not self.by_row:
-            leading = pt.broadcast_shape(
-                tuple(entries.shape)[:-1], tuple(onto.shape)[:-1], arrays_are_shapes=True
-            )
-            rows = pt.broadcast_to(onto, (*leading, onto.shape[-1]))
-            return rows[..., self.missing].set(entries)
-        more = entries.type.ndim - self.missing.type.ndim
-        unit_rows = pt.expand_dims(self.unit_rows, tuple(range(1, 1 + more)))
-        return onto + (pt.moveaxis(entries, -1, 0)[..., None] * unit_rows).sum(axis=0)
-
-    def _inverse_factor(self):
-        identity = pt.eye(length(self.missing), dtype=self.factor.dtype)
-        return pt.linalg.solve_triangular(self.factor, identity, lower=True, b_ndim=2)
+        batch_ndim = self.solved.type.ndim - 2
+        rows, restore = rows_last(residual, batch_ndim)
+        return restore(self._condition(rows)[0])
 
     def orthogonal_rows(self):
-        """V = L^-1 E, with V P V' = I: shape (k, ..., n)."""
-        inverse = pt.moveaxis(self._inverse_factor(), -2, 0)
-        return self._spread(inverse, pt.zeros_like(self.unit_rows))
+        """V = L^-1 E, with V P V' = I: shape (..., k, n)."""
+        return self._of_no_rows()[1]
+
+    def inverse_factor(self):
+        """L^-1, shape (..., k, k), where all rows miss the same entries."""
+        return self.orthogonal_rows()[..., self.missing]
 
     def variances(self):
         """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""
-        variances = (self._inverse_factor() ** 2).sum(axis=-2)
-        return self._spread(variances, pt.zeros_like(self.unit_rows[0]))
+        return (self.orthogonal_rows() ** 2).sum(axis=-2)
 
 
 class ObservedQuadLogdet(SymbolicOp):
@@ -134,7 +112,7 @@ class ObservedQuadLogdet(SymbolicOp):
             for out, bar in zip(outputs, cotangents, strict=True)
         )
         entries = MissingEntries(self.structure.from_parameters(*parameters, size=n), missing, n)
-        rows = entries.fill(residual), entries.orthogonal_rows()
+        rows = entries.fill(residual), pt.moveaxis(entries.orthogonal_rows(), -2, 0)
         # On copies, which hold the rows fixed; they are functions of the parameters again when
         # this is differentiated once more.
         filled, orthogonal = dummies = [row.type() for row in rows]
@@ -149,11 +127,11 @@ class ObservedQuadLogdet(SymbolicOp):
         bars = grad(value, wrt, disconnected_inputs="ignore")
         given = dict(zip([*own, *dummies], [*parameters, *rows], strict=True))
         written = iter(clone_replace(bars, given))
-        # Zero at the missing entries, where solving says so up to rounding only.
-        alpha = entries._observed_part(entries.cov.solve(rows[0]))
         weights = quad_bar[..., None]
+        # At the missing entries it is zero, up to rounding, and read by nobody.
+        residual_bar = 2 * weights * entries.cov.solve(rows[0])
         return [
-            pt.switch(pt.eq(weights, 0), 0, 2 * weights * alpha),
+            pt.switch(pt.eq(weights, 0), 0, residual_bar),
             DisconnectedType()(),
             *(DisconnectedType()() if name in constant else next(written) for name in names),
         ]

@@ -26,7 +26,6 @@ from pm_gaussgrad.cov.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.composite import Composite, Composition
 from pm_gaussgrad.cov.conditioning import MissingEntries, observed_quad_logdet
 from pm_gaussgrad.cov.products import rows_times
-from pm_gaussgrad.cov.triangular import lower_solve
 
 NAME = "gg.cov.marginal"
 
@@ -204,7 +203,7 @@ class Marginal(Composite):
         """Q_o, Q_o' X (1 + s)^-1 and X, Y of the module docstring, batches first."""
         entries = self._entries()
         basis = pt.moveaxis(self._whole.whiten(entries.unit_rows), 0, -2)
-        basis = lower_solve(entries.factor[..., None, :, :], basis.mT).mT
+        basis = entries.inverse_factor() @ basis
         left, s, right = pt.linalg.svd(basis[..., self.missing])
         observed = basis[..., self.observed]
         return observed, (observed.mT @ left) / (1 + s)[..., None, :], left, right
@@ -229,8 +228,9 @@ class Marginal(Composite):
 
     def inverse_diagonal(self):
         entries = self._entries()
-        explained = lower_solve(entries.factor[..., None, :, :], pt.moveaxis(entries.solved, 0, -1))
-        return (self._whole.inverse_diagonal() - (explained**2).sum(axis=-1))[..., self.observed]
+        explained = entries.inverse_factor() @ entries.solved
+        precision = self._whole.inverse_diagonal() - (explained**2).sum(axis=-2)
+        return precision[..., self.observed]
 
     def keep(self, observed):
         positions = self.observed.data[observed]
