@@ -7,7 +7,7 @@ from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_gra
 
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
 from pm_gaussgrad.cov.base import as_parameter, check_size, gaussian_log_density
-from pm_gaussgrad.missing import Observed, observed_part, only_where
+from pm_gaussgrad.missing import Observed, missing_entries, observed_part, only_where
 
 
 class GaussianLogDensity(SymbolicOp):
@@ -90,7 +90,8 @@ def logp(value, mu, cov):
     Parameters
     ----------
     value : tensor_like, shape (..., n), in units of [y]
-        Observations; leading dimensions are rows or batches.
+        Observations; leading dimensions are rows or batches. NaN in data are missing values,
+        which are integrated out.
     mu : tensor_like, shape (..., n) or broadcastable to it, in units of [y]
         Mean.
     cov : tensor_like, shape (..., n, n), or gg.cov structure, in units of [y]^2
@@ -115,7 +116,7 @@ def logp(value, mu, cov):
     value = as_parameter("gg.logp", "value", value, 1)
     mu = as_parameter("gg.logp", "mu", mu, 0)
     check_size(cov, "value", value)
-    return log_density(cov.structure, value, mu, cov.parameters)
+    return log_density_where_observed(cov.structure, value, mu, cov.parameters)
 
 
 def log_density(structure, value, mu, parameters):
@@ -126,18 +127,12 @@ def log_density(structure, value, mu, parameters):
     )
 
 
-def log_density_of_observed(cov, value, mu, missing):
-    """:func:`logp` of the observed entries of rows, the others integrated out.
-
-    Parameters
-    ----------
-    cov : Covariance
-        Of known size n.
-    value, mu : TensorVariable, shape (..., n)
-        The value has NaN at its missing entries.
-    missing : array of bool, of the shape of the value
-    """
-    mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], missing.shape[-1]))
+def log_density_where_observed(structure, value, mu, parameters):
+    """:func:`log_density` of the entries that data, constant or shared, do not miss."""
+    missing = missing_entries(value)
+    if missing is None:
+        return log_density(structure, value, mu, parameters)
+    cov = structure.from_parameters(*parameters, size=missing.shape[-1])
     part = observed_part(cov, value, mu, missing)
     if part is None:
         logp = pt.zeros(missing.shape[:-1], dtype=value.dtype)

@@ -10,8 +10,8 @@ from pymc.pytensorf import normalize_rng_param
 from pytensor.tensor.random.utils import normalize_size_param
 
 from pm_gaussgrad.cov.base import as_parameter
-from pm_gaussgrad.density import as_covariance, log_density, log_density_of_observed
-from pm_gaussgrad.missing import as_observed, missing_entries
+from pm_gaussgrad.density import as_covariance, log_density_where_observed
+from pm_gaussgrad.missing import as_observed
 
 
 class MvNormalRV(SymbolicRandomVariable):
@@ -64,11 +64,7 @@ class MvNormalRV(SymbolicRandomVariable):
 @_logprob.register(MvNormalRV)
 def _mvnormal_logprob(op, values, rng, size, mu, *parameters, **kwargs):
     [value] = values
-    missing = missing_entries(value)
-    if missing is None:
-        return log_density(op.structure, value, mu, parameters)
-    cov = op.structure.from_parameters(*parameters, size=missing.shape[-1])
-    return log_density_of_observed(cov, value, mu, missing)
+    return log_density_where_observed(op.structure, value, mu, parameters)
 
 
 @_support_point.register(MvNormalRV)
@@ -95,7 +91,8 @@ class MvNormal(pm.Continuous):
         Precision matrix.
     observed, shape, dims, initval, ...
         As for every PyMC distribution. The value has shape (..., n); leading dimensions that
-        the covariance does not have are rows that share one factorisation.
+        the covariance does not have are rows that share one factorisation. Missing values, NaN
+        or masked, are integrated out.
 
     Raises
     ------
