@@ -12,8 +12,6 @@ from pm_gaussgrad.cov.base import as_parameter, check_size
 class LogDensity(SymbolicOp):
     """``(value (..., n), mu, ..., *parameters) -> logp (...)`` of one covariance structure.
 
-    It is expanded when a graph is rewritten (:mod:`pm_gaussgrad.rewrites`).
-
     Attributes
     ----------
     core_ndims : tuple of int
@@ -48,7 +46,8 @@ class LogDensity(SymbolicOp):
 class GaussianLogDensity(LogDensity):
     """``(value (..., n), mu, *parameters) -> logp (...)``: the structure's ``logp``.
 
-    It is expanded after the sum over rows had its chance (:mod:`pm_gaussgrad.rewrites`).
+    It is expanded when a graph is rewritten, after the sum over rows had its chance
+    (:mod:`pm_gaussgrad.rewrites`).
     """
 
     core_ndims = (1, 1)

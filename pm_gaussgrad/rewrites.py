@@ -33,7 +33,7 @@ from pytensor.tensor.rewriting.basic import (
 from pytensor.tensor.rewriting.blockwise import blockwise_of
 
 from pm_gaussgrad.cov.base import gaussian_log_density
-from pm_gaussgrad.density import GaussianLogDensity, LogDensity
+from pm_gaussgrad.density import GaussianLogDensity
 from pm_gaussgrad.ops import InvQuadLogdet
 
 
@@ -110,7 +110,7 @@ def sum_over_constant_rows(fgraph, node):
 
 @register_stabilize
 @register_specialize
-@node_rewriter([LogDensity])
+@node_rewriter([GaussianLogDensity])
 def expand_log_density(fgraph, node):
     """Replace the log density Op by its graph, once sums over rows have been looked for."""
     return inline_ofg_node(node)

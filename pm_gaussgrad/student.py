@@ -25,37 +25,7 @@ from pm_gaussgrad.distribution import (
     _reject_missing,
     centred_draws,
 )
-
-# log Gamma(z) = (z - 1/2) log z - z + log(2 pi) / 2 + c_0 / z + c_1 / z^3 + ...: Stirling's series
-# (Abramowitz and Stegun, 1964, equation 6.1.40), for z > 10 to 1e-16.
-_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
-_SHIFT = 10
-
-
-def _stirling_remainder(z):
-    inverse = 1 / z
-    square, total = inverse**2, 0.0
-    for coefficient in reversed(_STIRLING):
-        total = coefficient + square * total
-    return total * inverse
-
-
-def log_gamma_ratio(a, h):
-    """log Gamma(a + h) - log Gamma(a) - h log a for a > 0 and h >= 0, with an error of eps h.
-
-    Both are shifted by Gamma(z + 1) = z Gamma(z) to where Stirling's series is exact to
-    rounding. Differences of log Gamma lose all digits for large a, where this tends to zero.
-    """
-    b = a + _SHIFT
-    factors = pt.expand_dims(a, -1) + np.arange(_SHIFT, dtype=a.dtype)
-    return (
-        (b + h - 0.5) * pt.log1p(h / b)
-        - h
-        + h * pt.log1p(_SHIFT / a)
-        - pt.log1p(pt.expand_dims(h, -1) / factors).sum(axis=-1)
-        + _stirling_remainder(b + h)
-        - _stirling_remainder(b)
-    )
+from pm_gaussgrad.ops import log_gamma_ratio
 
 
 def _range(dtype):
@@ -89,6 +59,7 @@ def student_log_density(quad, logdet, n, nu):
 class StudentLogDensity(LogDensity):
     """``(value (..., n), mu, nu, *parameters) -> logp (...)`` of one structure of the scale."""
 
+    inline = True
     core_ndims = (1, 1, 0)
 
     def build_inner_graph(self, value, mu, nu, *parameters):
