@@ -198,7 +198,7 @@ class MvStudentT(pm.Continuous):
     ...     scale = gg.cov.AR1(2.0, 0.5)
     ...     y = gg.MvStudentT("y", nu, 0.0, scale, observed=[[0.5, -0.2, 0.1], [0.3, 9.0, 8.0]])
     >>> print(model.str_repr())
-    nu ~ Gamma(2, f())
+    nu ~ Gamma(2, <constant>)
      y ~ MvStudentT(nu, <constant>, 2, 0.5)
     """
 

@@ -452,7 +452,8 @@ def test_printing_graph_and_support_point():
     model = _model()
     assert "y ~ MvStudentT(nu, mu, f(scale))" in model.str_repr()
     assert "MvStudentT" in model.str_repr(formatting="latex")
-    assert "MvStudentT" in model.to_graphviz().source
+    with pytensor.config.change_flags(cxx=""):  # or else shapes are evaluated by compiled C
+        assert "MvStudentT" in model.to_graphviz().source
     with pm.Model() as rows:
         gg.MvStudentT("x", NU, MU, SCALE, shape=(M, N))
         gg.MvStudentT("by_nu", np.ones(2), MU, SCALE)
@@ -512,11 +513,8 @@ def test_vectorised_over_draws_keeps_one_factorisation(rng):
 
 
 @pytest.mark.sampling
-@pytest.mark.parametrize("sampler", ["pymc", "nutpie"])
-def test_posterior_is_that_of_quadrature(sampler):
+def test_posterior_is_that_of_quadrature():
     """Location and degrees of freedom of rows with outliers: four standard errors of the means."""
-    if sampler != "pymc":
-        pytest.importorskip(sampler)
     rng = np.random.default_rng(9)
     lags = np.abs(np.subtract.outer(np.arange(N), np.arange(N)))
     matrix = 0.5**lags
@@ -524,9 +522,9 @@ def test_posterior_is_that_of_quadrature(sampler):
     with pm.Model():
         mean, nu = pm.Normal("mean", 0, 2), pm.Gamma("nu", 2, 0.5)
         gg.MvStudentT("y", nu, mean, gg.cov.AR1(1.0, 0.5), observed=y)
-        idata = pm.sample(
-            600, tune=400, chains=2, cores=1, random_seed=4, progressbar=False, nuts_sampler=sampler
-        )
+        # As users do, not by the interpreted functions of the other tests.
+        with pytensor.config.change_flags(linker="auto"):
+            idata = pm.sample(600, tune=400, chains=2, cores=1, random_seed=4, progressbar=False)
     means, nus = np.linspace(0, 2, 81), np.linspace(0.05, 15, 150)
     logp = np.array(
         [
