@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
 from registry import AS_WRITTEN, BACKENDS, CASES, INTERPRETED, each, interpreted, positive_definite
+from scipy.special import psi
 from scipy.stats import f, kstest, multivariate_normal, multivariate_t
 
 import pm_gaussgrad as gg
@@ -104,10 +105,10 @@ def test_as_many_observations_as_each_row_has(rng):
 
 @pytest.fixture(scope="module")
 def from_parts():
-    """The log density and its derivatives with respect to quad and nu."""
+    """The log density and its derivatives with respect to quad, nu and n."""
     quad, n, nu = pt.scalars("quad", "n", "nu")
     value = student_log_density(quad, pt.constant(0.0), n, nu)
-    return interpreted([quad, n, nu], [value, *pt.grad(value, [quad, nu])])
+    return interpreted([quad, n, nu], [value, *pt.grad(value, [quad, nu, n])])
 
 
 # quad, n, nu; log density for logdet 0 and its derivative with respect to nu, to 60 digits.
@@ -133,6 +134,8 @@ def test_no_digits_are_lost(from_parts, quad, n, nu, logp, dnu):
     assert_allclose(got[1], -0.5 * (nu + n) / (nu + quad), rtol=1e-15)
     # By the scale of log nu, on which it is a number like the log density.
     assert_allclose(got[2] * nu, dnu * nu, rtol=1e-13, atol=1e-15 * max(n, quad))
+    dn = 0.5 * (psi((nu + n) / 2) - np.log(nu * np.pi) - np.log1p(quad / nu))
+    assert_allclose(got[3], dn, rtol=1e-13, atol=1e-14)
 
 
 @pytest.mark.parametrize(("nu", "rtol"), [(1e8, 1e-7), (1e15, 1e-14), (np.inf, 1e-15)])
