@@ -22,9 +22,9 @@ from pm_gaussgrad.distribution import (
     StructuredRV,
     _expand_mean,
     _reject_lower,
-    _reject_missing,
     centred_draws,
 )
+from pm_gaussgrad.missing import Observed, as_observed, missing_entries, observed_part, only_where
 from pm_gaussgrad.ops import log_gamma_ratio
 
 
@@ -107,6 +107,21 @@ def student_t_logp(value, nu, mu, scale):
     return StudentLogDensity(structure=scale.structure)(value, mu, nu, *scale.parameters)
 
 
+def _log_density_of_observed(scale, value, nu, mu, missing):
+    """As ``log_density_of_observed`` of the normal: a marginal has the same nu and a smaller n."""
+    mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], missing.shape[-1]))
+    part = observed_part(scale, value, mu, missing)
+    if part is None:
+        logp = pt.zeros(missing.shape[:-1], dtype=value.dtype)
+    elif isinstance(part, Observed):
+        op = StudentLogDensity(structure=part.cov.structure)
+        logp = op(pt.as_tensor_variable(part.value), part.mu, nu, *part.cov.parameters)
+    else:
+        logp = student_log_density(part.quad, part.logdet, part.counts, nu)
+        logp = pt.switch(part.counts > 0, logp, 0)
+    return only_where(value, missing, logp)
+
+
 class MvStudentTRV(StructuredRV):
     """Draws ``mu + S z sqrt(nu / chi2)``, S S' = Sigma, with a chi2 of nu degrees for each row."""
 
@@ -127,7 +142,11 @@ class MvStudentTRV(StructuredRV):
 @_logprob.register(MvStudentTRV)
 def _mvstudentt_logprob(op, values, rng, size, nu, mu, *parameters, **kwargs):
     [value] = values
-    return StudentLogDensity(structure=op.structure)(value, mu, nu, *parameters)
+    missing = missing_entries(value)
+    if missing is None:
+        return StudentLogDensity(structure=op.structure)(value, mu, nu, *parameters)
+    scale = op.structure.from_parameters(*parameters, size=missing.shape[-1])
+    return _log_density_of_observed(scale, value, nu, mu, missing)
 
 
 @_support_point.register(MvStudentTRV)
@@ -168,8 +187,6 @@ class MvStudentT(pm.Continuous):
         If an argument is not real, has too few dimensions or does not exist.
     ValueError
         If not exactly one of ``scale``, ``chol`` and ``tau`` is given, or sizes disagree.
-    NotImplementedError
-        If ``observed`` has missing values.
 
     Notes
     -----
@@ -207,7 +224,7 @@ class MvStudentT(pm.Continuous):
 
     def __new__(cls, name, *args, observed=None, **kwargs):
         if observed is not None:
-            _reject_missing(name, observed, "gg.MvStudentT")
+            observed = as_observed(observed)
         return super().__new__(cls, name, *args, observed=observed, **kwargs)
 
     @classmethod

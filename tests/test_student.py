@@ -317,9 +317,37 @@ def test_errors_say_what_was_found_and_expected(build, error, message):
         build()
 
 
-def test_missing_observations_are_an_error():
-    with pm.Model(), pytest.raises(NotImplementedError, match=r"gg.MvStudentT 'y'.*1 missing"):
-        gg.MvStudentT("y", NU, 0.0, EYE, observed=np.array([1.0, np.nan]))
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("name", ["Dense", "AR1"])
+def test_missing_values_are_integrated_out(same, name, rng):
+    """The marginal has the same nu and the part of the scale matrix; also where rows differ."""
+    y = rng.normal(size=(4, N))
+    missing = np.tile([False, True, False], (4, 1)) if same else np.tri(4, N, -1, dtype=bool)
+    y[missing] = np.nan
+    scale = {"Dense": SCALE, "AR1": gg.cov.AR1(1.5, 0.5)}[name]
+    matrix = (
+        SCALE if name == "Dense" else 1.5 * 0.5 ** np.abs(np.subtract.outer(range(N), range(N)))
+    )
+    with pm.Model() as model:
+        nu = pm.Gamma("nu", 2, 0.1)
+        gg.MvStudentT("y", nu, MU, scale, observed=y)
+    assert [v.name for v in model.free_RVs] == ["nu"]
+    [by_row] = model.logp(vars=[model["y"]], sum=False)
+    function = interpreted(model.value_vars, [by_row, pt.grad(by_row.sum(), model.value_vars[0])])
+    got, slope = function(np.log(NU))
+
+    def exact(log_nu):
+        return [
+            multivariate_t(MU[~m], matrix[np.ix_(~m, ~m)], np.exp(log_nu)).logpdf(row[~m])
+            if not m.all()
+            else 0.0
+            for row, m in zip(y, missing, strict=True)
+        ]
+
+    assert_allclose(got, exact(np.log(NU)), rtol=1e-12)
+    h = 1e-3
+    values = [np.sum(exact(np.log(NU) + k * h)) for k in (-2, -1, 1, 2)]
+    assert_allclose(slope, np.dot(values, [1, -8, 8, -1]) / (12 * h), rtol=1e-8)
 
 
 # Draws
