@@ -17,7 +17,7 @@ from pytensor.scalar import Cast
 from pytensor.tensor.elemwise import Elemwise
 
 from pm_gaussgrad.cov import Covariance, marginal
-from pm_gaussgrad.cov.conditioning import observed_quad_logdet
+from pm_gaussgrad.cov.conditioning import observed_quad_logdet_alpha
 
 
 def as_observed(observed):
@@ -111,7 +111,8 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     order = np.argsort(~by_row, axis=-1, kind="stable")[..., : by_row.sum(axis=-1).max()]
     n = missing.shape[-1]
     positions = np.where(np.take_along_axis(by_row, order, axis=-1), order, n)
-    return ObservedByRow(*observed_quad_logdet(cov, residual, pt.constant(positions)), counts)
+    quad, logdet, _ = observed_quad_logdet_alpha(cov, residual, pt.constant(positions))
+    return ObservedByRow(quad, logdet, counts)
 
 
 def only_where(value, missing, logp):

@@ -63,13 +63,13 @@ class MissingEntries:
         """The Op, of rows (..., m, n)."""
         return condition_on_observed_rows(rows, self.solved, self.missing)
 
-    def _of_no_rows(self):
+    def _without_rows(self):
         """log|P_mm| / 2 and L^-1 E."""
-        return self._condition(pt.zeros_like(self.solved)[..., :0, :])[1:]
+        return self._condition(pt.zeros_like(self.solved[..., 0, :])[..., None, :])[1:]
 
     def logdet(self):
         """log|Sigma_oo|, of each batch or row."""
-        return self.cov.quad_logdet(self.unit_rows)[1] + 2 * self._of_no_rows()[0]
+        return self.cov.quad_logdet(self.unit_rows)[1] + 2 * self._without_rows()[0]
 
     def fill(self, residual):
         """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
@@ -79,7 +79,7 @@ class MissingEntries:
 
     def orthogonal_rows(self):
         """V = L^-1 E, with V P V' = I: shape (..., k, n)."""
-        return self._of_no_rows()[1]
+        return self._without_rows()[1]
 
     def inverse_factor(self):
         """L^-1, shape (..., k, k), where all rows miss the same entries."""
@@ -91,58 +91,93 @@ class MissingEntries:
 
 
 class ObservedQuadLogdet(SymbolicOp):
-    """``(residual (..., n), missing, *parameters) -> quad (...), logdet`` of the observed part.
+    """``(residual (..., n), missing, *parameters) -> quad (...), logdet, alpha (..., n)``.
 
-    What stands at the missing entries of the residual does not matter.
+    Of the observed part; alpha is zero at the missing entries, up to rounding, and what stands
+    there in the residual does not matter.
     """
 
     __props__ = ("structure",)
 
     def build_inner_graph(self, residual, missing, *parameters):
+        entries = self._entries(residual, missing, parameters)
+        filled = entries.fill(residual)
+        return [entries.cov.quad_logdet(filled)[0], entries.logdet(), entries.cov.solve(filled)]
+
+    def _entries(self, residual, missing, parameters):
         n = length(residual)
         cov = self.structure.from_parameters(*parameters, size=n)
-        entries = MissingEntries(cov, missing, n)
-        return [cov.quad_logdet(entries.fill(residual))[0], entries.logdet()]
+        return MissingEntries(cov, missing, n)
 
     def pullback(self, inputs, outputs, cotangents):
+        quad_bar, logdet_bar, alpha_bar = cotangents
+        bars = [DisconnectedType()() for _ in inputs]
+        if not (_is_disconnected(quad_bar) and _is_disconnected(logdet_bar)):
+            quad_bar, logdet_bar = (
+                pt.zeros_like(out) if _is_disconnected(bar) else bar
+                for out, bar in ((outputs[0], quad_bar), (outputs[1], logdet_bar))
+            )
+            bars = self._pull(inputs, quad_bar, logdet_bar)
+        if not _is_disconnected(alpha_bar):
+            bars = _add(bars, self._pull_alpha(inputs, alpha_bar))
+        return bars
+
+    def _pull(self, inputs, quad_bar, logdet_bar):
+        """Cotangents of the inputs through the quadratic form and the log determinant."""
         residual, missing, *parameters = inputs
-        n = length(residual)
-        quad_bar, logdet_bar = (
-            pt.zeros_like(out) if isinstance(bar.type, DisconnectedType) else bar
-            for out, bar in zip(outputs, cotangents, strict=True)
-        )
-        entries = MissingEntries(self.structure.from_parameters(*parameters, size=n), missing, n)
+        entries = self._entries(residual, missing, parameters)
         rows = entries.fill(residual), pt.moveaxis(entries.orthogonal_rows(), -2, 0)
         # On copies, which hold the rows fixed; they are functions of the parameters again when
         # this is differentiated once more.
         filled, orthogonal = dummies = [row.type() for row in rows]
         own = [p.type() for p in parameters]
-        cov = self.structure.from_parameters(*own, size=n)
+        cov = self.structure.from_parameters(*own, size=length(residual))
         quad, logdet = cov.quad_logdet(filled)
         with_missing = logdet + cov.quad_logdet(orthogonal)[0].sum(axis=0)
         value = (quad_bar * quad).sum() + (logdet_bar * with_missing).sum()
-        constant = self.structure.constant_parameters
-        names = self.structure.parameter_shapes
-        wrt = [p for name, p in zip(names, own, strict=True) if name not in constant]
-        bars = grad(value, wrt, disconnected_inputs="ignore")
+        names = zip(self.structure.parameter_shapes, own, strict=True)
+        wrt = [p for name, p in names if name not in self.structure.constant_parameters]
         given = dict(zip([*own, *dummies], [*parameters, *rows], strict=True))
-        written = iter(clone_replace(bars, given))
+        bars = iter(clone_replace(grad(value, wrt, disconnected_inputs="ignore"), given))
         weights = quad_bar[..., None]
-        # At the missing entries it is zero, up to rounding, and read by nobody.
         residual_bar = 2 * weights * entries.cov.solve(rows[0])
         return [
             pt.switch(pt.eq(weights, 0), 0, residual_bar),
             DisconnectedType()(),
-            *(DisconnectedType()() if name in constant else next(written) for name in names),
+            *(next(bars) if p in wrt else DisconnectedType()() for p in own),
         ]
+
+    def _pull_alpha(self, inputs, alpha_bar):
+        """Those through alpha, by polarisation (see :mod:`pm_gaussgrad.ops.inv_quad_logdet`)."""
+        residual, *others = inputs
+        bars = [DisconnectedType()() for _ in inputs]
+        for sign in (1, -1):
+            rows = alpha_bar + sign * residual
+            quad, logdet, alpha = self(rows, *others)
+            weights = pt.full_like(quad, sign * 0.25)
+            _, *more = self._pull([rows, *others], weights, pt.zeros_like(logdet))
+            bars = _add(bars, [alpha / 2, *more])
+        return bars
 
     def connection_pattern(self, node):
         constant = self.structure.constant_parameters
         depends = [name not in constant for name in self.structure.parameter_shapes]
-        return [[True, False], [False, False], *([d, d] for d in depends)]
+        return [[True, False, True], [False] * 3, *([d] * 3 for d in depends)]
 
     def __str__(self):
         return f"{type(self).__name__}{{{self.structure.__name__}}}"
+
+
+def _is_disconnected(cotangent) -> bool:
+    return isinstance(cotangent.type, DisconnectedType)
+
+
+def _add(left, right):
+    """Sums of cotangents entry by entry."""
+    return [
+        b if _is_disconnected(a) else a if _is_disconnected(b) else a + b
+        for a, b in zip(left, right, strict=True)
+    ]
 
 
 @_vectorize_node.register(ObservedQuadLogdet)
@@ -151,8 +186,8 @@ def _vectorize_observed(op, node, *inputs):
     return vectorize_graph(op.build_inner_graph(*node.inputs), given)
 
 
-def observed_quad_logdet(cov, residual, missing):
-    """Quadratic forms and log determinants of the observed entries.
+def observed_quad_logdet_alpha(cov, residual, missing):
+    """Quadratic forms, log determinants and solutions of the observed entries.
 
     Parameters
     ----------
@@ -167,5 +202,7 @@ def observed_quad_logdet(cov, residual, missing):
     quad : TensorVariable, shape (...)
     logdet : TensorVariable
         Of the shape of the covariance's batch dimensions, or of those of ``missing``.
+    alpha : TensorVariable, shape (..., n)
+        Zero at the missing entries, up to rounding.
     """
     return ObservedQuadLogdet(structure=cov.structure)(residual, missing, *cov.parameters)

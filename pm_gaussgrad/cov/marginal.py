@@ -24,7 +24,7 @@ from pytensor.graph.basic import Constant, Variable
 
 from pm_gaussgrad.cov.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.composite import Composite, Composition
-from pm_gaussgrad.cov.conditioning import MissingEntries, observed_quad_logdet
+from pm_gaussgrad.cov.conditioning import MissingEntries, observed_quad_logdet_alpha
 from pm_gaussgrad.cov.products import rows_times
 
 NAME = "gg.cov.marginal"
@@ -177,18 +177,21 @@ class Marginal(Composite):
         """Rows of observed entries among zeros: (..., n_observed) -> (..., n)."""
         value = as_parameter(self.label, name, value, 1)
         check_size(self, name, value)
-        zeros = pt.zeros((*tuple(value.shape)[:-1], self.sizes[0]), dtype=value.dtype)
+        zeros = pt.zeros_like(value[..., 0])[..., None] + pt.zeros(self.sizes[0], dtype=value.dtype)
         return zeros[..., self.observed].set(value)
 
     def to_dense(self):
         return self._whole.to_dense()[..., self.observed[:, None], self.observed]
 
     def quad_logdet(self, residual):
-        return observed_quad_logdet(self._whole, self._spread("residual", residual), self.missing)
+        residual = self._spread("residual", residual)
+        quad, logdet, _ = observed_quad_logdet_alpha(self._whole, residual, self.missing)
+        return quad, logdet
 
     def solve(self, b):
-        filled = self._entries().fill(self._spread("b", b))
-        return self._whole.solve(filled)[..., self.observed]
+        rows = self._spread("b", b)
+        alpha = observed_quad_logdet_alpha(self._whole, rows, self.missing)[2]
+        return alpha[..., self.observed]
 
     def logdet(self):
         return self._entries().logdet()

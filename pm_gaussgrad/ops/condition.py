@@ -59,11 +59,13 @@ class ConditionOnObserved(Op):
         dummies = [x.type() for x in inputs]
         defined = definition(*dummies)
         bars = [None if isinstance(c.type, DisconnectedType) else c.type() for c in cotangents]
-        value = sum((x * bar).sum() for x, bar in zip(defined, bars, strict=True) if bar)
+        value = sum(
+            (x * bar).sum() for x, bar in zip(defined, bars, strict=True) if bar is not None
+        )
         wrt = dummies[:2]
         gradients = grad(value, wrt, disconnected_inputs="ignore")
         given = dict(zip(dummies, inputs, strict=True))
-        given |= {bar: c for bar, c in zip(bars, cotangents, strict=True) if bar}
+        given |= {bar: c for bar, c in zip(bars, cotangents, strict=True) if bar is not None}
         return [*clone_replace(gradients, given), DisconnectedType()()]
 
 
