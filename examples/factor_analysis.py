@@ -257,7 +257,7 @@ def main():
     show("Maximum likelihood", table, "{:z.6f}")
     print()
     with model:
-        idata = pm.sample(1000, tune=1000, chains=4, random_seed=SEED)
+        idata = pm.sample(1500, tune=1000, chains=4, random_seed=SEED)
     show("Posterior", az.summary(idata, var_names=["mu", "diagonal", "rest", "psi"]))
 
     path = HERE / "factor_analysis.png"
