@@ -104,9 +104,7 @@ def sample(data):
         # No C compiler: it would take 10 s for the starting point of the LKJ prior.
         with build_model(data, covariance) as model, pytensor.config.change_flags(cxx=""):
             parameters = [variable.name for variable in model.free_RVs]
-            idata = pm.sample(
-                1000, tune=500, chains=4, random_seed=SEED, var_names=parameters
-            )
+            idata = pm.sample(1000, tune=500, chains=4, random_seed=SEED, var_names=parameters)
             idata["posterior"] = pm.compute_deterministics(
                 idata.posterior.to_dataset(),
                 extend_dataset=True,
