@@ -4,7 +4,17 @@ from pm_gaussgrad import cov, gradient, rewrites
 from pm_gaussgrad.density import logp
 from pm_gaussgrad.distribution import MvNormal
 from pm_gaussgrad.fisher import fisher_information
+from pm_gaussgrad.laplace import laplace, mass_matrix
 
 __version__ = "0.1.0"
 
-__all__ = ["MvNormal", "cov", "fisher_information", "gradient", "logp", "rewrites"]
+__all__ = [
+    "MvNormal",
+    "cov",
+    "fisher_information",
+    "gradient",
+    "laplace",
+    "logp",
+    "mass_matrix",
+    "rewrites",
+]

@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A module may import from its own floor and from those below.
 FLOORS = [
     *("kernels", "ops", "cov", "density", "distribution", "rewrites", "audit", "gradient"),
-    *("fisher", "laplace"),
+    *("fisher", "unconstrained", "laplace"),
 ]
 EXPORTED = [getattr(gg.cov, name) for name in gg.cov.__all__ if name != "Covariance"]
 # Singular alone: in the registry with the noise that makes it a covariance.
