@@ -181,7 +181,12 @@ def _expected_information(model, rv):
     if isinstance(op, MvNormalRV):
         cov = op.structure.from_parameters(*parameters, size=n)
     else:
-        cov = (Precision if isinstance(op, PrecisionMvNormalRV) else Dense)(*parameters)
+        [matrix] = parameters
+        # PyMC gives a matrix dimensions of length one for the rows.
+        matrix = matrix.squeeze(
+            axis=[i for i, one in enumerate(matrix.type.broadcastable[:-2]) if one]
+        )
+        cov = (Precision if isinstance(op, PrecisionMvNormalRV) else Dense)(matrix)
     if mu.type.ndim > 1:
         return fisher_information(pt.broadcast_to(mu, value.shape), cov, model.value_vars)
     return fisher_information(mu, cov, model.value_vars, rows=pt.prod(leading))
