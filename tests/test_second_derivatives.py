@@ -1,11 +1,14 @@
-"""Hessians of the log density through the dense formula, as users ask for them."""
+"""Hessians of the log density through the dense formula, as users ask for them.
+
+Second derivatives of every structure, without the loops of these functions, are in ``test_op``.
+"""
 
 import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 from numpy.testing import assert_allclose
-from registry import AS_WRITTEN, CASES, each, interpreted
+from registry import CASES, each
 
 import pm_gaussgrad as gg
 
@@ -22,8 +25,8 @@ def _dense_logp(value, mu, dense):
     )
 
 
-@each(CASES)
-def test_hessian_of_every_structure(case, rng):
+@each([c for c in CASES if c.name in ("LowRankPlusScalar", "BlockDiagonal", "RepeatedMeasures")])
+def test_hessian(case, python_linker, rng):
     """``pytensor.gradient.hessian`` in three parameters of the mean and the covariance."""
     n = 3
     theta, y = pt.tensor("theta", shape=(3,), dtype="float64"), pt.dvector("y")
@@ -36,7 +39,9 @@ def test_hessian_of_every_structure(case, rng):
         pytensor.gradient.hessian(logp, theta)
         for logp in (gg.logp(y, mu, cov), _dense_logp(y, mu, cov.to_dense()))
     ]
-    function = interpreted([theta, y, *parameters], hessians, mode=AS_WRITTEN)
+    # The mode of the loop inside, too.
+    with pytensor.config.change_flags(mode="FAST_COMPILE"):
+        function = pytensor.function([theta, y, *parameters], hessians)
     point = [np.array([0.3, 1.1, 0.05]), rng.normal(size=n), *case.values(rng, n)]
     got, expected = function(*point)
     assert_allclose(got, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
