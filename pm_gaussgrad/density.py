@@ -6,7 +6,8 @@ from pytensor.gradient import grad
 from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_graph
 
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
-from pm_gaussgrad.cov.base import as_parameter, check_size
+from pm_gaussgrad.cov.base import as_parameter, check_size, gaussian_log_density
+from pm_gaussgrad.missing import Observed, observed_part, only_where
 
 
 class GaussianLogDensity(SymbolicOp):
@@ -123,3 +124,26 @@ def log_density(structure, value, mu, parameters):
     return GaussianLogDensity(structure=structure)(
         pt.as_tensor_variable(value), pt.as_tensor_variable(mu), *parameters
     )
+
+
+def log_density_of_observed(cov, value, mu, missing):
+    """:func:`logp` of the observed entries of rows, the others integrated out.
+
+    Parameters
+    ----------
+    cov : Covariance
+        Of known size n.
+    value, mu : TensorVariable, shape (..., n)
+        The value has NaN at its missing entries.
+    missing : array of bool, of the shape of the value
+    """
+    mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], missing.shape[-1]))
+    part = observed_part(cov, value, mu, missing)
+    if part is None:
+        logp = pt.zeros(missing.shape[:-1], dtype=value.dtype)
+    elif isinstance(part, Observed):
+        logp = log_density(part.cov.structure, part.value, part.mu, part.cov.parameters)
+    else:
+        logp = gaussian_log_density(part.quad, part.logdet, part.counts)
+        logp = pt.switch(part.counts > 0, logp, 0)
+    return only_where(value, missing, logp)

@@ -7,12 +7,11 @@ from pymc.distributions.distribution import SymbolicRandomVariable, _support_poi
 from pymc.distributions.shape_utils import implicit_size_from_params, rv_size_is_none
 from pymc.logprob.abstract import _logprob
 from pymc.pytensorf import normalize_rng_param
-from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.graph.basic import Constant, Variable
 from pytensor.tensor.random.utils import normalize_size_param
 
 from pm_gaussgrad.cov.base import as_parameter
-from pm_gaussgrad.density import as_covariance, log_density
+from pm_gaussgrad.density import as_covariance, log_density, log_density_of_observed
+from pm_gaussgrad.missing import as_observed, missing_entries
 
 
 class MvNormalRV(SymbolicRandomVariable):
@@ -65,7 +64,11 @@ class MvNormalRV(SymbolicRandomVariable):
 @_logprob.register(MvNormalRV)
 def _mvnormal_logprob(op, values, rng, size, mu, *parameters, **kwargs):
     [value] = values
-    return log_density(op.structure, value, mu, parameters)
+    missing = missing_entries(value)
+    if missing is None:
+        return log_density(op.structure, value, mu, parameters)
+    cov = op.structure.from_parameters(*parameters, size=missing.shape[-1])
+    return log_density_of_observed(cov, value, mu, missing)
 
 
 @_support_point.register(MvNormalRV)
@@ -100,8 +103,6 @@ class MvNormal(pm.Continuous):
         If an argument is not real or has too few dimensions.
     ValueError
         If not exactly one of ``cov``, ``chol`` and ``tau`` is given, or sizes disagree.
-    NotImplementedError
-        If ``observed`` has missing values.
 
     Notes
     -----
@@ -128,7 +129,7 @@ class MvNormal(pm.Continuous):
 
     def __new__(cls, name, *args, observed=None, **kwargs):
         if observed is not None:
-            _reject_missing(name, observed)
+            observed = as_observed(observed)
         return super().__new__(cls, name, *args, observed=observed, **kwargs)
 
     @classmethod
@@ -143,25 +144,6 @@ class MvNormal(pm.Continuous):
         mu = as_parameter("gg.MvNormal", "mu", mu, 0)
         mu = _expand_mean(mu, cov, shape)
         return super().dist([mu, *cov.parameters], structure=cov.structure, shape=shape, **kwargs)
-
-
-def _reject_missing(name, observed):
-    if isinstance(observed, SharedVariable):
-        observed = observed.get_value(borrow=True)
-    elif isinstance(observed, Constant):
-        observed = observed.data
-    elif isinstance(observed, Variable):
-        return
-    data = np.ma.asarray(observed)
-    missing = np.ma.getmaskarray(data)
-    if data.dtype.kind in "fO":
-        missing = missing | np.isnan(np.asarray(data.filled(0), dtype="float64"))
-    if missing.any():
-        raise NotImplementedError(
-            f"gg.MvNormal {name!r}: `observed` has {int(missing.sum())} missing value(s), and none "
-            "are imputed. Drop them, and with gg.cov.Dense also the rows and columns of the matrix "
-            "and the entries of the mean, which is exact."
-        )
 
 
 def _last(shape):

@@ -75,8 +75,9 @@ def fisher_information(mu, cov, parameters, rows=None):
     ``Dense``, ``Cholesky`` and ``Precision``, which are dense as they are given, p n^3. To these
     add p^2 inner products of what is p times as large as the structure.
 
-    A structure of other kinds has no such form. The p matrices dSigma are formed, n^2 numbers
-    each, by differentiating its ``to_dense()``, and n of its solves are spent on each.
+    A structure of other kinds has no such form: those of users, and ``gg.cov.marginal`` of a
+    series, grid or factor with gaps. The p matrices dSigma are formed, n^2 numbers each, by
+    differentiating its ``to_dense()``, and n of its solves are spent on each.
 
     Matrices that are read as symmetric (``Dense``, ``Precision``, ``Kronecker``,
     ``RepeatedMeasures``) have their information with respect to their symmetric part, which is

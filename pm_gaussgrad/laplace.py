@@ -44,8 +44,7 @@ def laplace(
     model : pymc.Model, optional
         With continuous free variables only; by default that of the context.
     draws, chains : int
-        Numbers of draws; chains are independent, and of them there are as many as other tools
-        like to see.
+        Numbers of draws and of chains, all of them independent.
     information : {"observed", "expected"}
         "observed" is the exact Hessian of the negative log posterior at the mode. "expected"
         takes for each Gaussian likelihood (``gg.MvNormal``, ``pm.MvNormal``) its Fisher
@@ -75,6 +74,8 @@ def laplace(
         argument is none of its choices.
     RuntimeError
         If no mode is found, or the information there is not positive definite.
+    NotImplementedError
+        If "expected" is asked of a Gaussian likelihood whose covariance has batch dimensions.
 
     Notes
     -----

@@ -14,9 +14,10 @@ from pymc.distributions.multivariate import PrecisionMvNormalRV
 from pymc.pytensorf import rewrite_pregrad
 from pytensor.tensor.random.basic import MvNormalRV as PlainMvNormalRV
 
-from pm_gaussgrad.cov import Dense, Precision
+from pm_gaussgrad.cov import Dense, Precision, marginal
 from pm_gaussgrad.distribution import MvNormalRV
 from pm_gaussgrad.fisher import fisher_information
+from pm_gaussgrad.missing import missing_entries
 
 _KINDS = ("observed", "expected")
 
@@ -110,7 +111,7 @@ class Unconstrained:
                     "gg.MvNormal or pm.MvNormal; found none among the observed variables. Use "
                     'information="observed".'
                 )
-            total = sum(_expected_information(self.model, rv) for rv in gaussian)
+            total = sum(_expected_information(self.owner, self.model, rv) for rv in gaussian)
             expected = self._compile(total)
             others = (*self.model.free_RVs, *self.model.observed_RVs, *self.model.potentials)
             terms = [x for x in others if x not in gaussian]
@@ -172,12 +173,13 @@ def _is_gaussian(rv):
     return isinstance(rv.owner.op, MvNormalRV | PlainMvNormalRV | PrecisionMvNormalRV)
 
 
-def _expected_information(model, rv):
+def _expected_information(owner, model, rv):
     """The Fisher information of a Gaussian likelihood, with respect to all value variables."""
     value = model.rvs_to_values[rv]
     op, (_, _, *inputs) = rv.owner.op, rv.owner.inputs
     mu, *parameters = model.replace_rvs_by_values(inputs)
-    n, leading = value.shape[-1], value.shape[:-1]
+    missing = missing_entries(value) if isinstance(op, MvNormalRV) else None
+    n = value.shape[-1] if missing is None else missing.shape[-1]
     if isinstance(op, MvNormalRV):
         cov = op.structure.from_parameters(*parameters, size=n)
     else:
@@ -187,6 +189,27 @@ def _expected_information(model, rv):
             axis=[i for i, one in enumerate(matrix.type.broadcastable[:-2]) if one]
         )
         cov = (Precision if isinstance(op, PrecisionMvNormalRV) else Dense)(matrix)
+    shapes = zip(cov.structure.parameter_shapes.values(), cov.parameters, strict=True)
+    if any(x.type.ndim > len(dims.split()) for dims, x in shapes):
+        raise NotImplementedError(
+            f"{owner}: the covariance of {rv.name!r} has batch dimensions, of which the expected "
+            'information is not implemented; use information="observed", or one likelihood for '
+            "each covariance."
+        )
+    if missing is not None:
+        return _of_observed_entries(pt.broadcast_to(mu, value.shape), cov, missing, model)
     if mu.type.ndim > 1:
         return fisher_information(pt.broadcast_to(mu, value.shape), cov, model.value_vars)
-    return fisher_information(mu, cov, model.value_vars, rows=pt.prod(leading))
+    return fisher_information(mu, cov, model.value_vars, rows=pt.prod(value.shape[:-1]))
+
+
+def _of_observed_entries(mu, cov, missing, model):
+    """That of data with gaps: the sum over patterns of what is missing, each with its rows."""
+    n = missing.shape[-1]
+    mu, missing, total = mu.reshape((-1, n)), missing.reshape(-1, n), 0.0
+    for pattern in np.unique(missing, axis=0):
+        rows, observed = np.flatnonzero((missing == pattern).all(axis=1)), np.flatnonzero(~pattern)
+        if observed.size:
+            mean = mu[rows][:, observed]
+            total += fisher_information(mean, marginal(cov, observed), model.value_vars)
+    return pt.as_tensor(total)

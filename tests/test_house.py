@@ -14,10 +14,25 @@ PACKAGE = Path(gg.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # A module may import from its own floor and from those below.
 FLOORS = [
-    *("kernels", "ops", "cov", "density", "distribution", "rewrites", "audit", "gradient"),
-    *("fisher", "unconstrained", "laplace"),
+    "kernels",
+    "ops",
+    "cov",
+    "missing",
+    "density",
+    "distribution",
+    "rewrites",
+    "audit",
+    "gradient",
+    "fisher",
+    "unconstrained",
+    "laplace",
+    "posterior",
 ]
-EXPORTED = [getattr(gg.cov, name) for name in gg.cov.__all__ if name != "Covariance"]
+EXPORTED = [
+    kind
+    for name in gg.cov.__all__
+    if isinstance(kind := getattr(gg.cov, name), type) and kind is not gg.cov.Covariance
+]
 # Singular alone: in the registry with the noise that makes it a covariance.
 SUMMANDS = {gg.cov.LowRank}
 

@@ -159,6 +159,33 @@ def test_expected_information_of_every_normal():
     assert_allclose(np.linalg.inv(got[0]), information, rtol=1e-9, atol=1e-9)
 
 
+def test_expected_information_with_gaps():
+    """Rows with different gaps, and one without data, as subjects with missing visits."""
+    data = np.random.default_rng(8).normal(size=(4, 3))
+    data[0, 1] = data[2, 0] = data[3] = np.nan
+    subject, visit = np.nonzero(~np.isnan(data))
+    point, got = {"slope": 0.3, "v_log__": 0.2}, []
+    for gaps in (True, False):
+        with pm.Model() as model:
+            slope, v = pm.Normal("slope"), pm.HalfNormal("v")
+            within = gg.cov.AR1(v, 0.6, size=3)
+            if gaps:
+                gg.MvNormal("y", slope * np.arange(3), within, observed=data)
+            else:
+                cov = gg.cov.RepeatedMeasures(within, subject, visit)
+                gg.MvNormal("y", slope * visit, cov, observed=data[subject, visit])
+        got.append(gg.mass_matrix(model, point, information="expected", **MODE))
+    assert_allclose(got[0], got[1], rtol=1e-10)
+
+
+def test_batches_have_no_expected_information():
+    with pm.Model() as model:
+        v = pm.HalfNormal("v", shape=2)
+        gg.MvNormal("y", 0.0, v[:, None, None] * np.eye(3), observed=np.ones((2, 3)))
+    with pytest.raises(NotImplementedError, match="'y' has batch dimensions"):
+        gg.laplace(model, information="expected", **MODE)
+
+
 def test_start_and_the_mode_of_pymc(growth):
     """``pm.find_MAP()`` is a start, though not the mode: it leaves the Jacobian out."""
     with growth:

@@ -10,6 +10,7 @@ from pm_gaussgrad.cov.diagonal import Diagonal
 from pm_gaussgrad.cov.eigenbasis import Eigenbasis
 from pm_gaussgrad.cov.kronecker import Kronecker
 from pm_gaussgrad.cov.low_rank import LowRank
+from pm_gaussgrad.cov.marginal import marginal
 from pm_gaussgrad.cov.precision import Precision
 from pm_gaussgrad.cov.repeated_measures import RepeatedMeasures
 from pm_gaussgrad.cov.toeplitz import Toeplitz
@@ -28,4 +29,5 @@ __all__ = [
     "Precision",
     "RepeatedMeasures",
     "Toeplitz",
+    "marginal",
 ]

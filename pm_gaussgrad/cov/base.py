@@ -226,6 +226,14 @@ class Covariance:
         """diag(Sigma^-1), shape (..., n): reciprocals of the leave-one-out variances."""
         raise NotImplementedError
 
+    def keep(self, observed) -> "Covariance | None":
+        """The covariance of the observations at constant increasing positions, (n_observed).
+
+        None where they do not have the structure of the whole; see
+        :func:`pm_gaussgrad.cov.marginal`.
+        """
+        return None
+
     def scaled(self, factor) -> "Covariance":
         """``factor * Sigma`` as a structure of the same kind."""
         raise NotImplementedError

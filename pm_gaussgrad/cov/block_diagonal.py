@@ -13,6 +13,7 @@ Sources: Horn and Johnson (2012), Matrix Analysis, 2nd ed., section 0.9.2.
 from functools import reduce
 from operator import add
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import equal_computations
 
@@ -20,6 +21,7 @@ from pm_gaussgrad.cov.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.composite import Composite, join_last, known_size
 from pm_gaussgrad.cov.dense import Dense
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
+from pm_gaussgrad.cov.marginal import marginal
 from pm_gaussgrad.cov.sums import closed_sum, closes, common_size
 from pm_gaussgrad.ops import partition
 
@@ -113,6 +115,19 @@ class BlockDiagonal(Composite):
 
     def inverse_diagonal(self):
         return join_last([block.inverse_diagonal() for block in self.parts])
+
+    def keep(self, observed):
+        if not all(isinstance(size, int) for size in self.sizes):
+            return None
+        cuts = np.cumsum(self.sizes)[:-1]
+        of_blocks = np.split(observed, np.searchsorted(observed, cuts))
+        starts = [0, *cuts]
+        kept = [
+            marginal(block, positions - start)
+            for block, positions, start in zip(self.parts, of_blocks, starts, strict=True)
+            if positions.size
+        ]
+        return BlockDiagonal(*kept) if kept else None
 
     def scaled(self, factor):
         return self.from_parts([block.scaled(factor) for block in self.parts], self.sizes)

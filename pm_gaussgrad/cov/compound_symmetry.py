@@ -248,6 +248,9 @@ class CompoundSymmetry(ScalarLeaf):
         n = pt.as_tensor(self.size).astype(within.dtype)
         return self._repeated((1 - 1 / n) / within + 1 / (n * between))
 
+    def keep(self, observed):
+        return self.from_parameters(*self.parameters, size=observed.size)
+
     def scaled(self, factor):
         variance, correlation = self.parameters
         return self.from_parameters(factor * variance, correlation, size=self.size)

@@ -134,6 +134,9 @@ class Dense(Leaf):
     def inverse_diagonal(self):
         return inverse_diagonal(self._factor())
 
+    def keep(self, observed):
+        return Dense(self.parameters[0][..., observed[:, None], observed])
+
     def scaled(self, factor):
         return Dense(factor * self.parameters[0])
 

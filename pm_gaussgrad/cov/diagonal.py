@@ -120,6 +120,9 @@ class Diagonal(Leaf):
     def inverse_diagonal(self):
         return 1 / self._variances()
 
+    def keep(self, observed):
+        return Diagonal(self.parameters[0][..., observed])
+
     def scaled(self, factor):
         return Diagonal(factor * self.parameters[0])
 
@@ -153,6 +156,9 @@ class ScalarDiagonal(ScalarLeaf, Diagonal):
 
     def whiten(self, residual):
         return residual / pt.sqrt(self.parameters[0])[..., None]
+
+    def keep(self, observed):
+        return ScalarDiagonal.from_parameters(*self.parameters, size=observed.size)
 
     def scaled(self, factor):
         return ScalarDiagonal.from_parameters(factor * self.parameters[0], size=self.size)

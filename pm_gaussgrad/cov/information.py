@@ -63,7 +63,7 @@ def _flat(x):
 
 
 def count_directions(x):
-    """P, an int where it is known: JAX compiles no arithmetic with symbolic lengths."""
+    """The number p, an int where it is known: JAX compiles no arithmetic of symbolic lengths."""
     static = x.type.shape[0]
     return x.shape[0] if static is None else static
 

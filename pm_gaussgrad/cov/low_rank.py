@@ -213,6 +213,9 @@ class LowRank(Covariance):
     def diagonal(self):
         return (self.parameters[0] ** 2).sum(axis=-1)
 
+    def keep(self, observed):
+        return LowRank(self.parameters[0][..., observed, :])
+
     def scaled(self, factor):
         return LowRank(pt.sqrt(factor) * self.parameters[0])
 
@@ -278,6 +281,10 @@ class LowRankPlusDiagonal(Leaf):
         _, white_factor, inverse, _ = self._standardised()
         explained = ((white_factor @ inverse.mT) ** 2).sum(axis=-1)
         return (1 - explained) / self._variances()
+
+    def keep(self, observed):
+        factor = self.parameters[0][..., observed, :]
+        return _plus_noise(factor, _noise(self).keep(observed))
 
     def scaled(self, factor):
         loadings, variance = self.parameters

@@ -26,11 +26,11 @@ data, section 2.
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import equal_computations
+from pytensor.graph.basic import Constant, equal_computations
 
-from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter, check_square, gaussian_log_density
+from pm_gaussgrad.cov.base import Leaf, gaussian_log_density
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
-from pm_gaussgrad.cov.subjects import NAME, as_subject, as_visit, check_visits, layout
+from pm_gaussgrad.cov.subjects import NAME, as_subject, as_visit, as_within, check_visits, layout
 from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.cov.triangular import inverse_diagonal
 from pm_gaussgrad.kernels.lapack import cholesky, inverse_from_cholesky
@@ -229,7 +229,7 @@ class RepeatedMeasures(Leaf):
     pullback = staticmethod(_pullback)
 
     def __init__(self, within, subject, visit):
-        within = _as_within(within)
+        within = as_within(within)
         subject, visit = as_subject(subject), as_visit(visit)
         check_visits(subject, visit, within.type.shape[-1])
         self.parameters = (within, *map(pt.constant, layout(subject, visit)))
@@ -301,6 +301,14 @@ class RepeatedMeasures(Leaf):
         of_patterns = inverse_diagonal(self._factors())
         return self._by_observation(of_patterns[..., self.parameters[2], :])
 
+    def keep(self, observed):
+        within, *index = self.parameters
+        if not all(isinstance(x, Constant) for x in index):
+            return None
+        visits, pattern, _, subject, place = (x.data for x in index)
+        visit = visits[pattern[subject], place]
+        return RepeatedMeasures(within, subject[observed], visit[observed])
+
     def scaled(self, factor):
         within, *index = self.parameters
         return RepeatedMeasures.from_parameters(factor * within, *index)
@@ -361,19 +369,6 @@ def _products(factors, columns):
 
 def _solve_lower(factors, columns):
     return pt.linalg.solve_triangular(factors, columns, lower=True, b_ndim=2)
-
-
-def _as_within(within):
-    if isinstance(within, Covariance):
-        if not isinstance(within.size, int):
-            raise ValueError(
-                f"{NAME}: `within` is a {within.label} whose number of visits is not known, "
-                "expected a known T; give it size=T, or parameters of known shapes."
-            )
-        return within.to_dense()
-    within = as_parameter(NAME, "within", within, 2)
-    check_square(NAME, "within", within)
-    return within
 
 
 def _check_same_subjects(left, right):

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from pytensor.graph.basic import Variable
 
+from pm_gaussgrad.cov.base import Covariance, as_parameter, check_square
+
 NAME = "gg.cov.RepeatedMeasures"
 # Rows of the table: half a megabyte of numbers.
 _STRETCH = 65536
@@ -47,6 +49,20 @@ def as_visit(visit):
             "`within`; number times or labels by np.unique(times, return_inverse=True)[1]."
         )
     return visit.astype("int64")
+
+
+def as_within(within):
+    """The covariance of a subject with all visits, as a square matrix."""
+    if isinstance(within, Covariance):
+        if not isinstance(within.size, int):
+            raise ValueError(
+                f"{NAME}: `within` is a {within.label} whose number of visits is not known, "
+                "expected a known T; give it size=T, or parameters of known shapes."
+            )
+        return within.to_dense()
+    within = as_parameter(NAME, "within", within, 2)
+    check_square(NAME, "within", within)
+    return within
 
 
 def check_visits(subject, visit, n_visits):

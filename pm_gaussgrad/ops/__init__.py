@@ -2,7 +2,8 @@
 
 from pm_gaussgrad.ops import memory  # noqa: F401  (registers its rewrites)
 from pm_gaussgrad.ops.backends import register_backends
-from pm_gaussgrad.ops.batching import quad_logdet_alpha, transform_rows
+from pm_gaussgrad.ops.batching import quad_logdet_alpha, rows_last, transform_rows
+from pm_gaussgrad.ops.condition import condition_on_observed_rows
 from pm_gaussgrad.ops.factor_product import FactorProduct, multiply_factor
 from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdet,
@@ -19,10 +20,12 @@ __all__ = [
     "InvQuadLogdet",
     "InvQuadLogdetPullback",
     "assemble",
+    "condition_on_observed_rows",
     "dense_quad_logdet",
     "linear_recurrence",
     "multiply_factor",
     "partition",
     "quad_logdet_alpha",
+    "rows_last",
     "transform_rows",
 ]

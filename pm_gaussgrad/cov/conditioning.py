@@ -1,0 +1,208 @@
+r"""Missing entries of any structure, by blocks of its precision: marginals and conditionals.
+
+Let o be the observed and m the missing entries, P = Sigma^-1, E the unit rows of m, and r the
+residual with zeros at m. With A = E P (k solves), P_mm = A E' = L L' and c = P_mm^-1 A r,
+
+    r^ = r - E'c             the conditional mean of the residual given its observed entries
+    r_o' Sigma_oo^-1 r_o = r^' P r^ = min over r_m of r' P r
+    log|Sigma_oo| = log|Sigma| + log|P_mm|
+    Var(r_m | r_o) = P_mm^-1
+
+The quadratic form is that of the filled row: no difference of large numbers is taken. Because
+r^ is a minimum it may be held fixed in the first derivative, and with V = L^-1 E held fixed too
+
+    d (r_o' Sigma_oo^-1 r_o) = d (r^' P r^)
+    d log|Sigma_oo| = d log|Sigma| + sum_j d (v_j' P v_j),
+
+so that the pullback is that of the structure for the rows r^ and V: no cotangent passes through
+the solves. Nothing of n x n is formed.
+
+Sources: Rue and Held (2005), Gaussian Markov Random Fields, theorem 2.5; Horn and Johnson (2012),
+Matrix Analysis, 2nd ed., sections 0.7.3 and 0.8.5; Danskin (1967), The Theory of Max-Min.
+"""
+
+import pytensor.tensor as pt
+from pytensor.compile.builders import SymbolicOp
+from pytensor.gradient import DisconnectedType, grad
+from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_graph
+
+from pm_gaussgrad.cov.base import length
+from pm_gaussgrad.ops import condition_on_observed_rows, rows_last
+
+
+class MissingEntries:
+    """What the missing entries of a covariance need to be marginalised or filled in.
+
+    Parameters
+    ----------
+    cov : Covariance
+    missing : integer tensor, shape (k) or (..., k)
+        Positions of the missing entries, common to all rows; or of each row, filled up by n.
+    n
+        Number of observations, of which these are missing.
+    """
+
+    def __init__(self, cov, missing, n):
+        self.cov, self.missing, self.n = cov, missing, n
+        self.by_row = missing.type.ndim > 1
+        self.unit_rows = self._unit_rows(cov.parameters[0].dtype)
+        # Rows of the precision, those of a batch or row together: (..., k, n).
+        self.solved = pt.moveaxis(cov.solve(self.unit_rows), 0, -2)
+
+    def _unit_rows(self, dtype):
+        """E with the missing entries first: (k, ..., n)."""
+        if self.by_row:
+            columns = pt.moveaxis(self.missing, -1, 0)[..., None]
+            return pt.eq(pt.arange(self.n), columns).astype(dtype)
+        identity = pt.eye(length(self.missing), dtype=dtype)
+        rows = pt.zeros((identity.shape[0], self.n), dtype=dtype)[:, self.missing].set(identity)
+        batch_ndim = self.cov.logdet().type.ndim
+        return pt.expand_dims(rows, tuple(range(1, 1 + batch_ndim)))
+
+    def _condition(self, rows):
+        """The Op, of rows (..., m, n)."""
+        return condition_on_observed_rows(rows, self.solved, self.missing)
+
+    def _without_rows(self):
+        """log|P_mm| / 2 and L^-1 E."""
+        return self._condition(pt.zeros_like(self.solved[..., 0, :])[..., None, :])[1:]
+
+    def logdet(self):
+        """log|Sigma_oo|, of each batch or row."""
+        return self.cov.quad_logdet(self.unit_rows)[1] + 2 * self._without_rows()[0]
+
+    def fill(self, residual):
+        """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
+        batch_ndim = self.solved.type.ndim - 2
+        rows, restore = rows_last(residual, batch_ndim)
+        return restore(self._condition(rows)[0])
+
+    def orthogonal_rows(self):
+        """V = L^-1 E, with V P V' = I: shape (..., k, n)."""
+        return self._without_rows()[1]
+
+    def inverse_factor(self):
+        """L^-1, shape (..., k, k), where all rows miss the same entries."""
+        return self.orthogonal_rows()[..., self.missing]
+
+    def variances(self):
+        """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""
+        return (self.orthogonal_rows() ** 2).sum(axis=-2)
+
+
+class ObservedQuadLogdet(SymbolicOp):
+    """``(residual (..., n), missing, *parameters) -> quad (...), logdet, alpha (..., n)``.
+
+    Of the observed part; alpha is zero at the missing entries, up to rounding, and what stands
+    there in the residual does not matter.
+    """
+
+    __props__ = ("structure",)
+
+    def build_inner_graph(self, residual, missing, *parameters):
+        entries = self._entries(residual, missing, parameters)
+        filled = entries.fill(residual)
+        return [entries.cov.quad_logdet(filled)[0], entries.logdet(), entries.cov.solve(filled)]
+
+    def _entries(self, residual, missing, parameters):
+        n = length(residual)
+        cov = self.structure.from_parameters(*parameters, size=n)
+        return MissingEntries(cov, missing, n)
+
+    def pullback(self, inputs, outputs, cotangents):
+        quad_bar, logdet_bar, alpha_bar = cotangents
+        bars = [DisconnectedType()() for _ in inputs]
+        if not (_is_disconnected(quad_bar) and _is_disconnected(logdet_bar)):
+            quad_bar, logdet_bar = (
+                pt.zeros_like(out) if _is_disconnected(bar) else bar
+                for out, bar in ((outputs[0], quad_bar), (outputs[1], logdet_bar))
+            )
+            bars = self._pull(inputs, quad_bar, logdet_bar)
+        if not _is_disconnected(alpha_bar):
+            bars = _add(bars, self._pull_alpha(inputs, alpha_bar))
+        return bars
+
+    def _pull(self, inputs, quad_bar, logdet_bar):
+        """Cotangents of the inputs through the quadratic form and the log determinant."""
+        residual, missing, *parameters = inputs
+        entries = self._entries(residual, missing, parameters)
+        rows = entries.fill(residual), pt.moveaxis(entries.orthogonal_rows(), -2, 0)
+        # On copies, which hold the rows fixed; they are functions of the parameters again when
+        # this is differentiated once more.
+        filled, orthogonal = dummies = [row.type() for row in rows]
+        own = [p.type() for p in parameters]
+        cov = self.structure.from_parameters(*own, size=length(residual))
+        quad, logdet = cov.quad_logdet(filled)
+        with_missing = logdet + cov.quad_logdet(orthogonal)[0].sum(axis=0)
+        value = (quad_bar * quad).sum() + (logdet_bar * with_missing).sum()
+        names = zip(self.structure.parameter_shapes, own, strict=True)
+        wrt = [p for name, p in names if name not in self.structure.constant_parameters]
+        given = dict(zip([*own, *dummies], [*parameters, *rows], strict=True))
+        bars = iter(clone_replace(grad(value, wrt, disconnected_inputs="ignore"), given))
+        weights = quad_bar[..., None]
+        residual_bar = 2 * weights * entries.cov.solve(rows[0])
+        return [
+            pt.switch(pt.eq(weights, 0), 0, residual_bar),
+            DisconnectedType()(),
+            *(next(bars) if p in wrt else DisconnectedType()() for p in own),
+        ]
+
+    def _pull_alpha(self, inputs, alpha_bar):
+        """Those through alpha, by polarisation (see :mod:`pm_gaussgrad.ops.inv_quad_logdet`)."""
+        residual, *others = inputs
+        bars = [DisconnectedType()() for _ in inputs]
+        for sign in (1, -1):
+            rows = alpha_bar + sign * residual
+            quad, logdet, alpha = self(rows, *others)
+            weights = pt.full_like(quad, sign * 0.25)
+            _, *more = self._pull([rows, *others], weights, pt.zeros_like(logdet))
+            bars = _add(bars, [alpha / 2, *more])
+        return bars
+
+    def connection_pattern(self, node):
+        constant = self.structure.constant_parameters
+        depends = [name not in constant for name in self.structure.parameter_shapes]
+        return [[True, False, True], [False] * 3, *([d] * 3 for d in depends)]
+
+    def __str__(self):
+        return f"{type(self).__name__}{{{self.structure.__name__}}}"
+
+
+def _is_disconnected(cotangent) -> bool:
+    return isinstance(cotangent.type, DisconnectedType)
+
+
+def _add(left, right):
+    """Sums of cotangents entry by entry."""
+    return [
+        b if _is_disconnected(a) else a if _is_disconnected(b) else a + b
+        for a, b in zip(left, right, strict=True)
+    ]
+
+
+@_vectorize_node.register(ObservedQuadLogdet)
+def _vectorize_observed(op, node, *inputs):
+    given = dict(zip(node.inputs, inputs, strict=True))
+    return vectorize_graph(op.build_inner_graph(*node.inputs), given)
+
+
+def observed_quad_logdet_alpha(cov, residual, missing):
+    """Quadratic forms, log determinants and solutions of the observed entries.
+
+    Parameters
+    ----------
+    cov : Covariance
+    residual : TensorVariable, shape (..., n)
+        What stands at the missing entries does not matter.
+    missing : integer tensor, shape (k), or (..., k) where rows miss different entries
+        Positions of the missing entries; those of rows are filled up by n.
+
+    Returns
+    -------
+    quad : TensorVariable, shape (...)
+    logdet : TensorVariable
+        Of the shape of the covariance's batch dimensions, or of those of ``missing``.
+    alpha : TensorVariable, shape (..., n)
+        Zero at the missing entries, up to rounding.
+    """
+    return ObservedQuadLogdet(structure=cov.structure)(residual, missing, *cov.parameters)

@@ -1,0 +1,123 @@
+"""Missing values of observed data, NaN or masked: found, and integrated out exactly.
+
+The pattern of what is missing is a fact of the data, read when a log density is built: from a
+constant, or from what a shared variable (``pm.Data``) holds at that time. Where all rows miss
+the same entries the density is that of ``gg.cov.marginal``; where they differ, each row has its
+own Schur complement of the common precision.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor import config
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant, Variable
+from pytensor.scalar import Cast
+from pytensor.tensor.elemwise import Elemwise
+
+from pm_gaussgrad.cov import Covariance, marginal
+from pm_gaussgrad.cov.conditioning import observed_quad_logdet_alpha
+
+
+def as_observed(observed):
+    """Data with missing values as a constant with NaN, which PyMC passes on; other data as is.
+
+    PyMC makes missing values of arrays into parameters to be sampled.
+    """
+    if isinstance(observed, Variable):
+        return observed
+    if hasattr(observed, "isnull") and hasattr(observed, "to_numpy"):
+        if not np.any(observed.isnull().to_numpy()):
+            return observed
+        data = observed.to_numpy(dtype=config.floatX, na_value=np.nan)
+    else:
+        data = _with_nan(observed)
+    return pt.constant(data) if np.isnan(data).any() else observed
+
+
+def _with_nan(data) -> np.ndarray:
+    """Floating data, NaN where it is masked."""
+    return np.ma.filled(np.ma.asarray(data).astype(config.floatX), np.nan)
+
+
+def missing_entries(value) -> np.ndarray | None:
+    """Which entries of an observed value are missing: booleans, or None if none is.
+
+    Only what is constant or shared is looked at; a value that depends on anything else has no
+    missing entries.
+    """
+    while value.owner and isinstance(value.owner.op, Elemwise):
+        if not isinstance(value.owner.op.scalar_op, Cast):
+            return None
+        [value] = value.owner.inputs
+    if isinstance(value, SharedVariable):
+        data = value.get_value(borrow=True)
+        if isinstance(data, np.ma.MaskedArray):
+            # pm.set_data leaves arrays with a mask, which compiled functions do not see.
+            data = _with_nan(data)
+            value.set_value(data)
+    elif isinstance(value, Constant):
+        data = value.data
+    else:
+        return None
+    if np.asarray(data).dtype.kind != "f":
+        return None
+    missing = np.isnan(data)
+    return missing if missing.any() else None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The observed part of rows that all miss the same entries."""
+
+    value: Variable
+    mu: Variable
+    cov: Covariance
+
+
+@dataclass(frozen=True)
+class ObservedByRow:
+    """Quadratic form, log determinant and number of observed entries of rows that differ."""
+
+    quad: Variable
+    logdet: Variable
+    counts: np.ndarray
+
+
+def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
+    """What the observed entries contribute to a log density; None where there are none.
+
+    Parameters
+    ----------
+    cov : Covariance
+        Of known size n.
+    value, mu : TensorVariable, shape (..., n)
+        The value has NaN at its missing entries.
+    missing : array of bool, of the shape of the value
+    """
+    if missing.all():
+        return None
+    patterns = missing.reshape(-1, missing.shape[-1])
+    if (patterns == patterns[0]).all():
+        observed = np.flatnonzero(~patterns[0])
+        data = value.data[..., observed] if isinstance(value, Constant) else None
+        kept = value[..., observed] if data is None else pt.constant(data)
+        return Observed(kept, mu[..., observed], marginal(cov, observed))
+    residual = pt.switch(missing, 0, pt.switch(missing, 0, value) - mu)
+    counts = (~missing).sum(axis=-1)
+    # Rows without any observation are left out afterwards; here they miss nothing.
+    by_row = missing & (counts > 0)[..., None]
+    order = np.argsort(~by_row, axis=-1, kind="stable")[..., : by_row.sum(axis=-1).max()]
+    n = missing.shape[-1]
+    positions = np.where(np.take_along_axis(by_row, order, axis=-1), order, n)
+    quad, logdet, _ = observed_quad_logdet_alpha(cov, residual, pt.constant(positions))
+    return ObservedByRow(quad, logdet, counts)
+
+
+def only_where(value, missing, logp):
+    """The log density, or NaN where shared data came to miss other entries than ``missing``."""
+    if isinstance(value, Constant):
+        return logp
+    unchanged = pt.eq(pt.isnan(value), missing).all()
+    return pt.switch(unchanged, logp, np.nan).astype(logp.dtype)

@@ -1,0 +1,112 @@
+"""Expressions of a model evaluated at each draw of its posterior."""
+
+import numpy as np
+import pytensor
+import xarray as xr
+from pytensor.compile.mode import Mode
+from pytensor.graph.replace import clone_replace
+from pytensor.graph.traversal import ancestors
+from rich.progress import Progress
+
+SAMPLE_DIMS = ("chain", "draw")
+# Python functions around compiled kernels: each is used once, and compiling all of it would take
+# longer than evaluating it at some thousand draws. Not fused: PyTensor's Python form of a fused
+# 1 / x has single precision.
+INTERPRETED = Mode(linker="py", optimizer="fast_run").excluding("fusion")
+
+
+def over_draws(
+    owner, model, idata, outputs, noise=(), random_seed=None, progressbar=True, compile_kwargs=None
+):
+    """Evaluate expressions of a model's variables at each draw.
+
+    Parameters
+    ----------
+    owner : str
+        The function that asks, for messages.
+    model : pymc.Model
+    idata : xarray.DataTree
+        With a ``posterior`` group.
+    outputs : list of TensorVariable
+        Of the model's random variables, data and the noise.
+    noise : sequence of TensorVariable
+        Inputs of known shape, filled with new white noise at each draw.
+    random_seed : int, numpy.random.Generator, optional
+        Of the noise.
+    progressbar : bool
+    compile_kwargs : dict, optional
+        For ``pytensor.function``; ``{"mode": "NUMBA"}`` compiles everything.
+
+    Returns
+    -------
+    list of array, shape (chain, draw, ...)
+    """
+    posterior = posterior_of(owner, idata)
+    observed = {rv: model.rvs_to_values[rv] for rv in model.observed_RVs}
+    outputs = clone_replace(outputs, observed)
+    upstream = set(ancestors(outputs))
+    inputs = [rv for rv in model.free_RVs if rv in upstream]
+    if absent := [rv.name for rv in inputs if rv.name not in posterior]:
+        raise ValueError(
+            f"{owner}: the posterior lacks the variables {absent}, expected all that the "
+            "likelihood depends on; keep them when sampling (var_names=)."
+        )
+    function = pytensor.function(
+        [*inputs, *noise], outputs, **{"mode": INTERPRETED, **(compile_kwargs or {})}
+    )
+    draws = [posterior[rv.name].transpose(*SAMPLE_DIMS, ...).to_numpy() for rv in inputs]
+    draws = [d.astype(rv.dtype, copy=False) for d, rv in zip(draws, inputs, strict=True)]
+    rng = np.random.default_rng(random_seed)
+    shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
+    results = None
+    with Progress(disable=not progressbar, transient=True) as progress:
+        task = progress.add_task(owner, total=int(np.prod(shape)))
+        for index in np.ndindex(shape):
+            white = (rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise)
+            values = function(*(d[index] for d in draws), *white)
+            if results is None:
+                results = [np.empty((*shape, *np.shape(v)), np.asarray(v).dtype) for v in values]
+            for result, v in zip(results, values, strict=True):
+                result[index] = v
+            progress.advance(task)
+    if results is None:
+        raise ValueError(f"{owner}: the posterior has no draws, expected at least one.")
+    return results
+
+
+def posterior_of(owner, idata):
+    """The posterior of a tree, as a Dataset with chains and draws."""
+    if not isinstance(idata, xr.DataTree):
+        raise TypeError(
+            f"{owner}: `idata` is a {type(idata).__name__}, expected an xarray.DataTree as "
+            "pm.sample returns it."
+        )
+    if "posterior" not in idata.children:
+        raise ValueError(
+            f"{owner}: `idata` has the groups {sorted(idata.children)}, expected `posterior`."
+        )
+    posterior = idata["posterior"].to_dataset()
+    if not set(SAMPLE_DIMS) <= set(posterior.sizes):
+        raise ValueError(
+            f"{owner}: the posterior has dimensions {sorted(posterior.sizes)}, expected `chain` "
+            "and `draw`."
+        )
+    return posterior
+
+
+def labelled(name, array, posterior, dims, coords):
+    """An array (chain, draw, ...) with the posterior's labels and those of the observations."""
+    sample = {dim: posterior.coords[dim] for dim in SAMPLE_DIMS if dim in posterior.coords}
+    return xr.DataArray(array, {**sample, **coords}, (*SAMPLE_DIMS, *dims), name=name)
+
+
+def add_to_group(idata, group, array):
+    """Put an array into a group of a tree, in place of one with its name and dimensions."""
+    if group not in idata.children:
+        idata[group] = xr.DataTree(array.to_dataset())
+        return
+    held = idata[group].to_dataset()
+    held = held.drop_vars(array.name, errors="ignore")
+    kept = {dim for variable in held.data_vars.values() for dim in variable.dims}
+    held = held.drop_dims([dim for dim in held.sizes if dim not in kept], errors="ignore")
+    idata[group] = xr.DataTree(held.assign({array.name: array}))

@@ -1,0 +1,133 @@
+"""The Gaussian likelihood of a model: which one, its mean, covariance, data and dimensions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pymc.distributions.multivariate import MvNormal as PyMCMvNormal
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant
+
+from pm_gaussgrad.cov import Covariance, Dense
+from pm_gaussgrad.distribution import MvNormalRV
+from pm_gaussgrad.missing import missing_entries
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """An observed multivariate normal variable of a model.
+
+    Attributes
+    ----------
+    model : pymc.Model
+    name : str
+    data : array, shape (..., n)
+        The observations, NaN where they are missing.
+    value : TensorVariable, shape (..., n)
+        The same, symbolic; zero where they are missing.
+    mu : TensorVariable, shape (..., n)
+    cov : Covariance
+        Of known size n.
+    missing : array of bool, of the shape of the data, or None
+    dims : tuple of str
+        The names of the data's dimensions.
+    coords : dict
+        Labels of the dimensions, by default 0, 1, ...
+    """
+
+    model: pm.Model
+    name: str
+    data: np.ndarray
+    value: pt.TensorVariable
+    mu: pt.TensorVariable
+    cov: Covariance
+    missing: np.ndarray | None
+    dims: tuple[str, ...]
+    coords: dict
+
+    @property
+    def residual(self):
+        """value - mu, zero where the data are missing: shape (..., n)."""
+        residual = self.value - self.mu
+        return residual if self.missing is None else pt.switch(self.missing, 0, residual)
+
+
+def gaussian_likelihood(owner: str, model=None, var_name=None) -> Likelihood:
+    """The multivariate normal likelihood of a model, the only one or that of the given name.
+
+    Parameters
+    ----------
+    owner : str
+        The function that asks, for messages.
+    model : pymc.Model, optional
+        By default the one on the context stack.
+    var_name : str, optional
+        Needed where several observed variables are multivariate normal.
+    """
+    model = pm.modelcontext(model)
+    normal = {rv.name: rv for rv in model.observed_RVs if _is_normal(rv)}
+    if var_name is None:
+        if len(normal) != 1:
+            raise ValueError(
+                f"{owner}: the model has {len(normal)} observed gg.MvNormal or pm.MvNormal "
+                f"variables {sorted(normal)}, expected one; name it by var_name=."
+            )
+        [var_name] = normal
+    if var_name not in normal:
+        raise ValueError(
+            f"{owner}: `var_name` is {var_name!r}, expected one of the observed gg.MvNormal and "
+            f"pm.MvNormal variables {sorted(normal)}. Data with missing values need gg.MvNormal."
+        )
+    rv = normal[var_name]
+    value = model.rvs_to_values[rv]
+    data = _held(owner, var_name, value)
+    mu, cov = _mean_and_covariance(rv, data.shape[-1])
+    missing = missing_entries(value)
+    dims = model.named_vars_to_dims.get(var_name)
+    dims = tuple(dims or (f"{var_name}_dim_{i}" for i in range(data.ndim)))
+    coords = {d: _labels(model, d, size) for d, size in zip(dims, data.shape, strict=True)}
+    return Likelihood(
+        model=model,
+        name=var_name,
+        data=data,
+        value=value if missing is None else pt.switch(missing, 0, value),
+        mu=pt.broadcast_to(mu, data.shape),
+        cov=cov,
+        missing=missing,
+        dims=dims,
+        coords=coords,
+    )
+
+
+def _labels(model, dim, size):
+    labels = model.coords.get(dim)
+    return np.arange(size) if labels is None else np.asarray(labels)
+
+
+def _is_normal(rv) -> bool:
+    return rv.owner is not None and isinstance(rv.owner.op, MvNormalRV | PyMCMvNormal.rv_type)
+
+
+def _held(owner, name, value) -> np.ndarray:
+    """The observations as an array."""
+    missing_entries(value)  # normalises what pm.set_data leaves
+    if isinstance(value, Constant):
+        return np.asarray(value.data)
+    if isinstance(value, SharedVariable):
+        return np.asarray(value.get_value())
+    try:
+        return np.asarray(value.eval())
+    except Exception as error:
+        raise TypeError(
+            f"{owner}: the observations of {name!r} are symbolic, expected data or pm.Data."
+        ) from error
+
+
+def _mean_and_covariance(rv, n):
+    op = rv.owner.op
+    if isinstance(op, MvNormalRV):
+        _, _, mu, *parameters = rv.owner.inputs
+        return mu, op.structure.from_parameters(*parameters, size=n)
+    mu, cov = op.dist_params(rv.owner)
+    return mu, Dense(pt.specify_shape(cov, (*cov.type.shape[:-2], n, n)))
