@@ -35,7 +35,9 @@ class Unconstrained:
         if not model.value_vars:
             raise ValueError(f"{owner}: the model has no free variables.")
         self.model, self.owner = model, owner
-        self.compile_kwargs = {"on_unused_input": "ignore"} | (compile_kwargs or {})
+        # Evaluated so few times that compiling PyTensor's own Ops would take longer.
+        defaults = {"mode": "FAST_COMPILE", "on_unused_input": "ignore"}
+        self.compile_kwargs = defaults | (compile_kwargs or {})
         self.variables = list(model.value_vars)
         self.point = model.initial_point()
         self.shapes = [np.shape(self.point[v.name]) for v in self.variables]

@@ -11,7 +11,7 @@ from registry import AS_WRITTEN, INTERPRETED
 
 import pm_gaussgrad as gg
 
-MODE = {"compile_kwargs": {"mode": AS_WRITTEN}}
+MODE = {"compile_kwargs": {"mode": AS_WRITTEN}}  # the default, with the Python linker
 N = 30
 X = np.column_stack([np.ones(N), np.linspace(10, 12, N)])  # an intercept far from the data
 # An array: of a Python float that is an integer PyMC takes the logarithm in single precision.
