@@ -92,12 +92,14 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     ----------
     cov : Covariance
         Of known size n.
-    value, mu : TensorVariable, shape (..., n)
-        The value has NaN at its missing entries.
+    value : TensorVariable, shape (..., n)
+        Has NaN at its missing entries.
+    mu : TensorVariable, shape () or (..., n)
     missing : array of bool, of the shape of the value
     """
     if missing.all():
         return None
+    mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], missing.shape[-1]))
     patterns = missing.reshape(-1, missing.shape[-1])
     if (patterns == patterns[0]).all():
         observed = np.flatnonzero(~patterns[0])

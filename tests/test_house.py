@@ -20,6 +20,7 @@ FLOORS = [
     "missing",
     "density",
     "distribution",
+    "student",
     "rewrites",
     "audit",
     "gradient",
