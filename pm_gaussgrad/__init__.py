@@ -3,7 +3,8 @@
 from pm_gaussgrad import cov, gradient, rewrites
 from pm_gaussgrad.density import logp
 from pm_gaussgrad.distribution import MvNormal
+from pm_gaussgrad.posterior.residuals import whitened_residuals
 
 __version__ = "0.1.0"
 
-__all__ = ["MvNormal", "cov", "gradient", "logp", "rewrites"]
+__all__ = ["MvNormal", "cov", "gradient", "logp", "rewrites", "whitened_residuals"]
