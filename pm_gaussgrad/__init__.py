@@ -3,8 +3,20 @@
 from pm_gaussgrad import cov, gradient, rewrites
 from pm_gaussgrad.density import logp
 from pm_gaussgrad.distribution import MvNormal
+from pm_gaussgrad.posterior.covariance_plot import plot_covariance
+from pm_gaussgrad.posterior.plots import plot_residual_acf, plot_residual_qq
 from pm_gaussgrad.posterior.residuals import whitened_residuals
 
 __version__ = "0.1.0"
 
-__all__ = ["MvNormal", "cov", "gradient", "logp", "rewrites", "whitened_residuals"]
+__all__ = [
+    "MvNormal",
+    "cov",
+    "gradient",
+    "logp",
+    "plot_covariance",
+    "plot_residual_acf",
+    "plot_residual_qq",
+    "rewrites",
+    "whitened_residuals",
+]

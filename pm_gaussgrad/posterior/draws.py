@@ -6,6 +6,7 @@ import xarray as xr
 from pytensor.compile.mode import Mode
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
+from pytensor.tensor.random.op import RNGConsumerOp
 from rich.progress import Progress
 
 SAMPLE_DIMS = ("chain", "draw")
@@ -85,17 +86,31 @@ def each_draw(
 
 def _function(owner, model, posterior, outputs, noise, compile_kwargs):
     """The variables that the outputs depend on, and a function of these and the noise."""
+    # Replaced at once: what is cloned does not share the random variables of the model.
+    given = {rv: rv.type(name=rv.name) for rv in model.free_RVs}
     observed = {rv: model.rvs_to_values[rv] for rv in model.observed_RVs}
-    outputs = clone_replace(outputs, observed)
+    outputs = clone_replace(outputs, {**given, **observed})
     upstream = set(ancestors(outputs))
-    inputs = [rv for rv in model.free_RVs if rv in upstream]
+    inputs = [x for x in given.values() if x in upstream]
     if absent := [rv.name for rv in inputs if rv.name not in posterior]:
         raise ValueError(
             f"{owner}: the posterior lacks the variables {absent}, expected all that the "
             "likelihood depends on; keep them when sampling (var_names=)."
         )
+    _check_given(owner, outputs, inputs)
     options = {"mode": INTERPRETED, **(compile_kwargs or {})}
     return inputs, pytensor.function([*inputs, *noise], outputs, **options)
+
+
+def _check_given(owner, outputs, inputs):
+    """Raise a ValueError where anything random is left that the posterior does not give."""
+    for variable in ancestors(outputs, blockers=inputs):
+        node = variable.owner
+        if node and variable not in inputs and isinstance(node.op, RNGConsumerOp):
+            raise ValueError(
+                f"{owner}: an expression depends on the random variable {variable.name!r}, "
+                "expected variables of the fitted model alone; write it with those of this model."
+            )
 
 
 def posterior_of(owner, idata):
