@@ -144,26 +144,31 @@ def _mean(draws):
 def _picture(ax, numbers, labels, dim, title, correlation):
     """Draw numbers with zero in white, labels and a colour bar of their range."""
     limit = 1 if correlation else np.abs(numbers).max(initial=0)
-    image = ax.imshow(numbers, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    image = ax.imshow(numbers, cmap="RdBu_r", vmin=-limit, vmax=limit)
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.85)
     bar.ax.set_ylim(min(numbers.min(initial=0), 0), limit)
     bar.outline.set_visible(False)
-    labels = _texts(labels)
-    named = any(not label.replace(".", "").replace("-", "").isdigit() for label in labels)
-    most = MOST_NAMES if named else MOST_TICKS
-    ticks = np.arange(0, len(labels), -(-len(labels) // most) or 1)
-    shown = [labels[i] for i in ticks]
-    long = max(map(len, shown), default=0) > 4
-    ax.set_xticks(ticks, shown, rotation=90 if long and len(shown) > 4 else 0)
-    ax.set_yticks(ticks, shown)
+    ticks, texts = _ticks(np.asarray(labels))
+    crowded = len(texts) > 4 and max(map(len, texts)) > 4
+    ax.set_xticks(ticks, texts, rotation=90 if crowded else 0)
+    ax.set_yticks(ticks, texts)
     ax.tick_params(labelsize="small", length=2)
     ax.set(xlabel=dim, title=title)
     return ax
 
 
-def _texts(labels):
-    """Labels as short texts."""
-    labels = np.asarray(labels)
-    if labels.dtype.kind == "M":
-        return list(np.datetime_as_string(labels, unit="D"))
-    return [f"{x:g}" if isinstance(x, float | np.floating) else str(x) for x in labels.tolist()]
+def _ticks(labels):
+    """Where to put which labels: round numbers, or every few names."""
+    kind, n = labels.dtype.kind, len(labels)
+    if kind in "iuf" and n > MOST_TICKS and (np.diff(labels) > 0).all():
+        from matplotlib.ticker import MaxNLocator
+
+        locator = MaxNLocator(MOST_TICKS, steps=[1, 2, 5, 10], integer=kind != "f")
+        rounded = locator.tick_values(labels[0], labels[-1])
+        rounded = rounded[(rounded >= labels[0]) & (rounded <= labels[-1])]
+        return np.interp(rounded, labels, np.arange(n)), [f"{x:.10g}" for x in rounded]
+    most = MOST_TICKS if kind in "iufM" else MOST_NAMES
+    ticks = np.arange(0, n, max(-(-n // most), 1))
+    if kind == "M":
+        return ticks, list(np.datetime_as_string(labels[ticks], unit="D"))
+    return ticks, [f"{x:.4g}" if kind == "f" else str(x) for x in labels[ticks].tolist()]
