@@ -153,7 +153,7 @@ def test_hierarchy_needs_what_the_likelihood_needs():
 GAPS = np.array([True, False, True, True, False, True])
 
 
-@pytest.mark.parametrize("name", ["Dense", "Toeplitz", "NoisyKronecker", "RepeatedMeasures"])
+@pytest.mark.parametrize("name", ["Dense", "AR1", "Toeplitz", "NoisyKronecker", "RepeatedMeasures"])
 def test_gaps_common_to_all_rows(name, rng):
     """Labels of what is missing are left out."""
     [case] = [c for c in CASES if c.name == name]
@@ -165,6 +165,8 @@ def test_gaps_common_to_all_rows(name, rng):
     assert white.coords["y_dim_1"].to_numpy().tolist() == [0, 2, 3, 5]
     whitening = white.to_numpy()[0, 0][GAPS].T
     assert_white(whitening, SCALE[0, 0] * sigma[np.ix_(GAPS, GAPS)])
+    if name in ("Dense", "AR1"):  # still innovations
+        assert_allclose(whitening, np.tril(whitening), atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["Dense", "Toeplitz"])
