@@ -169,7 +169,7 @@ def test_gaps_common_to_all_rows(name, rng):
         assert_allclose(whitening, np.tril(whitening), atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["Dense", "Toeplitz"])
+@pytest.mark.parametrize("name", ["Dense", "CompoundSymmetry", "AR1", "Toeplitz"])
 @pytest.mark.parametrize("batch", [False, True])
 def test_gaps_that_differ(name, batch, rng):
     """NaN at the missing entries; each row white by its own marginal; rows without any data."""
@@ -194,10 +194,28 @@ def test_gaps_that_differ(name, batch, rng):
             assert_allclose(np.nansum(white[0, draw, i, j] ** 2), quad, rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["Dense", "AR1", "Toeplitz", "NoisyKronecker"])
+def test_rows_are_whitened_as_alone(name, rng):
+    """A row among rows that miss more, fewer and other entries: the same linear map."""
+    [case] = [c for c in CASES if c.name == name]
+    cov = case.build(N, *map(pt.constant, case.draw(rng, N)))
+    y = np.where(GAPS, np.eye(N) + LOCATION[0, 0], np.nan)
+    alone, among = y, np.concatenate([y, np.ones((2, N))])
+    among[-1, [0, 1, 2, 4]] = np.nan
+    whites = []
+    for observed in (alone, among):
+        given, model = located(lambda scale: scale * cov, observed)
+        whites.append(residuals(given, model).to_numpy())
+    assert_allclose(whites[1][:, :, :N][..., GAPS], whites[0], atol=1e-12)
+
+
 def test_one_observation_and_none():
-    given, model = located(lambda s: s * gg.cov.Toeplitz([1.0]), np.array([1.3]))
     expected = (1.3 - LOCATION) / np.sqrt(SCALE)
-    assert_allclose(residuals(given, model)[..., 0], expected)
+    for observed in ([1.3], [[1.3], [np.nan]]):
+        given, model = located(lambda s: s * gg.cov.Toeplitz([1.0]), np.array(observed))
+        white = residuals(given, model).to_numpy().reshape(1, 2, -1)
+        assert_allclose(white[..., 0], expected)
+        assert np.isnan(white[..., 1:]).all()
     given, model = located(lambda s: s * gg.cov.Diagonal(np.ones(2)), np.full(2, np.nan))
     with pytest.raises(ValueError, match="all values of 'y' are missing"):
         residuals(given, model)

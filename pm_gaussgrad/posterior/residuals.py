@@ -12,7 +12,8 @@ Source: Johnson (2007), Bayesian model assessment using pivotal quantities, Baye
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov import marginal
+from pm_gaussgrad.cov.conditioning import whiten_by_row
+from pm_gaussgrad.cov.marginal import Marginal, marginal
 from pm_gaussgrad.posterior.draws import labelled, over_draws, posterior_of
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
 
@@ -65,8 +66,9 @@ def whitened_residuals(idata, model=None, var_name=None, *, progressbar=True, co
     ``BlockDiagonal`` those of its blocks.
 
     Cost, a draw: that of ``cov.whiten``, about that of the log density. Rows that miss different
-    entries are whitened pattern by pattern, each with the marginal covariance of its own
-    (:func:`pm_gaussgrad.cov.marginal`).
+    entries are whitened each with the marginal covariance of its own
+    (:func:`pm_gaussgrad.cov.marginal`): pattern by pattern where the structure is closed under
+    dropping observations, else all together with memory O(k m n) for k missing entries of m rows.
 
     References
     ----------
@@ -101,7 +103,7 @@ def whitened_residuals(idata, model=None, var_name=None, *, progressbar=True, co
         coords[last] = coords[last][observed]
         white = marginal(likelihood.cov, observed).whiten(likelihood.residual[..., observed])
     else:
-        white = _row_by_row(likelihood)
+        white = _each_row(likelihood)
     [values] = over_draws(
         NAME,
         likelihood.model,
@@ -126,18 +128,35 @@ def _common_pattern(likelihood):
     return np.flatnonzero(~rows[0]) if (rows == rows[0]).all() else None
 
 
-def _row_by_row(likelihood):
-    """Rows (..., n) by the marginal covariances of their patterns, NaN where values are missing."""
+def _each_row(likelihood):
+    """Rows (..., n) by the marginal covariance of each, NaN where values are missing."""
+    missing, n = likelihood.missing, likelihood.data.shape[-1]
+    # Rows without any observation come out as they may.
+    by_row = missing & ~missing.all(axis=-1, keepdims=True)
+    counts = by_row.sum(axis=-1)
+    if not counts.any():
+        white = likelihood.cov.whiten(likelihood.residual)
+    elif isinstance(marginal(likelihood.cov, np.arange(n - 1)), Marginal):
+        order = np.argsort(~by_row, axis=-1, kind="stable")[..., : counts.max()]
+        positions = np.where(np.take_along_axis(by_row, order, axis=-1), order, n)
+        white = whiten_by_row(likelihood.cov, likelihood.residual, pt.constant(positions))
+    else:
+        white = _each_pattern(likelihood, by_row)
+    return pt.switch(missing, np.nan, white)
+
+
+def _each_pattern(likelihood, missing):
+    """The same of a structure that is closed under dropping observations, by their patterns."""
     *leading, n = likelihood.data.shape
     residual = likelihood.residual.reshape((-1, n))
-    patterns, of_row = np.unique(likelihood.missing.reshape(-1, n), axis=0, return_inverse=True)
-    white = pt.full_like(residual, np.nan)
-    for i, missing in enumerate(patterns):
-        rows, observed = np.flatnonzero(of_row.ravel() == i), np.flatnonzero(~missing)
-        if observed.size:
-            part = marginal(_of_rows(likelihood.cov, rows, tuple(leading)), observed)
-            entries = rows[:, None], observed
-            white = white[entries].set(part.whiten(residual[entries]))
+    patterns, of_row = np.unique(missing.reshape(-1, n), axis=0, return_inverse=True)
+    entries, parts = [], []
+    for i, pattern in enumerate(patterns):
+        rows, observed = np.flatnonzero(of_row.ravel() == i), np.flatnonzero(~pattern)
+        cov = marginal(_of_rows(likelihood.cov, rows, tuple(leading)), observed)
+        parts.append(cov.whiten(residual[rows[:, None], observed]).ravel())
+        entries.append((rows[:, None] * n + observed).ravel())
+    white = pt.zeros_like(residual).ravel()[np.concatenate(entries)].set(pt.concatenate(parts))
     return white.reshape(likelihood.data.shape)
 
 
