@@ -1,5 +1,7 @@
 """Whitened residuals: white by the dense twin, for every structure; missing values; pictures."""
 
+import sys
+
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
@@ -418,6 +420,28 @@ def test_covariance_picture_of_numbers(axes, rng):
     ax = gg.plot_covariance(gg.cov.Dense(matrix), positions=[1, 3], ax=axes())
     assert_allclose(ax.get_images()[0].get_array(), matrix[np.ix_([1, 3], [1, 3])])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "3"]
+
+
+def test_covariance_picture_of_rows_with_names(axes):
+    """PyMC's own variable of rows has a batch of one matrix; every few names or dates are shown."""
+    sites = [f"station {i}" for i in range(30)]
+    days = np.arange("2020-01-05", "2020-04-04", 3, dtype="datetime64[D]")
+    with pm.Model(coords={"row": [0, 1], "site": sites, "day": days}) as model:
+        v = pm.HalfNormal("v")
+        pm.MvNormal("y", 0.0, cov=v * np.eye(30), observed=np.zeros((2, 30)), dims=("row", "site"))
+        gg.MvNormal("z", 0.0, gg.cov.AR1(v, 0.5), observed=np.zeros(30), dims="day")
+    given, first = posterior(v=[[2.0, 4.0]]), {}
+    for name in "yz":
+        ax = gg.plot_covariance(given, model, name, progressbar=False, ax=axes())
+        first[name] = [t.get_text() for t in ax.get_xticklabels()][:2]
+        assert_allclose(np.diag(ax.get_images()[0].get_array()), 3)
+    assert first == {"y": ["station 0", "station 2"], "z": ["2020-01-05", "2020-01-17"]}
+
+
+def test_without_matplotlib(white, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"gg.plot_residual_qq: .*`pip install matplotlib`"):
+        gg.plot_residual_qq(white)
 
 
 def test_what_cannot_be_drawn(white, axes):

@@ -1,6 +1,7 @@
 """The covariance or correlation matrix as a picture."""
 
 import numpy as np
+import pandas as pd
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
@@ -109,6 +110,8 @@ def _matrix(cov, correlation, positions):
             f"{-(-cov.size // 1000)})."
         )
     matrix = cov.to_dense()
+    while matrix.type.ndim > 2 and matrix.type.shape[0] == 1:
+        matrix = matrix[0]  # PyMC's own, common to rows
     if matrix.type.ndim > 2:
         raise ValueError(
             f"{NAME}: the covariance has {matrix.type.ndim - 2} batch dimension(s), expected one "
@@ -148,7 +151,7 @@ def _picture(ax, numbers, labels, dim, title, correlation):
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.85)
     bar.ax.set_ylim(min(numbers.min(initial=0), 0), limit)
     bar.outline.set_visible(False)
-    ticks, texts = _ticks(np.asarray(labels))
+    ticks, texts = _ticks(pd.Index(labels).to_numpy())
     crowded = len(texts) > 4 and max(map(len, texts)) > 4
     ax.set_xticks(ticks, texts, rotation=90 if crowded else 0)
     ax.set_yticks(ticks, texts)
