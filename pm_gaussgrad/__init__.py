@@ -6,11 +6,13 @@ from pm_gaussgrad.distribution import MvNormal
 from pm_gaussgrad.posterior.covariance_plot import plot_covariance
 from pm_gaussgrad.posterior.plots import plot_residual_acf, plot_residual_qq
 from pm_gaussgrad.posterior.residuals import whitened_residuals
+from pm_gaussgrad.student import MvStudentT, student_t_logp
 
 __version__ = "0.1.0"
 
 __all__ = [
     "MvNormal",
+    "MvStudentT",
     "cov",
     "gradient",
     "logp",
@@ -18,5 +20,6 @@ __all__ = [
     "plot_residual_acf",
     "plot_residual_qq",
     "rewrites",
+    "student_t_logp",
     "whitened_residuals",
 ]

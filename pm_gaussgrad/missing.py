@@ -17,7 +17,7 @@ from pytensor.scalar import Cast
 from pytensor.tensor.elemwise import Elemwise
 
 from pm_gaussgrad.cov import Covariance, marginal
-from pm_gaussgrad.cov.conditioning import observed_quad_logdet
+from pm_gaussgrad.cov.conditioning import observed_quad_logdet_alpha
 
 
 def as_observed(observed):
@@ -92,12 +92,14 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     ----------
     cov : Covariance
         Of known size n.
-    value, mu : TensorVariable, shape (..., n)
-        The value has NaN at its missing entries.
+    value : TensorVariable, shape (..., n)
+        Has NaN at its missing entries.
+    mu : TensorVariable, shape () or (..., n)
     missing : array of bool, of the shape of the value
     """
     if missing.all():
         return None
+    mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], missing.shape[-1]))
     patterns = missing.reshape(-1, missing.shape[-1])
     if (patterns == patterns[0]).all():
         observed = np.flatnonzero(~patterns[0])
@@ -111,7 +113,8 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     order = np.argsort(~by_row, axis=-1, kind="stable")[..., : by_row.sum(axis=-1).max()]
     n = missing.shape[-1]
     positions = np.where(np.take_along_axis(by_row, order, axis=-1), order, n)
-    return ObservedByRow(*observed_quad_logdet(cov, residual, pt.constant(positions)), counts)
+    quad, logdet, _ = observed_quad_logdet_alpha(cov, residual, pt.constant(positions))
+    return ObservedByRow(quad, logdet, counts)
 
 
 def only_where(value, missing, logp):

@@ -81,7 +81,7 @@ def test_white_by_the_dense_twin(case, rng):
         assert white.sizes == {"chain": 1, "draw": 1, "y_dim_0": N, "y_dim_1": N}
         whitening = white.to_numpy()[0, 0].T
         assert_white(whitening, scale * sigma)
-        if draw == 0:
+        if draw == 0 and case.name in ROOTS:
             assert_root(case, np.sqrt(scale) * whitening, cov)
 
 
