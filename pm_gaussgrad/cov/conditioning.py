@@ -143,7 +143,7 @@ class ObservedQuadLogdet(SymbolicOp):
         weights = quad_bar[..., None]
         residual_bar = 2 * weights * entries.cov.solve(rows[0])
         return [
-            pt.switch(pt.eq(weights, 0), 0, residual_bar),
+            _sum_to(residual, pt.switch(pt.eq(weights, 0), 0, residual_bar)),
             DisconnectedType()(),
             *(next(bars) if p in wrt else DisconnectedType()() for p in own),
         ]
@@ -157,7 +157,7 @@ class ObservedQuadLogdet(SymbolicOp):
             quad, logdet, alpha = self(rows, *others)
             weights = pt.full_like(quad, sign * 0.25)
             _, *more = self._pull([rows, *others], weights, pt.zeros_like(logdet))
-            bars = _add(bars, [alpha / 2, *more])
+            bars = _add(bars, [_sum_to(residual, alpha / 2), *more])
         return bars
 
     def connection_pattern(self, node):
@@ -171,6 +171,15 @@ class ObservedQuadLogdet(SymbolicOp):
 
 def _is_disconnected(cotangent) -> bool:
     return isinstance(cotangent.type, DisconnectedType)
+
+
+def _sum_to(x, bar):
+    """A cotangent summed over the dimensions in which ``x`` was broadcast."""
+    more = bar.type.ndim - x.type.ndim
+    bar = bar.sum(axis=tuple(range(more)))
+    ones = zip(x.type.broadcastable, bar.type.broadcastable, strict=True)
+    axes = tuple(i for i, (own, full) in enumerate(ones) if own and not full)
+    return bar.sum(axis=axes, keepdims=True) if axes else bar
 
 
 def _add(left, right):
