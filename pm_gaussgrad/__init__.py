@@ -5,6 +5,9 @@ from pm_gaussgrad.density import logp
 from pm_gaussgrad.distribution import MvNormal
 from pm_gaussgrad.fisher import fisher_information
 from pm_gaussgrad.laplace import laplace, mass_matrix
+from pm_gaussgrad.posterior.covariance_plot import plot_covariance
+from pm_gaussgrad.posterior.plots import plot_residual_acf, plot_residual_qq
+from pm_gaussgrad.posterior.residuals import whitened_residuals
 from pm_gaussgrad.student import MvStudentT, student_t_logp
 
 __version__ = "0.1.0"
@@ -18,6 +21,10 @@ __all__ = [
     "laplace",
     "logp",
     "mass_matrix",
+    "plot_covariance",
+    "plot_residual_acf",
+    "plot_residual_qq",
     "rewrites",
     "student_t_logp",
+    "whitened_residuals",
 ]

@@ -6,6 +6,7 @@ import xarray as xr
 from pytensor.compile.mode import Mode
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
+from pytensor.tensor.random.op import RNGConsumerOp
 from rich.progress import Progress
 
 SAMPLE_DIMS = ("chain", "draw")
@@ -15,10 +16,33 @@ SAMPLE_DIMS = ("chain", "draw")
 INTERPRETED = Mode(linker="py", optimizer="fast_run").excluding("fusion")
 
 
-def over_draws(
+def over_draws(owner, model, idata, outputs, **options):
+    """Evaluate expressions of a model's variables at each draw.
+
+    Parameters
+    ----------
+    owner, model, idata, outputs, **options
+        As for :func:`each_draw`.
+
+    Returns
+    -------
+    list of array, shape (chain, draw, ...)
+    """
+    sizes = posterior_of(owner, idata).sizes
+    shape = tuple(sizes[dim] for dim in SAMPLE_DIMS)
+    results = None
+    for index, values in each_draw(owner, model, idata, outputs, **options):
+        if results is None:
+            results = [np.empty((*shape, *np.shape(v)), np.asarray(v).dtype) for v in values]
+        for result, v in zip(results, values, strict=True):
+            result[index] = v
+    return results
+
+
+def each_draw(
     owner, model, idata, outputs, noise=(), random_seed=None, progressbar=True, compile_kwargs=None
 ):
-    """Evaluate expressions of a model's variables at each draw.
+    """Expressions of a model's variables, draw by draw, for what is not to be kept of each.
 
     Parameters
     ----------
@@ -37,41 +61,56 @@ def over_draws(
     compile_kwargs : dict, optional
         For ``pytensor.function``; ``{"mode": "NUMBA"}`` compiles everything.
 
-    Returns
-    -------
-    list of array, shape (chain, draw, ...)
+    Yields
+    ------
+    index : tuple of int
+        Of the chain and the draw.
+    values : list of array
+        Of the outputs.
     """
     posterior = posterior_of(owner, idata)
+    shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
+    if not np.prod(shape):
+        raise ValueError(f"{owner}: the posterior has no draws, expected at least one.")
+    inputs, function = _function(owner, model, posterior, outputs, noise, compile_kwargs)
+    draws = [posterior[rv.name].transpose(*SAMPLE_DIMS, ...).to_numpy() for rv in inputs]
+    draws = [d.astype(rv.dtype, copy=False) for d, rv in zip(draws, inputs, strict=True)]
+    rng = np.random.default_rng(random_seed)
+    with Progress(disable=not progressbar, transient=True) as progress:
+        task = progress.add_task(owner, total=int(np.prod(shape)))
+        for index in np.ndindex(shape):
+            white = (rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise)
+            yield index, function(*(d[index] for d in draws), *white)
+            progress.advance(task)
+
+
+def _function(owner, model, posterior, outputs, noise, compile_kwargs):
+    """The variables that the outputs depend on, and a function of these and the noise."""
+    # Replaced at once: what is cloned does not share the random variables of the model.
+    given = {rv: rv.type(name=rv.name) for rv in model.free_RVs}
     observed = {rv: model.rvs_to_values[rv] for rv in model.observed_RVs}
-    outputs = clone_replace(outputs, observed)
+    outputs = clone_replace(outputs, {**given, **observed})
     upstream = set(ancestors(outputs))
-    inputs = [rv for rv in model.free_RVs if rv in upstream]
+    inputs = [x for x in given.values() if x in upstream]
     if absent := [rv.name for rv in inputs if rv.name not in posterior]:
         raise ValueError(
             f"{owner}: the posterior lacks the variables {absent}, expected all that the "
             "likelihood depends on; keep them when sampling (var_names=)."
         )
-    function = pytensor.function(
-        [*inputs, *noise], outputs, **{"mode": INTERPRETED, **(compile_kwargs or {})}
-    )
-    draws = [posterior[rv.name].transpose(*SAMPLE_DIMS, ...).to_numpy() for rv in inputs]
-    draws = [d.astype(rv.dtype, copy=False) for d, rv in zip(draws, inputs, strict=True)]
-    rng = np.random.default_rng(random_seed)
-    shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
-    results = None
-    with Progress(disable=not progressbar, transient=True) as progress:
-        task = progress.add_task(owner, total=int(np.prod(shape)))
-        for index in np.ndindex(shape):
-            white = (rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise)
-            values = function(*(d[index] for d in draws), *white)
-            if results is None:
-                results = [np.empty((*shape, *np.shape(v)), np.asarray(v).dtype) for v in values]
-            for result, v in zip(results, values, strict=True):
-                result[index] = v
-            progress.advance(task)
-    if results is None:
-        raise ValueError(f"{owner}: the posterior has no draws, expected at least one.")
-    return results
+    _check_given(owner, outputs, inputs)
+    options = {"mode": INTERPRETED, **(compile_kwargs or {})}
+    return inputs, pytensor.function([*inputs, *noise], outputs, **options)
+
+
+def _check_given(owner, outputs, inputs):
+    """Raise a ValueError where anything random is left that the posterior does not give."""
+    for variable in ancestors(outputs, blockers=inputs):
+        node = variable.owner
+        if node and variable not in inputs and isinstance(node.op, RNGConsumerOp):
+            raise ValueError(
+                f"{owner}: an expression depends on the random variable {variable.name!r}, "
+                "expected variables of the fitted model alone; write it with those of this model."
+            )
 
 
 def posterior_of(owner, idata):
