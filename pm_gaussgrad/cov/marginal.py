@@ -228,9 +228,11 @@ class Marginal(Composite):
         return self._whole.diagonal()[..., self.observed]
 
     def inverse_diagonal(self):
-        entries = self._entries()
-        explained = lower_solve(entries.factor[..., None, :, :], pt.moveaxis(entries.solved, 0, -1))
-        return (self._whole.inverse_diagonal() - (explained**2).sum(axis=-1))[..., self.observed]
+        return self._entries().inverse_diagonal()[..., self.observed]
+
+    def leave_one_out(self, residual):
+        pair = self._entries().leave_one_out(self._spread("residual", residual))
+        return tuple(x[..., self.observed] for x in pair)
 
     def keep(self, observed):
         positions = self.observed.data[observed]

@@ -9,6 +9,7 @@ from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdetPullback,
     dense_quad_logdet,
 )
+from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal, inverse_diagonal
 from pm_gaussgrad.ops.partition import assemble, partition
 from pm_gaussgrad.ops.recurrence import linear_recurrence
 
@@ -18,8 +19,10 @@ __all__ = [
     "FactorProduct",
     "InvQuadLogdet",
     "InvQuadLogdetPullback",
+    "InverseDiagonal",
     "assemble",
     "dense_quad_logdet",
+    "inverse_diagonal",
     "linear_recurrence",
     "multiply_factor",
     "partition",

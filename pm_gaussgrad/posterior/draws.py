@@ -16,7 +16,15 @@ INTERPRETED = Mode(linker="py", optimizer="fast_run").excluding("fusion")
 
 
 def over_draws(
-    owner, model, idata, outputs, noise=(), random_seed=None, progressbar=True, compile_kwargs=None
+    owner,
+    model,
+    idata,
+    outputs,
+    noise=(),
+    random_seed=None,
+    progressbar=True,
+    compile_kwargs=None,
+    pieces=((), [()]),
 ):
     """Evaluate expressions of a model's variables at each draw.
 
@@ -36,6 +44,9 @@ def over_draws(
     progressbar : bool
     compile_kwargs : dict, optional
         For ``pytensor.function``; ``{"mode": "NUMBA"}`` compiles everything.
+    pieces : tuple
+        Further inputs, a sequence, and their values, a sequence of tuples: the outputs for each
+        of these are joined along their last dimension.
 
     Returns
     -------
@@ -52,7 +63,7 @@ def over_draws(
             "likelihood depends on; keep them when sampling (var_names=)."
         )
     function = pytensor.function(
-        [*inputs, *noise], outputs, **{"mode": INTERPRETED, **(compile_kwargs or {})}
+        [*inputs, *pieces[0], *noise], outputs, **{"mode": INTERPRETED, **(compile_kwargs or {})}
     )
     draws = [posterior[rv.name].transpose(*SAMPLE_DIMS, ...).to_numpy() for rv in inputs]
     draws = [d.astype(rv.dtype, copy=False) for d, rv in zip(draws, inputs, strict=True)]
@@ -62,8 +73,14 @@ def over_draws(
     with Progress(disable=not progressbar, transient=True) as progress:
         task = progress.add_task(owner, total=int(np.prod(shape)))
         for index in np.ndindex(shape):
-            white = (rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise)
-            values = function(*(d[index] for d in draws), *white)
+            white = [rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise]
+            point = [d[index] for d in draws]
+            parts = [function(*point, *piece, *white) for piece in pieces[1]]
+            values = (
+                parts[0]
+                if len(parts) == 1
+                else [np.concatenate(v, -1) for v in zip(*parts, strict=True)]
+            )
             if results is None:
                 results = [np.empty((*shape, *np.shape(v)), np.asarray(v).dtype) for v in values]
             for result, v in zip(results, values, strict=True):
