@@ -3,7 +3,17 @@
 from pm_gaussgrad import cov, gradient, rewrites
 from pm_gaussgrad.density import logp
 from pm_gaussgrad.distribution import MvNormal
+from pm_gaussgrad.posterior.loo import lfo_log_likelihood, loo_log_likelihood, loo_predictive
 
 __version__ = "0.1.0"
 
-__all__ = ["MvNormal", "cov", "gradient", "logp", "rewrites"]
+__all__ = [
+    "MvNormal",
+    "cov",
+    "gradient",
+    "lfo_log_likelihood",
+    "logp",
+    "loo_log_likelihood",
+    "loo_predictive",
+    "rewrites",
+]

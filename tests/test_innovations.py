@@ -9,6 +9,8 @@ from numpy.testing import assert_allclose
 from registry import CASES, each, interpreted, is_index
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov import marginal
+from pm_gaussgrad.cov.conditioning import MissingEntries
 
 # Eigenvectors mix all observations: nothing but the dense factor is causal.
 WITHOUT = {"Eigenbasis", "NoisyKronecker"}
@@ -33,9 +35,9 @@ def others(n):
     return lambda i: np.delete(np.arange(n), i)
 
 
-def tensors_of(case, n, values, batch_ndim=0):
+def tensors_of(case, values, batch_ndim=0, n=None):
     """Symbolic parameters; index data are the constants that they are in models."""
-    free = case.tensors(batch_ndim)
+    free = case.tensors(batch_ndim, n=n)
     return [pt.constant(v) if is_index(v) else x for x, v in zip(free, values, strict=True)]
 
 
@@ -44,7 +46,7 @@ def compiled(case, method, n, batch_ndim=0):
     """One function a structure and size, and its arguments; index data do not vary."""
     rng = np.random.default_rng(n)
     values = case.values(rng, n, (2,) * batch_ndim)
-    tensors = tensors_of(case, n, values, batch_ndim)
+    tensors = tensors_of(case, values, batch_ndim)
     residual = pt.tensor("residual", shape=(None,) * (2 + batch_ndim))
     cov = case.build(n, *tensors)
     own = [x for x, v in zip(tensors, values, strict=True) if not is_index(v)]
@@ -72,6 +74,44 @@ def test_innovations(case, n, rows, rng):
         assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
     densities = -(actual[0] ** 2) / 2 - np.log(2 * np.pi) / 2 - actual[1]
     assert_allclose(densities.sum(axis=-1), logp, rtol=1e-9)
+
+
+OBSERVED = np.array([0, 1, 3, 5])
+
+
+@functools.cache
+def compiled_with_gaps(case):
+    """Of 4 of 6 entries: common to all rows, and as one of two rows that differ."""
+    n, values = 6, case.values(np.random.default_rng(6), 6)
+    tensors = tensors_of(case, values, n=n)
+    residual = pt.dmatrix("residual")
+    cov = case.build(n, *tensors)
+    by_row = MissingEntries(cov, pt.constant([[2, 4], [0, n]]), n)
+    outputs = [
+        *marginal(cov, OBSERVED).leave_one_out(residual[:, OBSERVED]),
+        *by_row.leave_one_out(residual),
+        cov.to_dense(),
+    ]
+    own = {x: v for x, v in zip(tensors, values, strict=True) if not is_index(v)}
+    function = interpreted([residual, *own], outputs)
+    return lambda residual: function(residual, *own.values())
+
+
+@each(CASES)
+def test_leave_one_out_with_gaps(case, rng):
+    residual = rng.normal(size=(2, 6))
+    *actual, dense = compiled_with_gaps(case)(residual)
+    common, by_row = actual[:2], actual[2:]
+
+    def expected(kept):
+        inside = dense[np.ix_(kept, kept)]
+        return dense_conditionals(inside, residual[:, kept], others(kept.size))
+
+    for found, values in zip(common, expected(OBSERVED), strict=True):
+        assert_allclose(found, values, rtol=1e-9, atol=1e-12)
+    for row, kept in enumerate([OBSERVED, np.arange(1, 6)]):
+        for found, values in zip(by_row, expected(kept), strict=True):
+            assert_allclose(found[row, kept], values[row], rtol=1e-9, atol=1e-12)
 
 
 @each(CASES)
