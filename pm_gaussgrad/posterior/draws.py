@@ -12,8 +12,8 @@ from rich.progress import Progress
 SAMPLE_DIMS = ("chain", "draw")
 # Python functions around compiled kernels: each is used once, and compiling all of it would take
 # longer than evaluating it at some thousand draws. Not fused: PyTensor's Python form of a fused
-# 1 / x has single precision.
-INTERPRETED = Mode(linker="py", optimizer="fast_run").excluding("fusion")
+# 1 / x has single precision. Not in place: what SciPy solves in place comes read-only.
+INTERPRETED = Mode(linker="py", optimizer="fast_run").excluding("fusion", "inplace_elemwise")
 
 
 def over_draws(
