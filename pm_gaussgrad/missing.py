@@ -17,7 +17,7 @@ from pytensor.scalar import Cast
 from pytensor.tensor.elemwise import Elemwise
 
 from pm_gaussgrad.cov import Covariance, marginal
-from pm_gaussgrad.cov.conditioning import observed_quad_logdet
+from pm_gaussgrad.cov.conditioning import observed_quad_logdet_alpha
 
 
 def as_observed(observed):
@@ -92,12 +92,14 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     ----------
     cov : Covariance
         Of known size n.
-    value, mu : TensorVariable, shape (..., n)
-        The value has NaN at its missing entries.
+    value : TensorVariable, shape (..., n)
+        Has NaN at its missing entries.
+    mu : TensorVariable, shape () or (..., n)
     missing : array of bool, of the shape of the value
     """
     if missing.all():
         return None
+    mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], missing.shape[-1]))
     observed = common_pattern(missing)
     if observed is not None:
         data = value.data[..., observed] if isinstance(value, Constant) else None
@@ -106,7 +108,8 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     residual = pt.switch(missing, 0, pt.switch(missing, 0, value) - mu)
     positions = pt.constant(missing_positions(missing))
     counts = (~missing).sum(axis=-1)
-    return ObservedByRow(*observed_quad_logdet(cov, residual, positions), counts)
+    quad, logdet, _ = observed_quad_logdet_alpha(cov, residual, positions)
+    return ObservedByRow(quad, logdet, counts)
 
 
 def common_pattern(missing) -> np.ndarray | None:
