@@ -24,6 +24,9 @@ FLOORS = [
     "rewrites",
     "audit",
     "gradient",
+    "fisher",
+    "unconstrained",
+    "laplace",
     "posterior",
 ]
 EXPORTED = [

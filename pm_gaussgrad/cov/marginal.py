@@ -181,7 +181,8 @@ class Marginal(Composite):
         return zeros[..., self.observed].set(value)
 
     def to_dense(self):
-        return self._whole.to_dense()[..., self.observed[:, None], self.observed]
+        # One dimension after the other: PyTensor takes both out of a product of batches wrongly.
+        return self._whole.to_dense()[..., self.observed, :][..., self.observed]
 
     def quad_logdet(self, residual):
         residual = self._spread("residual", residual)

@@ -16,7 +16,30 @@ SAMPLE_DIMS = ("chain", "draw")
 INTERPRETED = Mode(linker="py", optimizer="fast_run").excluding("fusion", "inplace_elemwise")
 
 
-def over_draws(
+def over_draws(owner, model, idata, outputs, **options):
+    """Evaluate expressions of a model's variables at each draw.
+
+    Parameters
+    ----------
+    owner, model, idata, outputs, **options
+        As for :func:`each_draw`.
+
+    Returns
+    -------
+    list of array, shape (chain, draw, ...)
+    """
+    sizes = posterior_of(owner, idata).sizes
+    shape = tuple(sizes[dim] for dim in SAMPLE_DIMS)
+    results = None
+    for index, values in each_draw(owner, model, idata, outputs, **options):
+        if results is None:
+            results = [np.empty((*shape, *np.shape(v)), np.asarray(v).dtype) for v in values]
+        for result, v in zip(results, values, strict=True):
+            result[index] = v
+    return results
+
+
+def each_draw(
     owner,
     model,
     idata,
@@ -27,7 +50,7 @@ def over_draws(
     compile_kwargs=None,
     pieces=((), [()]),
 ):
-    """Evaluate expressions of a model's variables at each draw.
+    """Expressions of a model's variables, draw by draw, for what is not to be kept of each.
 
     Parameters
     ----------
@@ -49,11 +72,34 @@ def over_draws(
         Further inputs, a sequence, and their values, a sequence of tuples: the outputs for each
         of these are joined along their last dimension.
 
-    Returns
-    -------
-    list of array, shape (chain, draw, ...)
+    Yields
+    ------
+    index : tuple of int
+        Of the chain and the draw.
+    values : list of array
+        Of the outputs.
     """
     posterior = posterior_of(owner, idata)
+    shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
+    if not np.prod(shape):
+        raise ValueError(f"{owner}: the posterior has no draws, expected at least one.")
+    inputs, function = _function(
+        owner, model, posterior, outputs, [*pieces[0], *noise], compile_kwargs
+    )
+    draws = [posterior[rv.name].transpose(*SAMPLE_DIMS, ...).to_numpy() for rv in inputs]
+    draws = [d.astype(rv.dtype, copy=False) for d, rv in zip(draws, inputs, strict=True)]
+    rng = np.random.default_rng(random_seed)
+    with Progress(disable=not progressbar, transient=True) as progress:
+        task = progress.add_task(owner, total=int(np.prod(shape)))
+        for index in np.ndindex(shape):
+            white = [rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise]
+            point = [d[index] for d in draws]
+            yield index, _joined([function(*point, *piece, *white) for piece in pieces[1]])
+            progress.advance(task)
+
+
+def _function(owner, model, posterior, outputs, others, compile_kwargs):
+    """The variables that the outputs depend on, and a function of these and other inputs."""
     # Replaced at once: what is cloned does not share the random variables of the model.
     given = {rv: rv.type(name=rv.name) for rv in model.free_RVs}
     observed = {rv: model.rvs_to_values[rv] for rv in model.observed_RVs}
@@ -66,28 +112,8 @@ def over_draws(
             "likelihood depends on; keep them when sampling (var_names=)."
         )
     _check_given(owner, outputs, inputs)
-    function = pytensor.function(
-        [*inputs, *pieces[0], *noise], outputs, **{"mode": INTERPRETED, **(compile_kwargs or {})}
-    )
-    draws = [posterior[rv.name].transpose(*SAMPLE_DIMS, ...).to_numpy() for rv in inputs]
-    draws = [d.astype(rv.dtype, copy=False) for d, rv in zip(draws, inputs, strict=True)]
-    rng = np.random.default_rng(random_seed)
-    shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
-    results = None
-    with Progress(disable=not progressbar, transient=True) as progress:
-        task = progress.add_task(owner, total=int(np.prod(shape)))
-        for index in np.ndindex(shape):
-            white = [rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise]
-            point = [d[index] for d in draws]
-            values = _joined([function(*point, *piece, *white) for piece in pieces[1]])
-            if results is None:
-                results = [np.empty((*shape, *np.shape(v)), np.asarray(v).dtype) for v in values]
-            for result, v in zip(results, values, strict=True):
-                result[index] = v
-            progress.advance(task)
-    if results is None:
-        raise ValueError(f"{owner}: the posterior has no draws, expected at least one.")
-    return results
+    options = {"mode": INTERPRETED, **(compile_kwargs or {})}
+    return inputs, pytensor.function([*inputs, *others], outputs, **options)
 
 
 def _check_given(owner, outputs, inputs):
@@ -95,10 +121,9 @@ def _check_given(owner, outputs, inputs):
     for variable in ancestors(outputs, blockers=inputs):
         node = variable.owner
         if node and variable not in inputs and isinstance(node.op, RNGConsumerOp):
-            name = variable.name or f"of a {type(node.op).__name__}"
             raise ValueError(
-                f"{owner}: an expression depends on the random variable {name}, which is none of "
-                "the fitted model, expected those of the model alone."
+                f"{owner}: an expression depends on the random variable {variable.name!r}, "
+                "expected variables of the fitted model alone; write it with those of this model."
             )
 
 
@@ -136,26 +161,13 @@ def labelled(name, array, posterior, dims, coords):
     return xr.DataArray(array, {**sample, **coords}, (*SAMPLE_DIMS, *dims), name=name)
 
 
-def add_to_group(idata, group, *arrays):
-    """Put arrays into a group of a tree, in place of those with their names.
-
-    Raises
-    ------
-    ValueError
-        If other variables of the group have other labels along the same dimensions.
-    """
-    added = xr.Dataset({array.name: array for array in arrays})
+def add_to_group(idata, group, array):
+    """Put an array into a group of a tree, in place of one with its name and dimensions."""
     if group not in idata.children:
-        idata[group] = xr.DataTree(added)
+        idata[group] = xr.DataTree(array.to_dataset())
         return
-    held = idata[group].to_dataset().drop_vars(added.data_vars, errors="ignore")
+    held = idata[group].to_dataset()
+    held = held.drop_vars(array.name, errors="ignore")
     kept = {dim for variable in held.data_vars.values() for dim in variable.dims}
     held = held.drop_dims([dim for dim in held.sizes if dim not in kept], errors="ignore")
-    for dim in kept & set(added.dims):
-        if not held.get_index(dim).equals(added.get_index(dim)):
-            raise ValueError(
-                f"The group `{group}` has other labels along {dim!r} than {sorted(added.data_vars)}"
-                f", for {sorted(held.data_vars)}; remove it first (del idata[{group!r}]), or name "
-                "the new dimension otherwise."
-            )
-    idata[group] = xr.DataTree(held.assign(added.variables))
+    idata[group] = xr.DataTree(held.assign({array.name: array}))
