@@ -6,6 +6,7 @@ from pm_gaussgrad.distribution import MvNormal
 from pm_gaussgrad.fisher import fisher_information
 from pm_gaussgrad.laplace import laplace, mass_matrix
 from pm_gaussgrad.posterior.covariance_plot import plot_covariance
+from pm_gaussgrad.posterior.loo import lfo_log_likelihood, loo_log_likelihood, loo_predictive
 from pm_gaussgrad.posterior.plots import plot_residual_acf, plot_residual_qq
 from pm_gaussgrad.posterior.residuals import whitened_residuals
 from pm_gaussgrad.student import MvStudentT, student_t_logp
@@ -19,7 +20,10 @@ __all__ = [
     "fisher_information",
     "gradient",
     "laplace",
+    "lfo_log_likelihood",
     "logp",
+    "loo_log_likelihood",
+    "loo_predictive",
     "mass_matrix",
     "plot_covariance",
     "plot_residual_acf",

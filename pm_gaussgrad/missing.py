@@ -100,21 +100,32 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     if missing.all():
         return None
     mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], missing.shape[-1]))
-    patterns = missing.reshape(-1, missing.shape[-1])
-    if (patterns == patterns[0]).all():
-        observed = np.flatnonzero(~patterns[0])
+    observed = common_pattern(missing)
+    if observed is not None:
         data = value.data[..., observed] if isinstance(value, Constant) else None
         kept = value[..., observed] if data is None else pt.constant(data)
         return Observed(kept, mu[..., observed], marginal(cov, observed))
     residual = pt.switch(missing, 0, pt.switch(missing, 0, value) - mu)
+    positions = pt.constant(missing_positions(missing))
     counts = (~missing).sum(axis=-1)
-    # Rows without any observation are left out afterwards; here they miss nothing.
-    by_row = missing & (counts > 0)[..., None]
-    order = np.argsort(~by_row, axis=-1, kind="stable")[..., : by_row.sum(axis=-1).max()]
-    n = missing.shape[-1]
-    positions = np.where(np.take_along_axis(by_row, order, axis=-1), order, n)
-    quad, logdet, _ = observed_quad_logdet_alpha(cov, residual, pt.constant(positions))
+    quad, logdet, _ = observed_quad_logdet_alpha(cov, residual, positions)
     return ObservedByRow(quad, logdet, counts)
+
+
+def common_pattern(missing) -> np.ndarray | None:
+    """Positions of the observed entries where all rows have the same, else None."""
+    patterns = missing.reshape(-1, missing.shape[-1])
+    return np.flatnonzero(~patterns[0]) if (patterns == patterns[0]).all() else None
+
+
+def missing_positions(missing) -> np.ndarray:
+    """Positions of the missing entries of each row, (..., k), filled up by n.
+
+    Rows without any observation are left out afterwards; here they miss nothing.
+    """
+    by_row = missing & ~missing.all(axis=-1, keepdims=True)
+    order = np.argsort(~by_row, axis=-1, kind="stable")[..., : by_row.sum(axis=-1).max()]
+    return np.where(np.take_along_axis(by_row, order, axis=-1), order, missing.shape[-1])
 
 
 def only_where(value, missing, logp):

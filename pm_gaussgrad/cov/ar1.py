@@ -192,6 +192,13 @@ class AR1(ScalarLeaf):
         after = correlation**2 / (variance * shrinkage)
         return before + pt.switch(pt.eq(time, self.size), 0, after)
 
+    def innovations(self, residual):
+        white = self.whiten(residual)
+        variance, _, shrinkage = self._columns()
+        first = pt.eq(pt.cumsum(pt.ones_like(white), axis=-1), 1)
+        later = pt.log(variance * shrinkage)
+        return white, pt.switch(first, pt.log(variance), later) / 2
+
     def scaled(self, factor):
         variance, correlation = self.parameters
         return AR1.from_parameters(factor * variance, correlation, size=self.size)

@@ -11,6 +11,7 @@ from pytensor.scalar import upcast
 from pytensor.tensor.type import discrete_dtypes
 from pytensor.tensor.variable import TensorVariable
 
+from pm_gaussgrad.cov.products import standardised_by
 from pm_gaussgrad.cov.sums import closed_sum
 from pm_gaussgrad.ops import quad_logdet_alpha
 
@@ -225,6 +226,21 @@ class Covariance:
     def inverse_diagonal(self):
         """diag(Sigma^-1), shape (..., n): reciprocals of the leave-one-out variances."""
         raise NotImplementedError
+
+    def leave_one_out(self, residual):
+        """Each observation given all others: (y_i - m_i) / s_i and log s_i, both (..., n).
+
+        m_i and s_i are its conditional mean and standard deviation: with c = diag(Sigma^-1),
+        alpha_i / sqrt(c_i) and -log(c_i) / 2.
+        """
+        return standardised_by(self.solve(residual), self.inverse_diagonal())
+
+    def innovations(self, residual):
+        """Each observation given those before it: (y_i - m_i) / s_i and log s_i, both (..., n)."""
+        raise NotImplementedError(
+            f"{self.label}: one observation given those before it has no closed form here, and "
+            "nothing is made dense unasked; write gg.cov.Dense(cov.to_dense()), at a cost of n^3."
+        )
 
     def keep(self, observed) -> "Covariance | None":
         """The covariance of the observations at constant increasing positions, (n_observed).

@@ -116,6 +116,17 @@ class BlockDiagonal(Composite):
     def inverse_diagonal(self):
         return join_last([block.inverse_diagonal() for block in self.parts])
 
+    def leave_one_out(self, residual):
+        return self._of_blocks("leave_one_out", residual)
+
+    def innovations(self, residual):
+        return self._of_blocks("innovations", residual)
+
+    def _of_blocks(self, method, residual):
+        cut = self._cut("residual", residual)
+        pairs = [getattr(block, method)(slice_) for block, slice_ in cut]
+        return tuple(map(join_last, zip(*pairs, strict=True)))
+
     def keep(self, observed):
         if not all(isinstance(size, int) for size in self.sizes):
             return None

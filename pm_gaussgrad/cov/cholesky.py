@@ -17,13 +17,14 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
 from pm_gaussgrad.cov.triangular import (
-    inverse_diagonal,
+    lower_innovations,
     lower_solve,
     lower_times,
     squared_row_norms,
 )
 from pm_gaussgrad.kernels.lapack import solve_lower, solve_lower_transposed
 from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot, weighted_product
+from pm_gaussgrad.ops import inverse_diagonal
 
 
 def _forward(residual, chol):
@@ -120,6 +121,9 @@ class Cholesky(Leaf):
 
     def inverse_diagonal(self):
         return inverse_diagonal(self.parameters[0])
+
+    def innovations(self, residual):
+        return lower_innovations(self.parameters[0], residual)
 
     def scaled(self, factor):
         return Cholesky(pt.sqrt(factor) * self.parameters[0])

@@ -251,6 +251,24 @@ class CompoundSymmetry(ScalarLeaf):
     def keep(self, observed):
         return self.from_parameters(*self.parameters, size=observed.size)
 
+    def innovations(self, residual):
+        # w + t c, t = 1, ..., n, is what the first t add up to, divided by t: the next has the
+        # mean c sum / (w + t c) and the variance w (w + (t + 1) c) / (w + t c).
+        residual = pt.as_tensor_variable(residual)
+        own, common = (x[..., None] for x in self._components())
+        times = pt.cumsum(pt.ones_like(residual), axis=-1)
+        levels, before = self._levels(times), self._levels(times - 1)
+        sums = pt.cumsum(residual, axis=-1) - residual
+        first = pt.eq(times, 1)
+        mean = pt.switch(first, 0, common * sums / before)
+        variance = pt.switch(first, levels, own * (levels / before))
+        return (residual - mean) / pt.sqrt(variance), pt.log(variance) / 2
+
+    def _levels(self, times):
+        """w + t c, without the rounding of v (1 - rho) + v rho."""
+        variance, correlation = (p[..., None] for p in self.parameters)
+        return variance * (1 + (times - 1) * correlation)
+
     def scaled(self, factor):
         variance, correlation = self.parameters
         return self.from_parameters(factor * variance, correlation, size=self.size)
@@ -291,6 +309,10 @@ class ComponentSymmetry(CompoundSymmetry):
         own, common = self.parameters
         between = own + pt.as_tensor(n).astype(own.dtype) * common
         return pt.switch(pt.eq(n, 1), between, own), between
+
+    def _levels(self, times):
+        own, common = (p[..., None] for p in self.parameters)
+        return own + times * common
 
     def scaled(self, factor):
         own, common = self.parameters

@@ -26,8 +26,9 @@ from pytensor.compile.builders import SymbolicOp
 from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_graph
 
-from pm_gaussgrad.cov.base import length
-from pm_gaussgrad.cov.products import rows_times
+from pm_gaussgrad.cov.base import gaussian_log_density, length
+from pm_gaussgrad.cov.products import rows_times, standardised_by
+from pm_gaussgrad.cov.triangular import lower_solve
 from pm_gaussgrad.ops import condition_on_observed_rows, rows_last
 
 
@@ -83,12 +84,70 @@ class MissingEntries:
         return self._without_rows()[1]
 
     def inverse_factor(self):
-        """L^-1, shape (..., k, k), where all rows miss the same entries."""
-        return self.orthogonal_rows()[..., self.missing]
+        """L^-1, shape (..., k, k)."""
+        if not self.by_row:
+            return self.orthogonal_rows()[..., self.missing]
+        positions = pt.minimum(self.missing, self.n - 1)[..., None, :]
+        return pt.take_along_axis(self.orthogonal_rows(), positions, axis=-1)
+
+    def inverse_diagonal(self):
+        """diag(Sigma_oo^-1), of each batch or row, one at the missing entries: shape (..., n)."""
+        explained = self.inverse_factor() @ self.solved  # zero in rows that stand for none
+        precision = self.cov.inverse_diagonal() - (explained**2).sum(axis=-2)
+        return pt.switch(self._absent(), 1, precision)
+
+    def leave_one_out(self, residual):
+        """As that of a covariance, given the observed entries only; zeros at the missing ones."""
+        alpha = pt.switch(self._absent(), 0, self.cov.solve(self.fill(residual)))
+        return standardised_by(alpha, self.inverse_diagonal())
+
+    def _absent(self):
+        """Which entries are missing: (..., n)."""
+        return pt.gt(self.unit_rows.sum(axis=0), 0)
 
     def variances(self):
         """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""
         return (self.orthogonal_rows() ** 2).sum(axis=-2)
+
+
+def left_out_log_density(cov, residual, positions, n):
+    """Joint log density of each group of entries given all others, log p(y_g | y_-g).
+
+    With P_gg = L L' and w = L^-1 alpha_g it is -(|w|^2 + n_g log 2 pi) / 2 + log|L|.
+
+    Parameters
+    ----------
+    cov : Covariance
+    residual : TensorVariable, shape (..., n)
+    positions : integer tensor, shape (g, w)
+        Of the w entries of each of g groups.
+    n
+        Number of observations.
+
+    Returns
+    -------
+    TensorVariable, shape (..., g)
+
+    Notes
+    -----
+    g w solves, memory g w n.
+    """
+    g, width = positions.shape
+    alpha = cov.solve(residual)
+    batch_ndim = cov.logdet().type.ndim
+    unit_rows = pt.eq(pt.arange(n), positions.ravel()[:, None]).astype(alpha.dtype)
+    solved = cov.solve(pt.expand_dims(unit_rows, tuple(range(1, 1 + batch_ndim))))
+    solved = pt.split_dims(solved, (g, width), axis=0)
+    index = pt.expand_dims(positions, (1, *range(2, 2 + batch_ndim)))
+    block = pt.moveaxis(pt.take_along_axis(solved, index, axis=-1), 1, -2)
+    factor = pt.linalg.cholesky(block, lower=True)
+    own = pt.moveaxis(alpha[..., positions], -2, 0)
+    rows = own.type.ndim - 2 - batch_ndim
+    halves = pt.log(pt.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
+    factor, halves = (pt.expand_dims(x, tuple(range(1, 1 + rows))) for x in (factor, halves))
+    white = lower_solve(factor, own)
+    logp = gaussian_log_density((white**2).sum(axis=-1), -2 * halves, width)
+    return pt.moveaxis(logp, 0, -1)
 
 
 class ObservedQuadLogdet(SymbolicOp):

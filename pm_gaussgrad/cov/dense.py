@@ -17,12 +17,14 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
 from pm_gaussgrad.cov.cholesky import Cholesky
+from pm_gaussgrad.cov.products import standardised_by
 from pm_gaussgrad.cov.sums import closes
 from pm_gaussgrad.cov.triangular import (
     constant_cholesky,
-    inverse_diagonal,
+    lower_innovations,
     lower_solve,
     lower_times,
+    lower_transposed_solve,
 )
 from pm_gaussgrad.kernels.lapack import cholesky, solve_lower, solve_lower_transposed
 from pm_gaussgrad.kernels.symmetric import (
@@ -32,6 +34,7 @@ from pm_gaussgrad.kernels.symmetric import (
     log_product,
     rows_dot,
 )
+from pm_gaussgrad.ops import inverse_diagonal
 
 
 def _forward(residual, matrix):
@@ -133,6 +136,14 @@ class Dense(Leaf):
 
     def inverse_diagonal(self):
         return inverse_diagonal(self._factor())
+
+    def leave_one_out(self, residual):
+        factor = self._factor()  # one for both
+        alpha = lower_transposed_solve(factor, lower_solve(factor, residual))
+        return standardised_by(alpha, inverse_diagonal(factor))
+
+    def innovations(self, residual):
+        return lower_innovations(self._factor(), residual)
 
     def keep(self, observed):
         return Dense(self.parameters[0][..., observed[:, None], observed])

@@ -120,6 +120,14 @@ class Diagonal(Leaf):
     def inverse_diagonal(self):
         return 1 / self._variances()
 
+    def innovations(self, residual):
+        white = self.whiten(pt.as_tensor_variable(residual))
+        return white, self._log_variances() / 2 + pt.zeros_like(white)
+
+    def _log_variances(self):
+        """With a last dimension of n or one."""
+        return pt.log(self.parameters[0])
+
     def keep(self, observed):
         return Diagonal(self.parameters[0][..., observed])
 
@@ -156,6 +164,9 @@ class ScalarDiagonal(ScalarLeaf, Diagonal):
 
     def whiten(self, residual):
         return residual / pt.sqrt(self.parameters[0])[..., None]
+
+    def _log_variances(self):
+        return pt.log(self.parameters[0])[..., None]
 
     def keep(self, observed):
         return ScalarDiagonal.from_parameters(*self.parameters, size=observed.size)

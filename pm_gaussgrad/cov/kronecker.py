@@ -31,7 +31,6 @@ import pytensor.tensor as pt
 from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter, check_square, length
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.sums import closes, common_size
-from pm_gaussgrad.cov.triangular import inverse_diagonal
 from pm_gaussgrad.kernels.kronecker import (
     cholesky_forward,
     cholesky_pullback,
@@ -41,7 +40,7 @@ from pm_gaussgrad.kernels.kronecker import (
     spectral_pullback,
 )
 from pm_gaussgrad.kernels.symmetric import copy_lower, copy_rows
-from pm_gaussgrad.ops import multiply_factor
+from pm_gaussgrad.ops import inverse_diagonal, multiply_factor
 
 # What the kernels below call.
 _CALLED = (
@@ -196,6 +195,11 @@ class Kronecker(Leaf):
     def inverse_diagonal(self):
         return _kron_vectors(map(inverse_diagonal, self._lower()))
 
+    def innovations(self, residual):
+        white = self.whiten(residual)
+        scales = _kron_vectors(pt.diagonal(x, axis1=-2, axis2=-1) for x in self._lower())
+        return white, pt.log(scales) + pt.zeros_like(white)
+
     def scaled(self, factor):
         first, *others = self.parameters
         return type(self).from_parameters(factor * first, *others)
@@ -241,6 +245,8 @@ class NoisyKronecker(Kronecker):
     def inverse_diagonal(self):
         vectors, spectrum = self._spectrum()
         return _along_axes([v**2 for v in vectors], 1 / spectrum)
+
+    innovations = Covariance.innovations
 
     def scaled(self, factor):
         first, *others, noise = self.parameters

@@ -36,107 +36,41 @@ from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.products import rows_times
 from pm_gaussgrad.cov.sums import closed_sum, closes, common_size
-from pm_gaussgrad.kernels.lapack import (
-    cholesky,
-    gram,
-    matrix_product,
-    solve_lower,
-    solve_lower_transposed,
+from pm_gaussgrad.kernels.low_rank import (
+    constant_vector,
+    low_rank_forward,
+    low_rank_pullback,
+    sequential_scores,
 )
-from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot
+from pm_gaussgrad.ops import transform_rows
 
 
-def _standardised(residual, factor, variance):
-    """w and W: residual rows and factor in units of the standard deviations of D."""
-    (m, n), k = residual.shape, factor.shape[1]
-    white = np.empty((m, n), residual.dtype)
-    white_factor = np.empty((n, k), residual.dtype)
-    for j in range(n):
-        sigma = np.sqrt(variance[j])
-        for a in range(k):
-            white_factor[j, a] = factor[j, a] / sigma
-        for i in range(m):
-            white[i, j] = residual[i, j] / sigma
-    return white, white_factor
+def _innovations(rows, factor, variance):
+    return (sequential_scores(rows, factor, variance)[0],)
 
 
-def _forward(residual, factor, variance):
-    (m, n), k = residual.shape, factor.shape[1]
-    white, white_factor = _standardised(residual, factor, variance)
-    chol = np.empty((k, k), residual.dtype)
-    gram(white_factor, chol)
-    for a in range(k):
-        chol[a, a] += 1
-        chol[a, a + 1 :] = 0
-    if not cholesky(chol):
-        chol[:] = np.nan
-    scores = np.zeros((m, k), residual.dtype)
-    step = np.empty((m, k), residual.dtype)
-    alpha = np.empty((m, n), residual.dtype)
-    for _ in range(2):
-        matrix_product(white, white_factor, step)
-        step -= scores
-        solve_lower(chol, step)
-        solve_lower_transposed(chol, step)
-        scores += step
-        matrix_product(step, white_factor.T, alpha)
-        white -= alpha
-    quad = rows_dot(white, white) + rows_dot(scores, scores)
-    logdet = log_product(variance) + 2 * log_product(np.diag(chol))
-    for j in range(n):
-        sigma = np.sqrt(variance[j])
-        for i in range(m):
-            alpha[i, j] = white[i, j] / sigma
-    return quad, logdet, alpha, white_factor, chol, scores
-
-
-def _pullback(variance, alpha, white_factor, chol, scores, quad_bar, logdet_bar):
-    (m, n), k = alpha.shape, scores.shape[1]
-    inverse = np.zeros((k, k), alpha.dtype)
-    for a in range(k):
-        inverse[a, a] = 1
-    solve_lower(np.ascontiguousarray(chol), inverse)  # L'^-1: each row r becomes L^-1 r
-    white = np.empty((n, k), alpha.dtype)
-    matrix_product(np.ascontiguousarray(white_factor), inverse, white)
-    variance_bar = np.empty(n, alpha.dtype)
-    for j in range(n):
-        unexplained = 1.0
-        for a in range(k):
-            unexplained -= white[j, a] ** 2
-        variance_bar[j] = logdet_bar * unexplained / variance[j]
-        for i in range(m):
-            variance_bar[j] -= quad_bar[i] * alpha[i, j] ** 2
-    solved = np.empty((n, k), alpha.dtype)
-    matrix_product(white, inverse.T, solved)
-    weighted = copy_rows(scores)
-    for i in range(m):
-        for a in range(k):
-            weighted[i, a] *= -2 * quad_bar[i]
-    matrix_product(np.ascontiguousarray(alpha).T, weighted, white)
-    for j in range(n):
-        scale = 2 * logdet_bar / np.sqrt(variance[j])
-        for a in range(k):
-            solved[j, a] = scale * solved[j, a] + white[j, a]
-    return solved, variance_bar
-
-
-def _constant_vector(value, like):
-    """A vector with as many entries as the array has rows, all the same."""
-    vector = np.empty(like.shape[0], like.dtype)
-    vector[:] = value
-    return vector
+def _log_scales(rows, factor, variance):
+    return (sequential_scores(rows, factor, variance)[1],)
 
 
 def _scalar_forward(residual, factor, variance):
-    return _forward(residual, factor, _constant_vector(variance, factor))
+    return low_rank_forward(residual, factor, constant_vector(variance, factor))
 
 
 def _scalar_pullback(variance, alpha, white_factor, chol, scores, quad_bar, logdet_bar):
-    variances = _constant_vector(variance, white_factor)
-    factor_bar, variance_bar = _pullback(
+    variances = constant_vector(variance, white_factor)
+    factor_bar, variance_bar = low_rank_pullback(
         variances, alpha, white_factor, chol, scores, quad_bar, logdet_bar
     )
     return factor_bar, variance_bar.sum()
+
+
+def _scalar_innovations(rows, factor, variance):
+    return _innovations(rows, factor, constant_vector(variance, factor))
+
+
+def _scalar_log_scales(rows, factor, variance):
+    return _log_scales(rows, factor, constant_vector(variance, factor))
 
 
 def _factor(owner, factor):
@@ -235,8 +169,11 @@ class LowRankPlusDiagonal(Leaf):
     label = "gg.cov.LowRank + gg.cov.Diagonal"
     parameter_shapes = {"factor": "n k", "variance": "n"}
     saved_shapes = {"white_factor": "n k", "chol": "k k", "scores": "m k"}
-    forward = staticmethod(_forward)
-    pullback = staticmethod(_pullback)
+    forward = staticmethod(low_rank_forward)
+    pullback = staticmethod(low_rank_pullback)
+    row_transforms = {"innovations": "n", "log_scales": "n"}
+    innovations_kernel = staticmethod(_innovations)
+    log_scales_kernel = staticmethod(_log_scales)
 
     def __init__(self, factor, variance):
         self.parameters = (factor, variance)
@@ -281,6 +218,11 @@ class LowRankPlusDiagonal(Leaf):
         _, white_factor, inverse, _ = self._standardised()
         explained = ((white_factor @ inverse.mT) ** 2).sum(axis=-1)
         return (1 - explained) / self._variances()
+
+    def innovations(self, residual):
+        white = transform_rows(self, "innovations", residual)
+        no_row = pt.zeros_like(self.diagonal())
+        return white, transform_rows(self, "log_scales", no_row) + pt.zeros_like(white)
 
     def keep(self, observed):
         factor = self.parameters[0][..., observed, :]
@@ -332,6 +274,8 @@ class LowRankPlusScalar(LowRankPlusDiagonal):
     parameter_shapes = {"factor": "n k", "variance": ""}
     forward = staticmethod(_scalar_forward)
     pullback = staticmethod(_scalar_pullback)
+    innovations_kernel = staticmethod(_scalar_innovations)
+    log_scales_kernel = staticmethod(_scalar_log_scales)
 
     def _variances(self):
         return self.parameters[1][..., None]

@@ -181,7 +181,8 @@ class Marginal(Composite):
         return zeros[..., self.observed].set(value)
 
     def to_dense(self):
-        return self._whole.to_dense()[..., self.observed[:, None], self.observed]
+        # One dimension after the other: PyTensor takes both out of a product of batches wrongly.
+        return self._whole.to_dense()[..., self.observed, :][..., self.observed]
 
     def quad_logdet(self, residual):
         residual = self._spread("residual", residual)
@@ -230,10 +231,7 @@ class Marginal(Composite):
         return self._whole.diagonal()[..., self.observed]
 
     def inverse_diagonal(self):
-        entries = self._entries()
-        explained = entries.inverse_factor() @ entries.solved
-        precision = self._whole.inverse_diagonal() - (explained**2).sum(axis=-2)
-        return precision[..., self.observed]
+        return self._entries().inverse_diagonal()[..., self.observed]
 
     def keep(self, observed):
         positions = self.observed.data[observed]

@@ -16,7 +16,8 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
-from pm_gaussgrad.cov.triangular import constant_cholesky, inverse_diagonal
+from pm_gaussgrad.cov.products import rows_times
+from pm_gaussgrad.cov.triangular import constant_cholesky
 from pm_gaussgrad.kernels.lapack import cholesky, symmetric_product
 from pm_gaussgrad.kernels.symmetric import (
     adjoint_from_factor,
@@ -25,6 +26,7 @@ from pm_gaussgrad.kernels.symmetric import (
     log_product,
     rows_dot,
 )
+from pm_gaussgrad.ops import inverse_diagonal
 
 
 def _forward(residual, matrix):
@@ -150,6 +152,16 @@ class Precision(Leaf):
 
     def inverse_diagonal(self):
         return pt.diagonal(self.parameters[0], axis1=-2, axis2=-1)
+
+    def innovations(self, residual):
+        # Backwards the factor of Q is that of its upper triangular counterpart U: Q = U U'.
+        [matrix] = self.parameters
+        symmetric = pt.tril(matrix) + pt.tril(matrix, -1).mT
+        factor = pt.linalg.cholesky(symmetric[..., ::-1, ::-1], lower=True)[..., ::-1, ::-1]
+        residual = pt.as_tensor_variable(residual)
+        white = rows_times(residual, factor)
+        log_scale = -pt.log(pt.diagonal(factor, axis1=-2, axis2=-1))
+        return white, log_scale + pt.zeros_like(white)
 
     def scaled(self, factor):
         return Precision(self.parameters[0] / factor)

@@ -1,4 +1,6 @@
-"""Products of rows with matrices, for draws and whitening."""
+"""Products of rows with matrices, and other arithmetic that structures share."""
+
+import pytensor.tensor as pt
 
 
 def rows_times(rows, matrix):
@@ -9,3 +11,9 @@ def rows_times(rows, matrix):
     if matrix.ndim == 2:
         return rows @ matrix
     return (rows[..., None, :] @ matrix)[..., 0, :]
+
+
+def standardised_by(alpha, precision):
+    """Deviations alpha / c from conditional means in units of 1 / sqrt(c), and log(1 / c) / 2."""
+    deviations = alpha / pt.sqrt(precision)
+    return deviations, -pt.log(precision) / 2 + pt.zeros_like(deviations)

@@ -26,16 +26,23 @@ data, section 2.
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Constant, equal_computations
+from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.base import Leaf, gaussian_log_density
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
-from pm_gaussgrad.cov.subjects import NAME, as_subject, as_visit, as_within, check_visits, layout
+from pm_gaussgrad.cov.subjects import (
+    as_subject,
+    as_visit,
+    as_within,
+    check_same_subjects,
+    check_visits,
+    layout,
+)
 from pm_gaussgrad.cov.sums import closes, common_size
-from pm_gaussgrad.cov.triangular import inverse_diagonal
 from pm_gaussgrad.kernels.lapack import cholesky, inverse_from_cholesky
 from pm_gaussgrad.kernels.substitution import backward_substitution, forward_substitution
 from pm_gaussgrad.kernels.symmetric import log_product
+from pm_gaussgrad.ops import inverse_diagonal
 
 # As many subjects of a pattern are solved for side by side as stay in the first-level cache.
 _CHUNK = 64
@@ -301,13 +308,31 @@ class RepeatedMeasures(Leaf):
         of_patterns = inverse_diagonal(self._factors())
         return self._by_observation(of_patterns[..., self.parameters[2], :])
 
-    def keep(self, observed):
-        within, *index = self.parameters
+    def innovations(self, residual):
+        labels = self._labels()
+        if labels is None:
+            return super().innovations(residual)
+        # Patterns are sequences of visits here, in the order of the table.
+        index = layout(*labels, order=np.arange(labels[0].size))
+        ordered = self.from_parameters(self.parameters[0], *map(pt.constant, index))
+        white = ordered.whiten(residual)
+        scales = pt.diagonal(ordered._factors(), axis1=-2, axis2=-1)
+        log_scales = pt.log(scales)[..., ordered.parameters[2], :]
+        return white, ordered._by_observation(log_scales) + pt.zeros_like(white)
+
+    def _labels(self):
+        """Subject and visit of each observation as arrays; None where they are symbolic."""
+        _, *index = self.parameters
         if not all(isinstance(x, Constant) for x in index):
             return None
         visits, pattern, _, subject, place = (x.data for x in index)
-        visit = visits[pattern[subject], place]
-        return RepeatedMeasures(within, subject[observed], visit[observed])
+        return subject, visits[pattern[subject], place]
+
+    def keep(self, observed):
+        labels = self._labels()
+        if labels is None:
+            return None
+        return RepeatedMeasures(self.parameters[0], *(x[observed] for x in labels))
 
     def scaled(self, factor):
         within, *index = self.parameters
@@ -315,51 +340,19 @@ class RepeatedMeasures(Leaf):
 
     @staticmethod
     def forward_jax(residual, within, visits, pattern, observations, subject, place):
-        import jax.numpy as jnp
-        from jax.lax.linalg import cholesky
-        from jax.scipy.linalg import solve_triangular
+        from pm_gaussgrad.kernels import repeated_measures_jax
 
-        present = visits >= 0
-        pair = jnp.where(present, visits, 0)
-        # Beyond the last visit is NaN, not the last.
-        blocks = within.at[pair[:, :, None], pair[:, None, :]].get(mode="fill", fill_value=jnp.nan)
-        both = present[:, :, None] & present[:, None, :]
-        identity = jnp.eye(visits.shape[1], dtype=within.dtype)
-        factors = cholesky(jnp.where(both, blocks, identity), symmetrize_input=False)
-        of_subjects = factors[pattern]
-        columns = _columns_jax(residual, observations)
-        white = solve_triangular(of_subjects, columns, lower=True)
-        alpha = solve_triangular(of_subjects, white, lower=True, trans=1)[subject, place].T
-        halves = jnp.log(jnp.diagonal(of_subjects, axis1=1, axis2=2)).sum()
-        return (white**2).sum(axis=(0, 1)), 2 * halves, alpha, factors
+        return repeated_measures_jax.forward(
+            residual, within, visits, pattern, observations, subject, place
+        )
 
     @staticmethod
     def pullback_jax(within, visits, pattern, observations, alpha, factors, quad_bar, logdet_bar):
-        import jax.numpy as jnp
-        from jax.scipy.linalg import cho_solve
+        from pm_gaussgrad.kernels import repeated_measures_jax
 
-        width = visits.shape[1]
-        identity = jnp.eye(width, dtype=alpha.dtype)
-        inverses = cho_solve((factors, True), jnp.broadcast_to(identity, factors.shape))
-        columns = _columns_jax(alpha, observations)
-        products = (columns * quad_bar) @ columns.swapaxes(1, 2)
-        blocks_bar = (
-            jnp.zeros_like(factors).at[pattern].add(logdet_bar * inverses[pattern] - products)
+        return repeated_measures_jax.pullback(
+            within, visits, pattern, observations, alpha, factors, quad_bar, logdet_bar
         )
-        present = visits >= 0
-        both = present[:, :, None] & present[:, None, :]
-        pair = jnp.where(present, visits, 0)
-        within_bar = jnp.zeros_like(within)
-        return (
-            within_bar.at[pair[:, :, None], pair[:, None, :]].add(jnp.where(both, blocks_bar, 0)),
-        )
-
-
-def _columns_jax(rows, observations):
-    """(m, n) -> (s, w, m), zero where a subject has fewer visits."""
-    import jax.numpy as jnp
-
-    return jnp.where(observations >= 0, rows[:, observations], 0).transpose(1, 2, 0)
 
 
 def _products(factors, columns):
@@ -371,17 +364,9 @@ def _solve_lower(factors, columns):
     return pt.linalg.solve_triangular(factors, columns, lower=True, b_ndim=2)
 
 
-def _check_same_subjects(left, right):
-    if not equal_computations(list(left.parameters[1:]), list(right.parameters[1:])):
-        raise TypeError(
-            f"{NAME} + {NAME}: `subject` or `visit` differ, expected the same in both; for the "
-            "dense sum, at a cost of n^3, write gg.cov.Dense(a.to_dense() + b.to_dense())."
-        )
-
-
 @closes(RepeatedMeasures, RepeatedMeasures)
 def _sum(left, right):
-    _check_same_subjects(left, right)
+    check_same_subjects(left, right)
     within, *index = left.parameters
     return RepeatedMeasures.from_parameters(within + right.parameters[0], *index)
 

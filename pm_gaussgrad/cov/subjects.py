@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Variable, equal_computations
 
 from pm_gaussgrad.cov.base import Covariance, as_parameter, check_square
 
@@ -89,14 +89,16 @@ def check_visits(subject, visit, n_visits):
         )
 
 
-def layout(subject, visit):
+def layout(subject, visit, order=None):
     """The index data of :class:`RepeatedMeasures`, from numbers of subjects and visits.
+
+    A subject's observations are sorted by ``order``, by default by their visits.
 
     Subjects are put in the order in which they are worked on: by pattern, within stretches of
     the table that stay in the cache.
     """
     counts = np.bincount(subject)
-    order = np.lexsort((visit, subject))
+    order = np.lexsort((visit if order is None else order, subject))
     starts = np.cumsum(counts) - counts
     place = np.empty(subject.size, "int64")
     place[order] = np.arange(subject.size) - starts[subject[order]]
@@ -108,3 +110,12 @@ def layout(subject, visit):
     first = np.unique(subject, return_index=True)[1]
     work = np.lexsort((first, pattern, first // _STRETCH))
     return visits, pattern[work], observations[work], np.argsort(work)[subject], place
+
+
+def check_same_subjects(left, right):
+    """Raise a TypeError unless two summands have the same index data."""
+    if not equal_computations(list(left.parameters[1:]), list(right.parameters[1:])):
+        raise TypeError(
+            f"{NAME} + {NAME}: `subject` or `visit` differ, expected the same in both; for the "
+            "dense sum, at a cost of n^3, write gg.cov.Dense(a.to_dense() + b.to_dense())."
+        )

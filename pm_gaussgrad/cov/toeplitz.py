@@ -63,6 +63,14 @@ def _whiten(rows, first_column):
     return (lower_solve(first_column, rows),)
 
 
+def _log_scales(rows, first_column):
+    if first_column.size == 0:
+        return (_nothing(rows),)
+    scales = np.empty(rows.shape, rows.dtype)
+    scales[:] = np.log(durbin(first_column)[1]) / 2
+    return (scales,)
+
+
 def _draw(rows, first_column):
     if first_column.size == 0:
         return (_nothing(rows),)
@@ -128,9 +136,10 @@ class Toeplitz(Leaf):
     saved_shapes = {"predictor": "n", "variance": ""}
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
-    row_transforms = {"color": "n", "whiten": "n", "draw": "k"}
+    row_transforms = {"color": "n", "whiten": "n", "log_scales": "n", "draw": "k"}
     color_kernel = staticmethod(_color)
     whiten_kernel = staticmethod(_whiten)
+    log_scales_kernel = staticmethod(_log_scales)
     draw_kernel = staticmethod(_draw)
 
     def __init__(self, first_column):
@@ -147,6 +156,11 @@ class Toeplitz(Leaf):
 
     def whiten(self, residual):
         return transform_rows(self, "whiten", residual)
+
+    def innovations(self, residual):
+        white = self.whiten(residual)
+        scales = transform_rows(self, "log_scales", pt.zeros_like(self.parameters[0]))
+        return white, scales + pt.zeros_like(white)
 
     def noise_size(self, n):
         return 4 * n  # the circulant matrix has the order of a power of two below that

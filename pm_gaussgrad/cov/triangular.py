@@ -20,16 +20,24 @@ def lower_solve(factor, rows):
     return pt.linalg.solve_triangular(factor, rows, lower=True, b_ndim=1)
 
 
+def lower_transposed_solve(factor, rows):
+    """L'^-1 r for each row r: (..., n, n), (..., n) -> (..., n)."""
+    if factor.type.ndim == 2 and rows.type.ndim == 2:
+        return pt.linalg.solve_triangular(factor.T, rows.T, lower=False, b_ndim=2).T
+    return pt.linalg.solve_triangular(factor.mT, rows, lower=False, b_ndim=1)
+
+
+def lower_innovations(factor, residual):
+    """Standardised innovations and their log scales, by the factor of the covariance."""
+    diagonal = pt.diagonal(factor, axis1=-2, axis2=-1)
+    white = lower_solve(factor, residual)
+    log_scale = pt.log(pt.abs(diagonal))
+    return white * pt.sign(diagonal), log_scale + pt.zeros_like(white)
+
+
 def squared_row_norms(factor):
     """diag(L L'): (..., n, n) -> (..., n)."""
     return (factor**2).sum(axis=-1)
-
-
-def inverse_diagonal(factor):
-    """diag((L L')^-1), the squared column norms of L^-1: (..., n, n) -> (..., n)."""
-    identity = pt.eye(factor.shape[-1], dtype=factor.dtype)
-    inverse = pt.linalg.solve_triangular(factor, identity, lower=True, b_ndim=2)
-    return (inverse**2).sum(axis=-2)
 
 
 def constant_cholesky(matrix):

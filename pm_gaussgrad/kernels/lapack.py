@@ -29,6 +29,11 @@ def inverse_from_cholesky(factor):
     raise NotImplementedError(_INTERPRETED)
 
 
+def inverse_lower(factor):
+    """Overwrite a lower triangular matrix (n, n) by its inverse (xTRTRI)."""
+    raise NotImplementedError(_INTERPRETED)
+
+
 def solve_lower(factor, rows):
     """Overwrite each row r of ``rows`` (m, n) by L^-1 r (xTRSM)."""
     raise NotImplementedError(_INTERPRETED)

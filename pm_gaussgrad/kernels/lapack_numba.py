@@ -17,6 +17,7 @@ _ARGUMENTS = {
     # c: a character, i: an integer, f: a number or an array; all by reference
     "potrf": ("cython_lapack", "cifii"),
     "potri": ("cython_lapack", "cifii"),
+    "trtri": ("cython_lapack", "ccifii"),
     "trsv": ("cython_blas", "cccififi"),
     "trsm": ("cython_blas", "cccciiffifi"),
     "symm": ("cython_blas", "cciiffififfi"),
@@ -87,6 +88,24 @@ def _inverse_from_cholesky(factor):
             _reference(n),
             factor.ctypes,
             _reference(lda),
+            _reference(np.int32(0)),
+        )
+
+    return compiled
+
+
+@overload(lapack.inverse_lower)
+def _inverse_lower(factor):
+    trtri = _FUNCTIONS["trtri", factor.dtype]
+
+    def compiled(factor):
+        n = np.int32(factor.shape[0])
+        trtri(
+            _reference(_UPPER),
+            _reference(_PLAIN),
+            _reference(n),
+            factor.ctypes,
+            _reference(max(n, np.int32(1))),
             _reference(np.int32(0)),
         )
 

@@ -11,6 +11,7 @@ from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdetPullback,
     dense_quad_logdet,
 )
+from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal, inverse_diagonal
 from pm_gaussgrad.ops.partition import assemble, partition
 from pm_gaussgrad.ops.recurrence import linear_recurrence
 
@@ -20,9 +21,11 @@ __all__ = [
     "FactorProduct",
     "InvQuadLogdet",
     "InvQuadLogdetPullback",
+    "InverseDiagonal",
     "assemble",
     "condition_on_observed_rows",
     "dense_quad_logdet",
+    "inverse_diagonal",
     "linear_recurrence",
     "log_gamma_ratio",
     "multiply_factor",

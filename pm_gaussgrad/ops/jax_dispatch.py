@@ -16,6 +16,7 @@ from pm_gaussgrad.ops.compiled import kernel_arguments
 from pm_gaussgrad.ops.condition import ConditionOnObserved
 from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
+from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal
 from pm_gaussgrad.ops.partition import Partition
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
 
@@ -186,6 +187,18 @@ def jax_funcify_RowTransform(op, node=None, **kwargs):
         return function(*(jnp.asarray(x) for x in inputs))[0]
 
     return row_transform
+
+
+@jax_funcify.register(InverseDiagonal)
+def jax_funcify_InverseDiagonal(op, node=None, **kwargs):
+    """Squared norms of the columns of the inverse."""
+
+    def inverse_diagonal(factor):
+        identity = jnp.eye(factor.shape[0], dtype=factor.dtype)
+        inverse = jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
+        return (inverse**2).sum(axis=0)
+
+    return inverse_diagonal
 
 
 @jax_funcify.register(ConditionOnObserved)

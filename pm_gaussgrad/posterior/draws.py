@@ -12,8 +12,8 @@ from rich.progress import Progress
 SAMPLE_DIMS = ("chain", "draw")
 # Python functions around compiled kernels: each is used once, and compiling all of it would take
 # longer than evaluating it at some thousand draws. Not fused: PyTensor's Python form of a fused
-# 1 / x has single precision.
-INTERPRETED = Mode(linker="py", optimizer="fast_run").excluding("fusion")
+# 1 / x has single precision. Not in place: what SciPy solves in place comes read-only.
+INTERPRETED = Mode(linker="py", optimizer="fast_run").excluding("fusion", "inplace_elemwise")
 
 
 def over_draws(owner, model, idata, outputs, **options):
@@ -40,7 +40,15 @@ def over_draws(owner, model, idata, outputs, **options):
 
 
 def each_draw(
-    owner, model, idata, outputs, noise=(), random_seed=None, progressbar=True, compile_kwargs=None
+    owner,
+    model,
+    idata,
+    outputs,
+    noise=(),
+    random_seed=None,
+    progressbar=True,
+    compile_kwargs=None,
+    pieces=((), [()]),
 ):
     """Expressions of a model's variables, draw by draw, for what is not to be kept of each.
 
@@ -60,6 +68,9 @@ def each_draw(
     progressbar : bool
     compile_kwargs : dict, optional
         For ``pytensor.function``; ``{"mode": "NUMBA"}`` compiles everything.
+    pieces : tuple
+        Further inputs, a sequence, and their values, a sequence of tuples: the outputs for each
+        of these are joined along their last dimension.
 
     Yields
     ------
@@ -72,20 +83,23 @@ def each_draw(
     shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
     if not np.prod(shape):
         raise ValueError(f"{owner}: the posterior has no draws, expected at least one.")
-    inputs, function = _function(owner, model, posterior, outputs, noise, compile_kwargs)
+    inputs, function = _function(
+        owner, model, posterior, outputs, [*pieces[0], *noise], compile_kwargs
+    )
     draws = [posterior[rv.name].transpose(*SAMPLE_DIMS, ...).to_numpy() for rv in inputs]
     draws = [d.astype(rv.dtype, copy=False) for d, rv in zip(draws, inputs, strict=True)]
     rng = np.random.default_rng(random_seed)
     with Progress(disable=not progressbar, transient=True) as progress:
         task = progress.add_task(owner, total=int(np.prod(shape)))
         for index in np.ndindex(shape):
-            white = (rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise)
-            yield index, function(*(d[index] for d in draws), *white)
+            white = [rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise]
+            point = [d[index] for d in draws]
+            yield index, _joined([function(*point, *piece, *white) for piece in pieces[1]])
             progress.advance(task)
 
 
-def _function(owner, model, posterior, outputs, noise, compile_kwargs):
-    """The variables that the outputs depend on, and a function of these and the noise."""
+def _function(owner, model, posterior, outputs, others, compile_kwargs):
+    """The variables that the outputs depend on, and a function of these and other inputs."""
     # Replaced at once: what is cloned does not share the random variables of the model.
     given = {rv: rv.type(name=rv.name) for rv in model.free_RVs}
     observed = {rv: model.rvs_to_values[rv] for rv in model.observed_RVs}
@@ -99,7 +113,7 @@ def _function(owner, model, posterior, outputs, noise, compile_kwargs):
         )
     _check_given(owner, outputs, inputs)
     options = {"mode": INTERPRETED, **(compile_kwargs or {})}
-    return inputs, pytensor.function([*inputs, *noise], outputs, **options)
+    return inputs, pytensor.function([*inputs, *others], outputs, **options)
 
 
 def _check_given(owner, outputs, inputs):
@@ -113,6 +127,13 @@ def _check_given(owner, outputs, inputs):
             )
 
 
+def _joined(parts):
+    """The outputs for several pieces, each joined along its last dimension."""
+    if len(parts) == 1:
+        return parts[0]
+    return [np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)]
+
+
 def posterior_of(owner, idata):
     """The posterior of a tree, as a Dataset with chains and draws."""
     if not isinstance(idata, xr.DataTree):
@@ -122,7 +143,8 @@ def posterior_of(owner, idata):
         )
     if "posterior" not in idata.children:
         raise ValueError(
-            f"{owner}: `idata` has the groups {sorted(idata.children)}, expected `posterior`."
+            f"{owner}: `idata` has the groups {sorted(idata.children)}, expected `posterior`; "
+            "sample first, as by pm.sample."
         )
     posterior = idata["posterior"].to_dataset()
     if not set(SAMPLE_DIMS) <= set(posterior.sizes):

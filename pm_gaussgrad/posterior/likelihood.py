@@ -67,6 +67,12 @@ def gaussian_likelihood(owner: str, model=None, var_name=None) -> Likelihood:
     """
     model = pm.modelcontext(model)
     normal = {rv.name: rv for rv in model.observed_RVs if _is_normal(rv)}
+    if not normal:
+        raise ValueError(
+            f"{owner}: none of the observed variables {[rv.name for rv in model.observed_RVs]} is "
+            "gg.MvNormal or pm.MvNormal, expected one; the log likelihood of independent "
+            "observations is pm.compute_log_likelihood's."
+        )
     if var_name is None:
         if len(normal) != 1:
             raise ValueError(
