@@ -1,9 +1,12 @@
 """Gaussian likelihoods with analytic gradients for PyMC."""
 
 from pm_gaussgrad import cov, gradient, rewrites
+from pm_gaussgrad.condition import condition
 from pm_gaussgrad.density import logp
 from pm_gaussgrad.distribution import MvNormal
+from pm_gaussgrad.posterior.impute import impute
+from pm_gaussgrad.posterior.predict import predict
 
 __version__ = "0.1.0"
 
-__all__ = ["MvNormal", "cov", "gradient", "logp", "rewrites"]
+__all__ = ["MvNormal", "condition", "cov", "gradient", "impute", "logp", "predict", "rewrites"]

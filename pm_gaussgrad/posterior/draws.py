@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytensor
+import pytensor.tensor as pt
 import xarray as xr
 from pytensor.compile.mode import Mode
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
+from pytensor.tensor.random.op import RNGConsumerOp
 from rich.progress import Progress
 
 SAMPLE_DIMS = ("chain", "draw")
@@ -42,15 +44,18 @@ def over_draws(
     list of array, shape (chain, draw, ...)
     """
     posterior = posterior_of(owner, idata)
+    # Replaced at once: what is cloned does not share the random variables of the model.
+    given = {rv: rv.type(name=rv.name) for rv in model.free_RVs}
     observed = {rv: model.rvs_to_values[rv] for rv in model.observed_RVs}
-    outputs = clone_replace(outputs, observed)
+    outputs = clone_replace(outputs, {**given, **observed})
     upstream = set(ancestors(outputs))
-    inputs = [rv for rv in model.free_RVs if rv in upstream]
+    inputs = [x for x in given.values() if x in upstream]
     if absent := [rv.name for rv in inputs if rv.name not in posterior]:
         raise ValueError(
             f"{owner}: the posterior lacks the variables {absent}, expected all that the "
             "likelihood depends on; keep them when sampling (var_names=)."
         )
+    _check_given(owner, outputs, inputs)
     function = pytensor.function(
         [*inputs, *noise], outputs, **{"mode": INTERPRETED, **(compile_kwargs or {})}
     )
@@ -72,6 +77,28 @@ def over_draws(
     if results is None:
         raise ValueError(f"{owner}: the posterior has no draws, expected at least one.")
     return results
+
+
+def evaluated_size(size) -> int:
+    """A size that may be symbolic, known from data and constants."""
+    return size if isinstance(size, int) else int(size.eval(mode=INTERPRETED))
+
+
+def white_noise(rows, size, dtype):
+    """An input of :func:`over_draws` for white noise, shape (*rows, size)."""
+    return pt.tensor("z", shape=(*rows, evaluated_size(size)), dtype=dtype)
+
+
+def _check_given(owner, outputs, inputs):
+    """Raise a ValueError where anything random is left that the posterior does not give."""
+    for variable in ancestors(outputs, blockers=inputs):
+        node = variable.owner
+        if node and variable not in inputs and isinstance(node.op, RNGConsumerOp):
+            name = variable.name or f"of a {type(node.op).__name__}"
+            raise ValueError(
+                f"{owner}: an expression depends on the random variable {name}, which is none of "
+                "the fitted model, expected those of the model alone."
+            )
 
 
 def posterior_of(owner, idata):
@@ -100,13 +127,26 @@ def labelled(name, array, posterior, dims, coords):
     return xr.DataArray(array, {**sample, **coords}, (*SAMPLE_DIMS, *dims), name=name)
 
 
-def add_to_group(idata, group, array):
-    """Put an array into a group of a tree, in place of one with its name and dimensions."""
+def add_to_group(idata, group, *arrays):
+    """Put arrays into a group of a tree, in place of those with their names.
+
+    Raises
+    ------
+    ValueError
+        If other variables of the group have other labels along the same dimensions.
+    """
+    added = xr.Dataset({array.name: array for array in arrays})
     if group not in idata.children:
-        idata[group] = xr.DataTree(array.to_dataset())
+        idata[group] = xr.DataTree(added)
         return
-    held = idata[group].to_dataset()
-    held = held.drop_vars(array.name, errors="ignore")
+    held = idata[group].to_dataset().drop_vars(added.data_vars, errors="ignore")
     kept = {dim for variable in held.data_vars.values() for dim in variable.dims}
     held = held.drop_dims([dim for dim in held.sizes if dim not in kept], errors="ignore")
-    idata[group] = xr.DataTree(held.assign({array.name: array}))
+    for dim in kept & set(added.dims):
+        if not held.get_index(dim).equals(added.get_index(dim)):
+            raise ValueError(
+                f"The group `{group}` has other labels along {dim!r} than {sorted(added.data_vars)}"
+                f", for {sorted(held.data_vars)}; remove it first (del idata[{group!r}]), or name "
+                "the new dimension otherwise."
+            )
+    idata[group] = xr.DataTree(held.assign(added.variables))
