@@ -5,6 +5,7 @@ import pytensor.tensor as pt
 from pm_gaussgrad.cov import Covariance, Dense
 from pm_gaussgrad.cov.base import as_parameter
 from pm_gaussgrad.cov.kriging import Kriging
+from pm_gaussgrad.cov.sized import of_size
 
 NAME = "gg.condition"
 
@@ -83,16 +84,12 @@ def condition(value, mu, cov, mu_new, cross_cov, cov_new, *, diag=False):
     if not isinstance(cov_new, Covariance):
         cov_new = as_parameter(NAME, "cov_new", cov_new, 1 if diag else 2)
     check_blocks(NAME, value, mu, cov, mu_new, cross_cov, cov_new)
-    kriging = Kriging(of_size(cov, cross_cov.shape[-2]), cross_cov)
+    n = cross_cov.type.shape[-2]
+    kriging = Kriging(of_size(cov, cross_cov.shape[-2] if n is None else n), cross_cov)
     mean = mu_new + kriging.mean(value - mu)
     if diag:
         return mean, variances_of(cov_new, cross_cov) - kriging.explained_variances()
     return mean, Dense(matrix_of(cov_new, cross_cov) - kriging.explained())
-
-
-def of_size(cov, n):
-    """A structure that knows its size, here n where it does not say so itself."""
-    return cov if cov.size is not None else cov.structure.from_parameters(*cov.parameters, size=n)
 
 
 def matrix_of(cov_new, cross_cov):

@@ -10,6 +10,7 @@ from pymc.pytensorf import normalize_rng_param
 from pytensor.tensor.random.utils import normalize_size_param
 
 from pm_gaussgrad.cov.base import as_parameter
+from pm_gaussgrad.cov.sized import of_size
 from pm_gaussgrad.density import as_covariance, log_density, log_density_of_observed
 from pm_gaussgrad.missing import as_observed, missing_entries
 
@@ -67,7 +68,8 @@ def _mvnormal_logprob(op, values, rng, size, mu, *parameters, **kwargs):
     missing = missing_entries(value)
     if missing is None:
         return log_density(op.structure, value, mu, parameters)
-    cov = op.structure.from_parameters(*parameters, size=missing.shape[-1])
+    n = missing.shape[-1]
+    cov = of_size(op.structure.from_parameters(*parameters, size=n), n)
     return log_density_of_observed(cov, value, mu, missing)
 
 

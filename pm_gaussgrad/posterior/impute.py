@@ -74,14 +74,15 @@ def impute(
 
     Examples
     --------
+    >>> import arviz as az
     >>> import numpy as np
     >>> import pymc as pm
     >>> import pm_gaussgrad as gg
-    >>> with pm.Model() as model:
+    >>> idata = az.from_dict({"posterior": {"rho": np.full((1, 400), 0.5)}})
+    >>> with pm.Model():
     ...     rho = pm.Uniform("rho", -1, 1)
     ...     data = [0.5, np.nan, 0.2]
     ...     y = gg.MvNormal("y", 0, gg.cov.AR1(1.0, rho), observed=data)
-    ...     idata = pm.sample(50, tune=50, chains=1, progressbar=False, random_seed=1)
     ...     idata = gg.impute(idata, progressbar=False, random_seed=1)
     >>> idata.posterior_predictive["y_imputed"].std(("chain", "draw")).round(1).values
     array([0. , 0.8, 0. ])

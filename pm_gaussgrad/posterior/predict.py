@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.condition import check_blocks, matrix_of, of_size, variances_of
+from pm_gaussgrad.condition import check_blocks, matrix_of, variances_of
 from pm_gaussgrad.cov import Covariance, Dense, marginal
 from pm_gaussgrad.cov.base import as_parameter
 from pm_gaussgrad.cov.kriging import Kriging, color_semidefinite
+from pm_gaussgrad.cov.sized import of_size
 from pm_gaussgrad.missing import common_pattern, given_observed
 from pm_gaussgrad.posterior.draws import evaluated_size, over_draws, white_noise
 from pm_gaussgrad.posterior.labels import dims_of_new, store
@@ -122,20 +123,29 @@ def predict(
 
     Examples
     --------
+    Two more days, from three draws of a posterior (as ``pm.sample`` returns them):
+
+    >>> import arviz as az
     >>> import pymc as pm
     >>> import pm_gaussgrad as gg
+    >>> idata = az.from_dict({"posterior": {"rho": [[0.4, 0.5, 0.6]]}})
     >>> with pm.Model(coords={"day": [1, 2, 3], "next_day": [4, 5]}) as model:
     ...     rho = pm.Uniform("rho", -1, 1)
     ...     y = gg.MvNormal("y", 0, gg.cov.AR1(1.0, rho), observed=[0.5, 0.7, 0.2], dims="day")
-    ...     idata = pm.sample(50, tune=50, chains=1, progressbar=False, random_seed=1)
     >>> cov = gg.cov.AR1(1.0, rho)
     >>> idata = gg.predict(
     ...     idata, mu=0, cov=cov, new=[3, 4], dims="next_day", model=model, progressbar=False
     ... )
     >>> dict(idata.predictions.sizes)
-    {'chain': 1, 'draw': 50, 'next_day': 2}
-    >>> sorted(idata.predictions.data_vars)
-    ['y_new', 'y_new_mean', 'y_new_variance']
+    {'chain': 1, 'draw': 3, 'next_day': 2}
+    >>> idata.predictions["y_new_mean"].values.round(3)
+    array([[[0.08 , 0.032],
+            [0.1  , 0.05 ],
+            [0.12 , 0.072]]])
+    >>> idata.predictions["y_new_variance"].values.round(3)
+    array([[[0.84 , 0.974],
+            [0.75 , 0.938],
+            [0.64 , 0.87 ]]])
     """
     by_blocks = _way((mu_new, cross_cov, cov_new), (mu, cov, new))
     likelihood = gaussian_likelihood(NAME, model, var_name)
