@@ -6,7 +6,7 @@ import numpy as np
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
-from registry import CASES, each, interpreted, is_index, positive_definite
+from registry import AS_WRITTEN, CASES, each, interpreted, is_index, positive_definite
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.missing import given_observed
@@ -124,7 +124,7 @@ def test_batches(case, rng):
     common = outputs(y, batch, cross[0], cov_new[0])
     each_own = outputs(y, batch, cross, cov_new)
     graphs = [outputs(y[:, b], singles[b], cross[i], cov_new[i]) for i, b in ((0, 1), (1, 1))]
-    flat = interpreted([], [*common, *each_own, *graphs[0], *graphs[1]])()
+    flat = interpreted([], [*common, *each_own, *graphs[0], *graphs[1]], AS_WRITTEN)()
     for got, expected in ((flat[:3], flat[6:9]), (flat[3:6], flat[9:])):
         assert got[0].shape == (ROWS, 2, N_NEW)
         assert_allclose(got[0][:, 1], expected[0], rtol=1e-10, atol=1e-12)
