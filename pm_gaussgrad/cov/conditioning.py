@@ -90,9 +90,7 @@ class MissingEntries:
     def _spread(self, entries, onto):
         """Rows with the entries (..., k) put at the missing positions."""
         if not self.by_row:
-            leading = pt.broadcast_shape(
-                tuple(entries.shape)[:-1], tuple(onto.shape)[:-1], arrays_are_shapes=True
-            )
+            leading = pt.broadcast_shape(entries.sum(axis=-1), onto.sum(axis=-1))
             rows = pt.broadcast_to(onto, (*leading, onto.shape[-1]))
             return rows[..., self.missing].set(entries)
         more = entries.type.ndim - self.missing.type.ndim

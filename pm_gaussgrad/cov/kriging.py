@@ -84,9 +84,7 @@ class GivenObserved:
         self.observed, self.missing = observed, missing
 
     def _put(self, residual, entries):
-        leading = pt.broadcast_shape(
-            tuple(entries.shape)[:-1], tuple(residual.shape)[:-1], arrays_are_shapes=True
-        )
+        leading = pt.broadcast_shape(entries.sum(axis=-1), residual.sum(axis=-1))
         rows = pt.broadcast_to(residual, (*leading, residual.shape[-1]))
         return rows[..., self.missing].set(entries)
 
