@@ -12,10 +12,20 @@ from pymc.model.fgraph import fgraph_from_model, model_from_fgraph
 from pytensor.graph.rewriting.basic import in2out, node_rewriter
 
 from pm_gaussgrad.distribution import MvNormalRV
+from pm_gaussgrad.student import MvStudentTRV
 
 # 4th-order central differences: truncation h^4, rounding eps / h.
 _STEP = float(np.finfo("float64").eps ** 0.2)
 _OFFSETS, _WEIGHTS = np.array([-2, -1, 1, 2]), np.array([1, -8, 8, -1]) / 12
+
+
+@node_rewriter([MvStudentTRV])
+def _densify_student(fgraph, node):
+    """A structured Student-t as the ``pm.MvStudentT`` with the same dense scale matrix."""
+    rng, size, nu, mu, *parameters = node.inputs
+    scale = node.op.structure.from_parameters(*parameters, size=mu.shape[-1]).to_dense()
+    dense = pm.MvStudentT.dist(nu, mu=mu, scale=scale, size=size, rng=rng, return_next_rng=True)
+    return list(dense)
 
 
 @node_rewriter([MvNormalRV, KroneckerNormalRV])
@@ -32,9 +42,9 @@ def _densify(fgraph, node):
 
 
 def densified(model: pm.Model) -> pm.Model:
-    """The same model with every structured normal written as a dense ``pm.MvNormal``."""
+    """The same model with every structured normal or Student-t written as PyMC's dense one."""
     fgraph, _ = fgraph_from_model(model)
-    in2out(_densify, ignore_newtrees=True).rewrite(fgraph)
+    in2out(_densify, _densify_student, ignore_newtrees=True).rewrite(fgraph)
     return model_from_fgraph(fgraph, mutate_fgraph=True)
 
 
@@ -82,7 +92,8 @@ def audit(model: pm.Model, point: dict | None = None) -> pd.DataFrame:
     ----------
     model : pymc.Model
         Any model with continuous free variables. ``gg.MvNormal`` and ``pm.KroneckerNormal`` in it
-        are also evaluated as dense ``pm.MvNormal``, the second witness.
+        are also evaluated as dense ``pm.MvNormal``, and ``gg.MvStudentT`` as dense
+        ``pm.MvStudentT``: the second witness.
     point : dict, optional
         Values of the model's value variables (unconstrained, as ``model.initial_point()``, which is
         the default).

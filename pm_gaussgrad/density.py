@@ -7,22 +7,21 @@ from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_gra
 
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
 from pm_gaussgrad.cov.base import as_parameter, check_size, gaussian_log_density
-from pm_gaussgrad.missing import Observed, observed_part, only_where
+from pm_gaussgrad.cov.sized import of_size
+from pm_gaussgrad.missing import Observed, missing_entries, observed_part, only_where
 
 
-class GaussianLogDensity(SymbolicOp):
-    """``(value (..., n), mu, *parameters) -> logp (...)`` of one covariance structure.
+class LogDensity(SymbolicOp):
+    """``(value (..., n), mu, ..., *parameters) -> logp (...)`` of one covariance structure.
 
-    Its inner graph is the structure's ``logp``. It is expanded when a graph is rewritten,
-    after the sum over rows had its chance (:mod:`pm_gaussgrad.rewrites`).
+    Attributes
+    ----------
+    core_ndims : tuple of int
+        Core dimensions of the inputs ahead of the structure's parameters.
     """
 
     __props__ = ("structure",)
-
-    def build_inner_graph(self, value, mu, *parameters):
-        residual = value - mu
-        cov = self.structure.from_parameters(*parameters, size=residual.shape[-1])
-        return [cov.logp(residual)]
+    core_ndims: tuple[int, ...]
 
     def pullback(self, inputs, outputs, cotangents):
         # Written out, so that value and gradient share one factorisation when compiled; on
@@ -46,15 +45,31 @@ class GaussianLogDensity(SymbolicOp):
         return f"{type(self).__name__}{{{self.structure.__name__}}}"
 
 
-@_vectorize_node.register(GaussianLogDensity)
+class GaussianLogDensity(LogDensity):
+    """``(value (..., n), mu, *parameters) -> logp (...)``: the structure's ``logp``.
+
+    It is expanded when a graph is rewritten, after the sum over rows had its chance
+    (:mod:`pm_gaussgrad.rewrites`).
+    """
+
+    core_ndims = (1, 1)
+
+    def build_inner_graph(self, value, mu, *parameters):
+        residual = value - mu
+        cov = self.structure.from_parameters(*parameters, size=residual.shape[-1])
+        return [cov.logp(residual)]
+
+
+@_vectorize_node.register(LogDensity)
 def _vectorize_log_density(op, node, *inputs):
-    (value, mu, *parameters), (new_value, new_mu, *new_parameters) = node.inputs, inputs
-    if all(new.type.ndim == p.type.ndim for new, p in zip(new_parameters, parameters, strict=True)):
+    stop = len(op.core_ndims)
+    parameters = zip(inputs[stop:], node.inputs[stop:], strict=True)
+    if all(new.type.ndim == old.type.ndim for new, old in parameters):
         # One covariance for the whole batch: its entries are rows.
-        rows = max(value.type.ndim, mu.type.ndim)
-        new_value = _insert_dims(new_value, value.type.ndim, rows)
-        new_mu = _insert_dims(new_mu, mu.type.ndim, rows)
-        return log_density(op.structure, new_value, new_mu, new_parameters).owner
+        leading = list(zip(inputs[:stop], node.inputs[:stop], op.core_ndims, strict=True))
+        rows = max(old.type.ndim - core for _, old, core in leading)
+        aligned = [_insert_dims(new, old.type.ndim, rows + core) for new, old, core in leading]
+        return op(*aligned, *inputs[stop:]).owner
     inner = op.build_inner_graph(*node.inputs)
     [batched] = vectorize_graph(inner, dict(zip(node.inputs, inputs, strict=True)))
     return batched.owner
@@ -68,13 +83,18 @@ def _insert_dims(x, core_ndim, wanted):
     return pt.expand_dims(x, tuple(range(batch_ndim, batch_ndim + wanted - core_ndim)))
 
 
-def as_covariance(cov=None, chol=None, tau=None) -> Covariance:
-    """The structure of exactly one of ``cov`` (a matrix or structure), ``chol`` and ``tau``."""
-    given = [name for name, x in (("cov", cov), ("chol", chol), ("tau", tau)) if x is not None]
+def as_covariance(
+    cov=None, chol=None, tau=None, owner="gg.MvNormal", name="cov", kind="covariance"
+) -> Covariance:
+    """The structure of exactly one of ``cov`` (a matrix or structure), ``chol`` and ``tau``.
+
+    Errors call ``cov`` the ``name`` of ``owner`` and its matrix a ``kind`` matrix.
+    """
+    given = [name for name, x in ((name, cov), ("chol", chol), ("tau", tau)) if x is not None]
     if len(given) != 1:
         raise ValueError(
-            "gg.MvNormal: pass exactly one of cov= (a covariance matrix or a gg.cov structure), "
-            "chol= (a lower Cholesky factor) and tau= (a precision matrix); found "
+            f"{owner}: pass exactly one of {name}= (a {kind} matrix or a gg.cov structure), "
+            "chol= (its lower Cholesky factor) and tau= (its inverse); found "
             f"{given or 'none'}."
         )
     if chol is not None:
@@ -90,7 +110,8 @@ def logp(value, mu, cov):
     Parameters
     ----------
     value : tensor_like, shape (..., n), in units of [y]
-        Observations; leading dimensions are rows or batches.
+        Observations; leading dimensions are rows or batches. NaN in data are missing values,
+        which are integrated out.
     mu : tensor_like, shape (..., n) or broadcastable to it, in units of [y]
         Mean.
     cov : tensor_like, shape (..., n, n), or gg.cov structure, in units of [y]^2
@@ -115,7 +136,7 @@ def logp(value, mu, cov):
     value = as_parameter("gg.logp", "value", value, 1)
     mu = as_parameter("gg.logp", "mu", mu, 0)
     check_size(cov, "value", value)
-    return log_density(cov.structure, value, mu, cov.parameters)
+    return log_density_where_observed(cov.structure, value, mu, cov.parameters)
 
 
 def log_density(structure, value, mu, parameters):
@@ -126,18 +147,13 @@ def log_density(structure, value, mu, parameters):
     )
 
 
-def log_density_of_observed(cov, value, mu, missing):
-    """:func:`logp` of the observed entries of rows, the others integrated out.
-
-    Parameters
-    ----------
-    cov : Covariance
-        Of known size n.
-    value, mu : TensorVariable, shape (..., n)
-        The value has NaN at its missing entries.
-    missing : array of bool, of the shape of the value
-    """
-    mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], missing.shape[-1]))
+def log_density_where_observed(structure, value, mu, parameters):
+    """:func:`log_density` of the entries that data, constant or shared, do not miss."""
+    missing = missing_entries(value)
+    if missing is None:
+        return log_density(structure, value, mu, parameters)
+    n = missing.shape[-1]
+    cov = of_size(structure.from_parameters(*parameters, size=n), n)
     part = observed_part(cov, value, mu, missing)
     if part is None:
         logp = pt.zeros(missing.shape[:-1], dtype=value.dtype)

@@ -10,67 +10,82 @@ from pymc.pytensorf import normalize_rng_param
 from pytensor.tensor.random.utils import normalize_size_param
 
 from pm_gaussgrad.cov.base import as_parameter
-from pm_gaussgrad.cov.sized import of_size
-from pm_gaussgrad.density import as_covariance, log_density, log_density_of_observed
-from pm_gaussgrad.missing import as_observed, missing_entries
+from pm_gaussgrad.density import as_covariance, log_density_where_observed
+from pm_gaussgrad.missing import as_observed
 
 
-class MvNormalRV(SymbolicRandomVariable):
-    """Draws ``mu + S z``, S S' = Sigma, from white noise at the cost of the structure.
+class StructuredRV(SymbolicRandomVariable):
+    """Draws of rows with a structured covariance, from white noise at the cost of the structure.
 
     The structure is a fact of the instance; the parameters are inputs. PyMC may resize,
     clone, vectorise or replace those, and the structure survives.
     """
 
     _ndim_supp = 1
-    _print_name = ("MvNormal", "\\operatorname{MvNormal}")
 
     def __init__(self, *args, structure, **kwargs):
         self.structure = structure
         super().__init__(*args, **kwargs)
 
     @classmethod
-    def rv_op(cls, mu, *parameters, structure, rng=None, size=None):
-        mu = pt.as_tensor_variable(mu)
-        parameters = [pt.as_tensor_variable(p) for p in parameters]
+    def from_draws(cls, draws, arguments, cores, structure, rng, size):
+        """Build the variable of ``draws(batch, rng, *arguments) -> next_rng, draws``.
+
+        Of the arguments, whose core shapes are ``cores`` and those of the structure, the last
+        are the structure's parameters.
+        """
+        arguments = [pt.as_tensor_variable(x) for x in arguments]
         rng = normalize_rng_param(rng)
         size = normalize_size_param(size)
-        cores = [tuple(dims.split()) for dims in structure.parameter_shapes.values()]
+        declared = (tuple(dims.split()) for dims in structure.parameter_shapes.values())
+        cores = [*cores, *declared]
         if rv_size_is_none(size):
-            batch = implicit_size_from_params(
-                mu, *parameters, ndims_params=[1, *(len(core) for core in cores)]
-            )
+            batch = implicit_size_from_params(*arguments, ndims_params=[len(c) for c in cores])
         else:
             batch = size
-        n = mu.shape[-1]
-        cov = structure.from_parameters(*parameters, size=n)
-        next_rng, z = pt.random.normal(
-            size=pt.concatenate([batch, [cov.noise_size(n)]]),
-            rng=rng,
-            return_next_rng=True,
-            dtype=mu.dtype,
-        )
-        signature = ",".join(f"({','.join(core)})" for core in (("n",), *cores))
+        signature = ",".join(f"({','.join(core)})" for core in cores)
         return cls(
-            inputs=[rng, size, mu, *parameters],
-            outputs=[next_rng, mu + cov.draw(z)],
+            inputs=[rng, size, *arguments],
+            outputs=list(draws(batch, rng, *arguments)),
             structure=structure,
             extended_signature=f"[rng],[size],{signature}->[rng],(n)",
-        )(rng, size, mu, *parameters)
+        )(rng, size, *arguments)
 
     def rebuild_rv(self, *args, **kwargs):
         return self.rv_op(*args, structure=self.structure, **kwargs)
 
 
+def centred_draws(structure, batch, rng, mu, parameters):
+    """``S z``, S S' = Sigma, of shape (*batch, n), and the next generator ahead of it."""
+    n = mu.shape[-1]
+    cov = structure.from_parameters(*parameters, size=n)
+    next_rng, z = pt.random.normal(
+        size=pt.concatenate([batch, [cov.noise_size(n)]]),
+        rng=rng,
+        return_next_rng=True,
+        dtype=mu.dtype,
+    )
+    return next_rng, cov.draw(z)
+
+
+class MvNormalRV(StructuredRV):
+    """Draws ``mu + S z``, S S' = Sigma."""
+
+    _print_name = ("MvNormal", "\\operatorname{MvNormal}")
+
+    @classmethod
+    def rv_op(cls, mu, *parameters, structure, rng=None, size=None):
+        def draws(batch, rng, mu, *parameters):
+            next_rng, centred = centred_draws(structure, batch, rng, mu, parameters)
+            return next_rng, mu + centred
+
+        return cls.from_draws(draws, [mu, *parameters], [("n",)], structure, rng, size)
+
+
 @_logprob.register(MvNormalRV)
 def _mvnormal_logprob(op, values, rng, size, mu, *parameters, **kwargs):
     [value] = values
-    missing = missing_entries(value)
-    if missing is None:
-        return log_density(op.structure, value, mu, parameters)
-    n = missing.shape[-1]
-    cov = of_size(op.structure.from_parameters(*parameters, size=n), n)
-    return log_density_of_observed(cov, value, mu, missing)
+    return log_density_where_observed(op.structure, value, mu, parameters)
 
 
 @_support_point.register(MvNormalRV)
@@ -97,7 +112,8 @@ class MvNormal(pm.Continuous):
         Precision matrix.
     observed, shape, dims, initval, ...
         As for every PyMC distribution. The value has shape (..., n); leading dimensions that
-        the covariance does not have are rows that share one factorisation.
+        the covariance does not have are rows that share one factorisation. Missing values, NaN
+        or masked, are integrated out.
 
     Raises
     ------
@@ -137,15 +153,19 @@ class MvNormal(pm.Continuous):
     @classmethod
     def dist(cls, mu=0.0, cov=None, *, chol=None, tau=None, shape=None, **kwargs):
         """A standalone distribution, as :class:`MvNormal` without a model."""
-        if "lower" in kwargs:
-            raise TypeError(
-                "gg.MvNormal: there is no argument `lower`; chol is the lower Cholesky factor. "
-                "Pass chol=upper.mT for an upper one."
-            )
+        _reject_lower("gg.MvNormal", kwargs)
         cov = as_covariance(cov, chol, tau)
         mu = as_parameter("gg.MvNormal", "mu", mu, 0)
         mu = _expand_mean(mu, cov, shape)
         return super().dist([mu, *cov.parameters], structure=cov.structure, shape=shape, **kwargs)
+
+
+def _reject_lower(owner, kwargs):
+    if "lower" in kwargs:
+        raise TypeError(
+            f"{owner}: there is no argument `lower`; chol is the lower Cholesky factor. "
+            "Pass chol=upper.mT for an upper one."
+        )
 
 
 def _last(shape):
@@ -165,14 +185,14 @@ def _static(size) -> int | None:
     return None
 
 
-def _expand_mean(mu, cov, shape):
+def _expand_mean(mu, cov, shape, owner="gg.MvNormal", name="cov"):
     """The mean with its last dimension of length n, after checking n against all that know it."""
     structure = cov.label
     length = mu.type.shape[-1] if mu.type.ndim and mu.type.shape[-1] != 1 else None
     known = [
         (label, size)
         for label, size in (
-            (f"`cov` ({structure})", _static(cov.size)),
+            (f"`{name}` ({structure})", _static(cov.size)),
             ("`mu`", length),
             ("the value (`observed`, `shape` or `dims`)", _static(_last(shape))),
         )
@@ -181,7 +201,7 @@ def _expand_mean(mu, cov, shape):
     for label, size in known[1:]:
         if size != known[0][1]:
             raise ValueError(
-                f"gg.MvNormal: {label} is for {size} observations, expected {known[0][1]}, the "
+                f"{owner}: {label} is for {size} observations, expected {known[0][1]}, the "
                 f"size of {known[0][0]}. The last dimension of the value, of mu and of the "
                 "covariance must agree; leading dimensions are rows."
             )
@@ -190,7 +210,7 @@ def _expand_mean(mu, cov, shape):
         return mu
     if n is None:
         raise ValueError(
-            f"gg.MvNormal: neither mu nor {structure} says how many observations there are; pass "
+            f"{owner}: neither mu nor {structure} says how many observations there are; pass "
             "shape=, dims= or observed=, or size= to the covariance."
         )
     return pt.full((n,), mu) if mu.type.ndim == 0 else pt.broadcast_to(mu, (*mu.shape[:-1], n))

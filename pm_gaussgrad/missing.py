@@ -17,7 +17,7 @@ from pytensor.scalar import Cast
 from pytensor.tensor.elemwise import Elemwise
 
 from pm_gaussgrad.cov import Covariance, marginal
-from pm_gaussgrad.cov.conditioning import conditional, observed_quad_logdet
+from pm_gaussgrad.cov.conditioning import conditional, observed_quad_logdet_alpha
 
 
 def as_observed(observed):
@@ -114,12 +114,14 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     ----------
     cov : Covariance
         Of known size n.
-    value, mu : TensorVariable, shape (..., n)
-        The value has NaN at its missing entries.
+    value : TensorVariable, shape (..., n)
+        Has NaN at its missing entries.
+    mu : TensorVariable, shape () or (..., n)
     missing : array of bool, of the shape of the value
     """
     if missing.all():
         return None
+    mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], missing.shape[-1]))
     pattern = common_pattern(missing)
     if pattern is not None:
         observed = np.flatnonzero(~pattern)
@@ -130,7 +132,8 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     counts = (~missing).sum(axis=-1)
     # Rows without any observation are left out afterwards; here they miss nothing.
     positions = _positions_by_row(missing & (counts > 0)[..., None])
-    return ObservedByRow(*observed_quad_logdet(cov, residual, pt.constant(positions)), counts)
+    quad, logdet, _ = observed_quad_logdet_alpha(cov, residual, pt.constant(positions))
+    return ObservedByRow(quad, logdet, counts)
 
 
 def only_where(value, missing, logp):

@@ -11,6 +11,7 @@ from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov.base import Leaf
+from pm_gaussgrad.cov.marginal import Marginal
 
 # Python functions, with nothing to compile but kernels: where a backend is not the subject. Not
 # fused: PyTensor's Python form of a fused 1 / x has single precision.
@@ -58,6 +59,12 @@ def kronecker_factors(rng, n):
     return [positive_definite(rng, first), positive_definite(rng, n // first)]
 
 
+def gaps(rng, n):
+    """Positions of n observed entries among n + 2, and of the two that are missing."""
+    missing = np.sort(rng.choice(n + 2, size=2, replace=False))
+    return [np.setdiff1d(np.arange(n + 2), missing), missing]
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """A structure under test.
@@ -76,6 +83,8 @@ class Case:
         gradient: the projection on it.
     sized
         Whether the declared shapes of the parameters say what n is.
+    fixed
+        Parameters, by position, whose shape does not depend on n and is known.
     """
 
     name: str
@@ -84,6 +93,7 @@ class Case:
     rejected: tuple
     tangents: dict[int, Callable] = field(default_factory=dict)
     sized: bool = True
+    fixed: frozenset[int] = frozenset()
 
     def tensors(self, batch_ndim=0, dtype="float64", n=None):
         """Symbolic parameters; with ``n``, of known shapes."""
@@ -92,7 +102,7 @@ class Case:
             pt.tensor(
                 f"{self.name}_{i}",
                 shape=(None,) * (0 if is_index(v) else batch_ndim)
-                + (np.shape(v) if n else (None,) * np.ndim(v)),
+                + (np.shape(v) if n or i in self.fixed else (None,) * np.ndim(v)),
                 dtype=v.dtype if is_index(v) else dtype,
             )
             for i, v in enumerate(values)
@@ -251,6 +261,15 @@ CASES = [
         repeated_measures,
         rejected=(-np.eye(3),),
         tangents={0: symmetric_part},
+    ),
+    Case(
+        "Marginal",
+        # As gg.cov.marginal(Cholesky, observed) builds it, with symbolic positions.
+        lambda n, chol, observed, missing: Marginal.of(gg.cov.Cholesky(chol), observed, missing),
+        lambda rng, n: [np.linalg.cholesky(positive_definite(rng, n + 2)), *gaps(rng, n)],
+        rejected=(np.diag([1.0, 0.0, 1.0, 1.0]),),
+        tangents={0: np.tril},
+        fixed=frozenset({2}),
     ),
 ]
 LEAVES = [case for case in CASES if case.is_leaf]

@@ -21,12 +21,17 @@ FLOORS = [
     "density",
     "condition",
     "distribution",
+    "student",
     "rewrites",
     "audit",
     "gradient",
     "posterior",
 ]
-EXPORTED = [getattr(gg.cov, name) for name in gg.cov.__all__ if name != "Covariance"]
+EXPORTED = [
+    kind
+    for name in gg.cov.__all__
+    if isinstance(kind := getattr(gg.cov, name), type) and kind is not gg.cov.Covariance
+]
 # Singular alone: in the registry with the noise that makes it a covariance.
 SUMMANDS = {gg.cov.LowRank}
 

@@ -22,7 +22,7 @@ def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable
     if isinstance(value, Covariance):
         raise TypeError(
             f"{owner}: `{name}` is a {value.label}, expected an array or a tensor; "
-            "pass it as `cov=`, or its dense matrix, `.to_dense()`."
+            "pass it as `cov=` (`scale=` of a Student-t), or its dense matrix, `.to_dense()`."
         )
     try:
         tensor = _as_tensor(value)

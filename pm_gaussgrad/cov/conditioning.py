@@ -29,8 +29,7 @@ from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_graph
 
 from pm_gaussgrad.cov.base import length
-from pm_gaussgrad.cov.products import rows_times
-from pm_gaussgrad.cov.triangular import lower_solve, lower_transposed_solve
+from pm_gaussgrad.ops import condition_on_observed_rows, rows_last
 
 
 class MissingEntries:
@@ -48,58 +47,37 @@ class MissingEntries:
     def __init__(self, cov, missing, n):
         self.cov, self.missing, self.n = cov, missing, n
         self.by_row = missing.type.ndim > 1
-        columns = pt.moveaxis(missing, -1, 0)[..., None]
-        dtype = cov.parameters[0].dtype
-        self.unit_rows = self._align(pt.eq(pt.arange(n), columns).astype(dtype))
-        self.solved = cov.solve(self.unit_rows)
-        block = pt.moveaxis(self._at_missing(self.solved), 0, -2)
-        if self.by_row:
-            present = pt.lt(missing, n)
-            both = present[..., :, None] & present[..., None, :]
-            block = pt.switch(both, block, pt.eye(length(missing), dtype=dtype))
-        self.factor = pt.linalg.cholesky(block, lower=True)
+        self.unit_rows = self._unit_rows(cov.parameters[0].dtype)
+        # Rows of the precision, those of a batch or row together: (..., k, n).
+        self.solved = pt.moveaxis(cov.solve(self.unit_rows), 0, -2)
 
-    def _align(self, rows):
-        """Rows common to a batch of covariances: (k, n) -> (k, 1, ..., 1, n)."""
-        batch_ndim = 0 if self.by_row else self.cov.logdet().type.ndim
+    def _unit_rows(self, dtype):
+        """E with the missing entries first: (k, ..., n)."""
+        if self.by_row:
+            columns = pt.moveaxis(self.missing, -1, 0)[..., None]
+            return pt.eq(pt.arange(self.n), columns).astype(dtype)
+        identity = pt.eye(length(self.missing), dtype=dtype)
+        rows = pt.zeros((identity.shape[0], self.n), dtype=dtype)[:, self.missing].set(identity)
+        batch_ndim = self.cov.logdet().type.ndim
         return pt.expand_dims(rows, tuple(range(1, 1 + batch_ndim)))
 
-    def _at_missing(self, rows):
-        """(..., n) -> (..., k)."""
-        if not self.by_row:
-            return rows[..., self.missing]
-        positions = pt.minimum(self.missing, self.n - 1)
-        return pt.take_along_axis(rows, positions[None], axis=-1)
+    def _condition(self, rows):
+        """The Op, of rows (..., m, n)."""
+        return condition_on_observed_rows(rows, self.solved, self.missing)
+
+    def _without_rows(self):
+        """log|P_mm| / 2 and L^-1 E."""
+        return self._condition(pt.zeros_like(self.solved[..., 0, :])[..., None, :])[1:]
 
     def logdet(self):
         """log|Sigma_oo|, of each batch or row."""
-        halves = pt.log(pt.diagonal(self.factor, axis1=-2, axis2=-1)).sum(axis=-1)
-        return self.cov.quad_logdet(self.unit_rows)[1] + 2 * halves
+        return self.cov.quad_logdet(self.unit_rows)[1] + 2 * self._without_rows()[0]
 
     def fill(self, residual):
         """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
-        kept = self._observed_part(residual)
-        products = rows_times(kept, pt.moveaxis(self.solved, 0, -1))
-        scores = lower_transposed_solve(self.factor, lower_solve(self.factor, products))
-        return self._spread(-scores, kept)
-
-    def _observed_part(self, residual):
-        """Zeros in place of whatever stands at the missing entries."""
-        return pt.switch(pt.gt(self.unit_rows.sum(axis=0), 0), 0, residual)
-
-    def _spread(self, entries, onto):
-        """Rows with the entries (..., k) put at the missing positions."""
-        if not self.by_row:
-            leading = pt.broadcast_shape(entries.sum(axis=-1), onto.sum(axis=-1))
-            rows = pt.broadcast_to(onto, (*leading, onto.shape[-1]))
-            return rows[..., self.missing].set(entries)
-        more = entries.type.ndim - self.missing.type.ndim
-        unit_rows = pt.expand_dims(self.unit_rows, tuple(range(1, 1 + more)))
-        return onto + (pt.moveaxis(entries, -1, 0)[..., None] * unit_rows).sum(axis=0)
-
-    def _inverse_factor(self):
-        identity = pt.eye(length(self.missing), dtype=self.factor.dtype)
-        return pt.linalg.solve_triangular(self.factor, identity, lower=True, b_ndim=2)
+        batch_ndim = self.solved.type.ndim - 2
+        rows, restore = rows_last(residual, batch_ndim)
+        return restore(self._condition(rows)[0])
 
     def draw(self, residual, z):
         """A conditional draw in place of the missing entries: (..., n) -> (..., n).
@@ -111,14 +89,16 @@ class MissingEntries:
         return pt.switch(pt.gt(self.unit_rows.sum(axis=0), 0), drawn, residual)
 
     def orthogonal_rows(self):
-        """V = L^-1 E, with V P V' = I: shape (k, ..., n)."""
-        inverse = pt.moveaxis(self._inverse_factor(), -2, 0)
-        return self._spread(inverse, pt.zeros_like(self.unit_rows))
+        """V = L^-1 E, with V P V' = I: shape (..., k, n)."""
+        return self._without_rows()[1]
+
+    def inverse_factor(self):
+        """L^-1, shape (..., k, k), where all rows miss the same entries."""
+        return self.orthogonal_rows()[..., self.missing]
 
     def variances(self):
         """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""
-        variances = (self._inverse_factor() ** 2).sum(axis=-2)
-        return self._spread(variances, pt.zeros_like(self.unit_rows[0]))
+        return (self.orthogonal_rows() ** 2).sum(axis=-2)
 
 
 def conditional(cov, missing, n):
@@ -141,58 +121,93 @@ def conditional(cov, missing, n):
 
 
 class ObservedQuadLogdet(SymbolicOp):
-    """``(residual (..., n), missing, *parameters) -> quad (...), logdet`` of the observed part.
+    """``(residual (..., n), missing, *parameters) -> quad (...), logdet, alpha (..., n)``.
 
-    What stands at the missing entries of the residual does not matter.
+    Of the observed part; alpha is zero at the missing entries, up to rounding, and what stands
+    there in the residual does not matter.
     """
 
     __props__ = ("structure",)
 
     def build_inner_graph(self, residual, missing, *parameters):
+        entries = self._entries(residual, missing, parameters)
+        filled = entries.fill(residual)
+        return [entries.cov.quad_logdet(filled)[0], entries.logdet(), entries.cov.solve(filled)]
+
+    def _entries(self, residual, missing, parameters):
         n = length(residual)
         cov = self.structure.from_parameters(*parameters, size=n)
-        entries = MissingEntries(cov, missing, n)
-        return [cov.quad_logdet(entries.fill(residual))[0], entries.logdet()]
+        return MissingEntries(cov, missing, n)
 
     def pullback(self, inputs, outputs, cotangents):
+        quad_bar, logdet_bar, alpha_bar = cotangents
+        bars = [DisconnectedType()() for _ in inputs]
+        if not (_is_disconnected(quad_bar) and _is_disconnected(logdet_bar)):
+            quad_bar, logdet_bar = (
+                pt.zeros_like(out) if _is_disconnected(bar) else bar
+                for out, bar in ((outputs[0], quad_bar), (outputs[1], logdet_bar))
+            )
+            bars = self._pull(inputs, quad_bar, logdet_bar)
+        if not _is_disconnected(alpha_bar):
+            bars = _add(bars, self._pull_alpha(inputs, alpha_bar))
+        return bars
+
+    def _pull(self, inputs, quad_bar, logdet_bar):
+        """Cotangents of the inputs through the quadratic form and the log determinant."""
         residual, missing, *parameters = inputs
-        n = length(residual)
-        quad_bar, logdet_bar = (
-            pt.zeros_like(out) if isinstance(bar.type, DisconnectedType) else bar
-            for out, bar in zip(outputs, cotangents, strict=True)
-        )
-        entries = MissingEntries(self.structure.from_parameters(*parameters, size=n), missing, n)
-        rows = entries.fill(residual), entries.orthogonal_rows()
+        entries = self._entries(residual, missing, parameters)
+        rows = entries.fill(residual), pt.moveaxis(entries.orthogonal_rows(), -2, 0)
         # On copies, which hold the rows fixed; they are functions of the parameters again when
         # this is differentiated once more.
         filled, orthogonal = dummies = [row.type() for row in rows]
         own = [p.type() for p in parameters]
-        cov = self.structure.from_parameters(*own, size=n)
+        cov = self.structure.from_parameters(*own, size=length(residual))
         quad, logdet = cov.quad_logdet(filled)
         with_missing = logdet + cov.quad_logdet(orthogonal)[0].sum(axis=0)
         value = (quad_bar * quad).sum() + (logdet_bar * with_missing).sum()
-        constant = self.structure.constant_parameters
-        names = self.structure.parameter_shapes
-        wrt = [p for name, p in zip(names, own, strict=True) if name not in constant]
-        bars = grad(value, wrt, disconnected_inputs="ignore")
+        names = zip(self.structure.parameter_shapes, own, strict=True)
+        wrt = [p for name, p in names if name not in self.structure.constant_parameters]
         given = dict(zip([*own, *dummies], [*parameters, *rows], strict=True))
-        written = iter(clone_replace(bars, given))
-        # Zero at the missing entries, where solving says so up to rounding only.
-        alpha = entries._observed_part(entries.cov.solve(rows[0]))
+        bars = iter(clone_replace(grad(value, wrt, disconnected_inputs="ignore"), given))
         weights = quad_bar[..., None]
+        residual_bar = 2 * weights * entries.cov.solve(rows[0])
         return [
-            pt.switch(pt.eq(weights, 0), 0, 2 * weights * alpha),
+            pt.switch(pt.eq(weights, 0), 0, residual_bar),
             DisconnectedType()(),
-            *(DisconnectedType()() if name in constant else next(written) for name in names),
+            *(next(bars) if p in wrt else DisconnectedType()() for p in own),
         ]
+
+    def _pull_alpha(self, inputs, alpha_bar):
+        """Those through alpha, by polarisation (see :mod:`pm_gaussgrad.ops.inv_quad_logdet`)."""
+        residual, *others = inputs
+        bars = [DisconnectedType()() for _ in inputs]
+        for sign in (1, -1):
+            rows = alpha_bar + sign * residual
+            quad, logdet, alpha = self(rows, *others)
+            weights = pt.full_like(quad, sign * 0.25)
+            _, *more = self._pull([rows, *others], weights, pt.zeros_like(logdet))
+            bars = _add(bars, [alpha / 2, *more])
+        return bars
 
     def connection_pattern(self, node):
         constant = self.structure.constant_parameters
         depends = [name not in constant for name in self.structure.parameter_shapes]
-        return [[True, False], [False, False], *([d, d] for d in depends)]
+        return [[True, False, True], [False] * 3, *([d] * 3 for d in depends)]
 
     def __str__(self):
         return f"{type(self).__name__}{{{self.structure.__name__}}}"
+
+
+def _is_disconnected(cotangent) -> bool:
+    return isinstance(cotangent.type, DisconnectedType)
+
+
+def _add(left, right):
+    """Sums of cotangents entry by entry."""
+    return [
+        b if _is_disconnected(a) else a if _is_disconnected(b) else a + b
+        for a, b in zip(left, right, strict=True)
+    ]
 
 
 @_vectorize_node.register(ObservedQuadLogdet)
@@ -201,8 +216,8 @@ def _vectorize_observed(op, node, *inputs):
     return vectorize_graph(op.build_inner_graph(*node.inputs), given)
 
 
-def observed_quad_logdet(cov, residual, missing):
-    """Quadratic forms and log determinants of the observed entries.
+def observed_quad_logdet_alpha(cov, residual, missing):
+    """Quadratic forms, log determinants and solutions of the observed entries.
 
     Parameters
     ----------
@@ -217,5 +232,7 @@ def observed_quad_logdet(cov, residual, missing):
     quad : TensorVariable, shape (...)
     logdet : TensorVariable
         Of the shape of the covariance's batch dimensions, or of those of ``missing``.
+    alpha : TensorVariable, shape (..., n)
+        Zero at the missing entries, up to rounding.
     """
     return ObservedQuadLogdet(structure=cov.structure)(residual, missing, *cov.parameters)

@@ -24,9 +24,8 @@ from pytensor.graph.basic import Constant, Variable
 
 from pm_gaussgrad.cov.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.composite import Composite, Composition
-from pm_gaussgrad.cov.conditioning import MissingEntries, observed_quad_logdet
+from pm_gaussgrad.cov.conditioning import MissingEntries, observed_quad_logdet_alpha
 from pm_gaussgrad.cov.products import rows_times
-from pm_gaussgrad.cov.triangular import lower_solve
 
 NAME = "gg.cov.marginal"
 
@@ -178,18 +177,21 @@ class Marginal(Composite):
         """Rows of observed entries among zeros: (..., n_observed) -> (..., n)."""
         value = as_parameter(self.label, name, value, 1)
         check_size(self, name, value)
-        zeros = pt.zeros((*tuple(value.shape)[:-1], self.sizes[0]), dtype=value.dtype)
+        zeros = pt.zeros_like(value[..., 0])[..., None] + pt.zeros(self.sizes[0], dtype=value.dtype)
         return zeros[..., self.observed].set(value)
 
     def to_dense(self):
         return self._whole.to_dense()[..., self.observed[:, None], self.observed]
 
     def quad_logdet(self, residual):
-        return observed_quad_logdet(self._whole, self._spread("residual", residual), self.missing)
+        residual = self._spread("residual", residual)
+        quad, logdet, _ = observed_quad_logdet_alpha(self._whole, residual, self.missing)
+        return quad, logdet
 
     def solve(self, b):
-        filled = self._entries().fill(self._spread("b", b))
-        return self._whole.solve(filled)[..., self.observed]
+        rows = self._spread("b", b)
+        alpha = observed_quad_logdet_alpha(self._whole, rows, self.missing)[2]
+        return alpha[..., self.observed]
 
     def logdet(self):
         return self._entries().logdet()
@@ -204,7 +206,7 @@ class Marginal(Composite):
         """Q_o, Q_o' X (1 + s)^-1 and X, Y of the module docstring, batches first."""
         entries = self._entries()
         basis = pt.moveaxis(self._whole.whiten(entries.unit_rows), 0, -2)
-        basis = lower_solve(entries.factor[..., None, :, :], basis.mT).mT
+        basis = entries.inverse_factor() @ basis
         left, s, right = pt.linalg.svd(basis[..., self.missing])
         observed = basis[..., self.observed]
         return observed, (observed.mT @ left) / (1 + s)[..., None, :], left, right
@@ -229,8 +231,9 @@ class Marginal(Composite):
 
     def inverse_diagonal(self):
         entries = self._entries()
-        explained = lower_solve(entries.factor[..., None, :, :], pt.moveaxis(entries.solved, 0, -1))
-        return (self._whole.inverse_diagonal() - (explained**2).sum(axis=-1))[..., self.observed]
+        explained = entries.inverse_factor() @ entries.solved
+        precision = self._whole.inverse_diagonal() - (explained**2).sum(axis=-2)
+        return precision[..., self.observed]
 
     def keep(self, observed):
         positions = self.observed.data[observed]

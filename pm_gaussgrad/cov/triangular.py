@@ -20,13 +20,6 @@ def lower_solve(factor, rows):
     return pt.linalg.solve_triangular(factor, rows, lower=True, b_ndim=1)
 
 
-def lower_transposed_solve(factor, rows):
-    """L'^-1 r for each row r: (..., n, n), (..., n) -> (..., n)."""
-    if factor.type.ndim == 2 and rows.type.ndim == 2:
-        return pt.linalg.solve_triangular(factor.T, rows.T, lower=False, b_ndim=2).T
-    return pt.linalg.solve_triangular(factor.mT, rows, lower=False, b_ndim=1)
-
-
 def squared_row_norms(factor):
     """diag(L L'): (..., n, n) -> (..., n)."""
     return (factor**2).sum(axis=-1)

@@ -17,14 +17,17 @@ def copy_lower(matrix):
     """A C-contiguous copy of the lower triangle; the strict upper one is left undefined."""
     copied = np.empty(matrix.shape, matrix.dtype)
     for i in range(matrix.shape[0]):
-        copied[i, : i + 1] = matrix[i, : i + 1]
+        for j in range(i + 1):  # numba takes 3 s to compile the assignment of a slice
+            copied[i, j] = matrix[i, j]
     return copied
 
 
 def copy_rows(rows):
     """A C-contiguous copy, whatever the memory layout of the argument."""
     copied = np.empty(rows.shape, rows.dtype)
-    copied[:] = rows
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            copied[i, j] = rows[i, j]
     return copied
 
 

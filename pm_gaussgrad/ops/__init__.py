@@ -2,8 +2,10 @@
 
 from pm_gaussgrad.ops import memory  # noqa: F401  (registers its rewrites)
 from pm_gaussgrad.ops.backends import register_backends
-from pm_gaussgrad.ops.batching import quad_logdet_alpha, transform_rows
+from pm_gaussgrad.ops.batching import quad_logdet_alpha, rows_last, transform_rows
+from pm_gaussgrad.ops.condition import condition_on_observed_rows
 from pm_gaussgrad.ops.factor_product import FactorProduct, multiply_factor
+from pm_gaussgrad.ops.gamma_ratio import log_gamma_ratio
 from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdet,
     InvQuadLogdetPullback,
@@ -19,10 +21,13 @@ __all__ = [
     "InvQuadLogdet",
     "InvQuadLogdetPullback",
     "assemble",
+    "condition_on_observed_rows",
     "dense_quad_logdet",
     "linear_recurrence",
+    "log_gamma_ratio",
     "multiply_factor",
     "partition",
     "quad_logdet_alpha",
+    "rows_last",
     "transform_rows",
 ]

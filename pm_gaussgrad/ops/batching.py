@@ -39,7 +39,7 @@ def _core_parameters(structure, parameters):
     return dropped, batch_ndim
 
 
-def _rows_last(x, batch_ndim):
+def rows_last(x, batch_ndim):
     """(rows..., batch..., k) -> (batch..., m, k), and the way back for (batch..., m, ...)."""
     x = pt.atleast_Nd(x, n=batch_ndim + 1)
     n_rows = x.type.ndim - 1 - batch_ndim
@@ -78,7 +78,7 @@ def quad_logdet_alpha(structure, residual, parameters):
     share one factorisation.
     """
     parameters, batch_ndim = _core_parameters(structure, parameters)
-    rows, restore = _rows_last(residual, batch_ndim)
+    rows, restore = rows_last(residual, batch_ndim)
     quad, logdet, alpha, *_ = _apply(InvQuadLogdet(structure), batch_ndim, rows, *parameters)
     return restore(quad), logdet, restore(alpha)
 
@@ -89,6 +89,6 @@ def transform_rows(cov, transform, x):
     Dimensions align as in :func:`quad_logdet_alpha`.
     """
     parameters, batch_ndim = _core_parameters(cov.structure, cov.parameters)
-    rows, restore = _rows_last(pt.as_tensor_variable(x), batch_ndim)
+    rows, restore = rows_last(pt.as_tensor_variable(x), batch_ndim)
     [transformed] = _apply(RowTransform(cov.structure, transform), batch_ndim, rows, *parameters)
     return restore(transformed)

@@ -13,6 +13,7 @@ import numpy as np
 from pytensor.link.jax.dispatch import jax_funcify
 
 from pm_gaussgrad.ops.compiled import kernel_arguments
+from pm_gaussgrad.ops.condition import ConditionOnObserved
 from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
 from pm_gaussgrad.ops.partition import Partition
@@ -185,3 +186,26 @@ def jax_funcify_RowTransform(op, node=None, **kwargs):
         return function(*(jnp.asarray(x) for x in inputs))[0]
 
     return row_transform
+
+
+@jax_funcify.register(ConditionOnObserved)
+def jax_funcify_ConditionOnObserved(op, node=None, **kwargs):
+    """The same with unit rows in place of positions."""
+
+    def condition_on_observed(residual, solved, missing):
+        residual, solved, missing = map(jnp.asarray, (residual, solved, missing))
+        n, k = residual.shape[1], missing.shape[0]
+        unit_rows = (jnp.arange(n) == missing[:, None]).astype(residual.dtype)
+        present = missing < n
+        block = jnp.where(present, solved @ unit_rows.T, 0) + jnp.diag(
+            jnp.where(present, 0, 1).astype(residual.dtype)
+        )
+        factor = jax.lax.linalg.cholesky(block, symmetrize_input=False)
+        identity = jnp.eye(k, dtype=residual.dtype)
+        inverse = jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
+        kept = jnp.where(unit_rows.sum(axis=0) > 0, 0, residual)
+        means = kept @ solved.T @ inverse.T @ inverse
+        half_logdet = jnp.log(jnp.diag(factor)).sum()
+        return kept - means @ unit_rows, half_logdet, inverse @ unit_rows
+
+    return condition_on_observed

@@ -7,12 +7,14 @@ from pytensor.link.numba.dispatch.basic import (
     register_funcify_default_op_cache_key,
 )
 
+from pm_gaussgrad.ops.condition import ConditionOnObserved
 from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
 from pm_gaussgrad.ops.partition import Partition
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
 
 
+@register_funcify_and_cache_key(ConditionOnObserved)
 @register_funcify_and_cache_key(FactorProduct)
 @register_funcify_and_cache_key(InvQuadLogdet)
 @register_funcify_and_cache_key(InvQuadLogdetPullback)
