@@ -126,9 +126,10 @@ def predict(
     Two more days, from three draws of a posterior (as ``pm.sample`` returns them):
 
     >>> import arviz as az
+    >>> import numpy as np
     >>> import pymc as pm
     >>> import pm_gaussgrad as gg
-    >>> idata = az.from_dict({"posterior": {"rho": [[0.4, 0.5, 0.6]]}})
+    >>> idata = az.from_dict({"posterior": {"rho": np.array([[0.4, 0.5, 0.6]])}})
     >>> with pm.Model(coords={"day": [1, 2, 3], "next_day": [4, 5]}) as model:
     ...     rho = pm.Uniform("rho", -1, 1)
     ...     y = gg.MvNormal("y", 0, gg.cov.AR1(1.0, rho), observed=[0.5, 0.7, 0.2], dims="day")
