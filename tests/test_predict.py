@@ -3,11 +3,12 @@
 import arviz as az
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
 from numpy.testing import assert_allclose
-from registry import interpreted
+from registry import INTERPRETED, interpreted
 
 import pm_gaussgrad as gg
 
@@ -202,6 +203,31 @@ def test_gaps_that_came_with_set_data():
     assert np.isfinite(found).all()
 
 
+@pytest.mark.sampling
+def test_after_sampling():
+    """A sampler's tree, replicates from PyMC, a hierarchy, a transform and a deterministic."""
+    rng = np.random.default_rng(5)
+    y = rng.normal(size=(2, 4))
+    y[0, 1] = np.nan
+    quiet = {"progressbar": False, "random_seed": 1, "compile_kwargs": {"mode": INTERPRETED}}
+    with pm.Model(coords={"visit": [0, 1, 2, 3], "next": [4]}):
+        spread = pm.HalfNormal("spread")
+        mean = pm.Deterministic("mean", pm.Normal("center", 0, spread) + 1)
+        rho = pm.Uniform("rho", -1, 1)
+        gg.MvNormal("y", mean, gg.cov.AR1(spread**2, rho, size=4), observed=y)
+        idata = pm.sample(20, tune=20, chains=2, cores=1, nuts_sampler="pymc", **quiet)
+        gg.predict(idata, mu=mean, cov=gg.cov.AR1(spread**2, rho), new=[4], dims="next", **QUIET)
+        pm.sample_posterior_predictive(idata, extend_inferencedata=True, **quiet)
+        gg.impute(idata, **QUIET)
+    found, draws = idata.predictions, idata.posterior
+    expected = draws["mean"] + draws["rho"] * (y[1, -1] - draws["mean"])
+    assert_allclose(found["y_new_mean"][..., 1, 0], expected, rtol=1e-10)
+    variance = draws["spread"] ** 2 * (1 - draws["rho"] ** 2)
+    for row in range(2):
+        assert_allclose(found["y_new_variance"].sel(next=4)[..., row], variance, rtol=1e-10)
+    assert {"y", "y_imputed"} <= set(idata.posterior_predictive.data_vars)
+
+
 SERIES, LENGTH, AHEAD, DRAWS = 400, 12, 2, 200
 
 
@@ -262,6 +288,24 @@ def test_mean_and_variance_are_those_of_the_draws(simulated):
     count = z.size
     assert abs(float(z.mean())) < 4.5 / np.sqrt(count / AHEAD)
     assert abs(float((z**2).mean()) - 1) < 4.5 * np.sqrt(2 / (count / AHEAD))
+
+
+def test_float32_and_one_of_each():
+    """One observation, one new entry, single precision."""
+    one = np.ones(1, "float32")
+    with pytensor.config.change_flags(floatX="float32"), pm.Model():
+        scale = pm.HalfNormal("scale")
+        gg.MvNormal("y", 0, gg.cov.Diagonal(scale**2), observed=one)
+        idata = posterior(scale=np.array([[2.0]]))
+        gg.predict(idata, 0, one[:, None] * scale, one[:, None] * 3, **QUIET)
+        by_blocks = idata.predictions
+        cov = gg.cov.CompoundSymmetry(scale**2, np.float32(0.5))
+        joint = gg.predict(idata, mu=0, cov=cov, new=[1], extend_inferencedata=False, **QUIET)
+    assert {variable.dtype.name for variable in by_blocks.data_vars.values()} == {"float32"}
+    assert_allclose(by_blocks["y_new_mean"], 0.5, rtol=1e-6)
+    assert_allclose(by_blocks["y_new_variance"], 2, rtol=1e-6)
+    assert_allclose(joint["y_new_mean"], 0.5, rtol=1e-6)
+    assert_allclose(joint["y_new_variance"], 3, rtol=1e-6)
 
 
 class TestErrors:

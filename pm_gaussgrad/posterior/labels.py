@@ -56,6 +56,6 @@ def store(idata, group, arrays, dims, coords, extend):
         own = dims[len(dims) - (array.ndim - 2) :]
         named.append(labelled(name, array, posterior, own, {dim: coords[dim] for dim in own}))
     if not extend:
-        return xr.merge(named)
+        return xr.Dataset({array.name: array for array in named})
     add_to_group(idata, group, *named)
     return idata
