@@ -20,7 +20,22 @@ html_theme_options = {
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
 }
-html_sidebars = {"index": [], "quickstart": [], "gradient": [], "troubleshooting": []}
+# Pages without sub-pages have no use for the bar.
+html_sidebars = {
+    page: []
+    for page in (
+        "index",
+        "quickstart",
+        "gradient",
+        "student_t",
+        "loo",
+        "prediction",
+        "residuals",
+        "fisher",
+        "comparison",
+        "troubleshooting",
+    )
+}
 
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3

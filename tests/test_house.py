@@ -25,6 +25,9 @@ FLOORS = [
     "rewrites",
     "audit",
     "gradient",
+    "fisher",
+    "unconstrained",
+    "laplace",
     "posterior",
 ]
 EXPORTED = [

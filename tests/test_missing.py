@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
 from reference_cases import ROOT, assert_normwise, read_json, read_npz
-from registry import BACKENDS, CASES, each, interpreted, is_index
+from registry import BACKENDS, CASES, each, interpreted
 from scipy.linalg import toeplitz
 from scipy.stats import multivariate_normal
 
@@ -54,11 +55,15 @@ def test_against_the_dense_submatrix(case, rng):
             twin.append(expected.logpdf(row[o]))
             block = gg.cov.Dense(cov.to_dense()[o[:, None], o])
             twin_sum += weight * gg.logp(row[o], mu[o], block)
-        gradients = [pt.grad(f, [mu, *free], disconnected_inputs="ignore") for f in ((weights * logp).sum(), twin_sum)]
+        gradients = [
+            pt.grad(f, [mu, *free], disconnected_inputs="ignore")
+            for f in ((weights * logp).sum(), twin_sum)
+        ]
         function = interpreted([mu, *free], [logp, *gradients[0], *gradients[1]])
         got, *slopes = function(*arguments)
         assert_allclose(got, twin, rtol=1e-10)
-        for i, (a, b) in enumerate(zip(slopes[: len(free) + 1], slopes[len(free) + 1 :])):
+        half = len(slopes) // 2
+        for i, (a, b) in enumerate(zip(slopes[:half], slopes[half:], strict=True)):
             a, b = (case.project(i - 1, x) for x in (a, b)) if i else (a, b)
             assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max(initial=1e-3))
 
@@ -85,3 +90,126 @@ def test_weekly_co2_with_gaps():
             value, *score = function(par[:4], par[4], par[5])
             assert_allclose(value, point["logp"], rtol=1e-10)
             assert_normwise(np.hstack(score), point["score_complex_step"], 1e-8)
+
+
+VALUES = np.array([0.3, NAN, -1.2, 0.4, NAN])
+DATES = pd.date_range("2020-01-01", periods=N)
+KINDS = {
+    "array": lambda: VALUES,
+    "list": lambda: VALUES.tolist(),
+    "masked": lambda: np.ma.masked_array([0.3, -99, -1.2, 0.4, 7], mask=np.isnan(VALUES)),
+    "series": lambda: pd.Series(VALUES, index=DATES),
+    "nullable": lambda: pd.Series([0.3, None, -1.2, 0.4, None], dtype="Float64"),
+    "shared": lambda: pytensor.shared(VALUES),
+}
+
+
+def _model(observed):
+    with pm.Model(coords={"day": DATES}) as model:
+        sigma, rho = pm.HalfNormal("sigma"), pm.Uniform("rho")
+        gg.MvNormal("y", 0.1, gg.cov.AR1(sigma**2, rho), observed=observed, dims="day")
+    return model
+
+
+def _expected_logp(y, sigma=1.0, rho=0.5):
+    o = np.flatnonzero(~np.isnan(y))
+    cov = sigma**2 * rho ** np.abs(np.subtract.outer(o, o))
+    return multivariate_normal(np.full(o.size, 0.1), cov).logpdf(y[o])
+
+
+@pytest.mark.usefixtures("python_linker")
+class TestModels:
+    """What PyMC makes of data with missing values."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_however_they_come(self, kind):
+        model = _model(KINDS[kind]())
+        assert [rv.name for rv in model.free_RVs] == ["sigma", "rho"]
+        logp = model.compile_logp(vars=model.observed_RVs, sum=False)
+        [value] = logp({"sigma_log__": 0.0, "rho_interval__": 0.0})
+        assert_allclose(value, _expected_logp(VALUES), rtol=1e-12)
+
+    def test_pm_data_that_comes_to_have_gaps(self):
+        with pm.Model() as model:
+            data = pm.Data("data", np.zeros(N))
+            gg.MvNormal("y", 0.1, gg.cov.AR1(1.0, 0.5), observed=data)
+        before = model.compile_logp()
+        assert_allclose(before({}), _expected_logp(np.zeros(N)))
+        with model:
+            pm.set_data({"data": VALUES})
+        with_gaps = model.compile_logp()
+        assert_allclose(with_gaps({}), _expected_logp(VALUES))
+        # A compiled density has its pattern; others are not silently read by it.
+        assert np.isnan(before({}))
+        with model:
+            pm.set_data({"data": np.where(np.arange(N) == 1, 0.0, VALUES)})
+        assert np.isnan(with_gaps({}))
+
+    def test_frames_of_rows(self):
+        rows = np.array([VALUES, VALUES[::-1], np.full(N, NAN)])
+        with pm.Model() as model:
+            gg.MvNormal("y", 0.1, gg.cov.AR1(1.0, 0.5), observed=pd.DataFrame(rows))
+        [value] = model.compile_logp(sum=False)({})
+        assert_allclose(value, [_expected_logp(VALUES), _expected_logp(VALUES[::-1]), 0])
+
+    def test_after_sampling(self):
+        model = _model(VALUES)
+        with model:
+            idata = pm.sample(
+                tune=50, draws=20, chains=1, nuts_sampler="pymc", progressbar=False, random_seed=1
+            )
+            pm.compute_log_likelihood(idata, progressbar=False)
+            pm.sample_posterior_predictive(
+                idata, extend_inferencedata=True, progressbar=False, random_seed=1
+            )
+        assert_allclose(idata["observed_data"]["y"], VALUES)
+        draw = idata["posterior"].isel(chain=0, draw=3)
+        expected = _expected_logp(VALUES, float(draw["sigma"]), float(draw["rho"]))
+        assert_allclose(idata["log_likelihood"]["y"].isel(chain=0, draw=3), expected)
+        predicted = idata["posterior_predictive"]["y"]
+        assert predicted.dims == ("chain", "draw", "day")
+        assert np.isfinite(predicted).all()
+
+    def test_nothing_observed(self):
+        model = _model(np.full(N, NAN))
+        [value] = model.compile_logp(vars=model.observed_RVs, sum=False)(model.initial_point())
+        assert value == 0
+
+    def test_rejected_points(self):
+        """-inf, with a finite gradient, as without gaps."""
+        with pm.Model() as model:
+            rho = pm.Flat("rho")
+            gg.MvNormal("y", 0.0, gg.cov.AR1(1.0, rho), observed=VALUES)
+        value, gradient = model.logp_dlogp_function(ravel_inputs=True)(np.array([1.5]))
+        assert value == -np.inf
+        assert_allclose(gradient, 0)
+
+
+@pytest.mark.parametrize("backend", ["numba", "jax"])
+def test_backends(backend, rng):
+    """Rows that miss different entries; a batch of covariances where it is quick to compile."""
+    variance = [1.0, 2.0] if backend == "jax" else 1.0
+    rho, mu = pt.scalar("rho"), pt.vector("mu", shape=(N,))
+    logp = gg.logp(np.array([VALUES, VALUES[::-1]]), mu, gg.cov.AR1(variance, rho))
+    outputs = [logp, *pt.grad(logp.sum(), [rho, mu])]
+    arguments = [0.3, rng.normal(size=N)]
+    got, expected = (
+        pytensor.function([rho, mu], outputs, mode=BACKENDS[name])(*arguments)
+        for name in (backend, "py")
+    )
+    for a, b in zip(got, expected, strict=True):
+        assert_allclose(a, b, rtol=1e-10)
+
+
+def test_batches(rng):
+    """A common pattern, with as many covariances as rows or fewer dimensions of data."""
+    rho = pt.vector("rho", shape=(2,))
+    cov = gg.cov.AR1(1.0, rho)
+    together = [gg.logp(y, 0.1, cov) for y in (VALUES, np.array([VALUES] * 2))]
+    function = interpreted([rho], [*together, pt.grad(sum(x.sum() for x in together), rho)])
+    *got, gradient = function([0.3, -0.6])
+    for i, r in enumerate((0.3, -0.6)):
+        expected = _expected_logp(VALUES, rho=r)
+        assert_allclose([x[i] for x in got], expected)
+        ahead, behind = (_expected_logp(VALUES, rho=r + h) for h in (1e-5, -1e-5))
+        assert_allclose(gradient[i], 2 * (ahead - behind) / 2e-5, rtol=1e-7)

@@ -139,6 +139,18 @@ def test_covariance_at_the_estimates(model):
     assert_normwise(covariance, read_matrix(model.name, "Sigma_at_ML.csv"), 1e-12)
 
 
+@pytest.mark.parametrize("method", ["ML", "REML"])
+def test_covariance_of_the_estimated_effects(model, method):
+    """That of lme4 is the inverse of the expected information of beta."""
+    beta, theta, sigma = model.estimates(method)
+    factor = sigma * model.random @ (model.basis @ theta)
+    mean = pt.dvector("beta")
+    cov = gg.cov.LowRank(factor) + gg.cov.Diagonal(sigma**2)
+    information = interpreted([mean], gg.fisher_information(model.design @ mean, cov, mean))
+    expected = model.expected[method]["vcov_beta"]
+    assert_normwise(np.linalg.inv(information(beta)), np.reshape(expected, (len(beta), -1)), 1e-8)
+
+
 def test_logp_at_the_estimates(model, value_and_gradient):
     logp = value_and_gradient(*model.arrays, *model.estimates("ML"))[0]
     np.testing.assert_allclose(logp, model.expected["ML"]["logLik"], rtol=1e-9)

@@ -28,9 +28,8 @@ def lag_matrices(n, order):
     return np.array([np.eye(n)[np.abs(k - i)] for i in range(1, order + 1)])
 
 
-@functools.cache
-def arma_density():
-    """Log density and gradients of y ~ ARMA(p, 1) around X beta, all sizes free."""
+def arma():
+    """y, X, lags and parameters of ARMA(p, 1) around X beta, all sizes free; and the covariance."""
     y, ar, beta = pt.dvectors("y", "ar", "beta")
     ma, sigma2 = pt.dscalars("ma", "sigma2")
     X, lags = pt.dmatrix("X"), pt.dtensor3("lags")
@@ -38,7 +37,14 @@ def arma_density():
     system = pt.eye(n) - (ar[:, None, None] * lags).sum(axis=0)
     impulses = pt.zeros(n)[0].set(1 + ma * (ar[0] + ma))[1].set(ma)
     autocovariance = pt.linalg.solve(system, sigma2 * impulses, b_ndim=1)
-    logp = gg.logp(y, X @ beta, gg.cov.Toeplitz(autocovariance))
+    return [y, X, lags, beta, ar, ma, sigma2], gg.cov.Toeplitz(autocovariance)
+
+
+@functools.cache
+def arma_density():
+    """Log density and gradients."""
+    [y, X, lags, beta, ar, ma, sigma2], cov = arma()
+    logp = gg.logp(y, X @ beta, cov)
     gradients = pt.grad(logp, [beta, ar, ma, sigma2])
     return interpreted([y, X, lags, beta, ar, ma, sigma2], [logp, *gradients])
 
@@ -103,6 +109,34 @@ def test_sarimax(case, point):
         rtol=1e-8,
         atol=1e-8,
     )
+
+
+@pytest.mark.parametrize("case", SARIMAX)
+def test_expected_information(case):
+    """Harvey's information of SARIMAX has expectations in the entries of beta and of sigma2.
+
+    Those of the autoregression alone depend on the data, and agree with expectations at the
+    maximum within sampling error, 1 / sqrt(n).
+    """
+    require(case)
+    [y, X, lags, beta, ar, ma, sigma2], cov = arma()
+    expected = gg.fisher_information(X @ beta, cov, [beta, ar, sigma2])
+    information = interpreted(
+        [y, X, lags, beta, ar, ma, sigma2], expected, on_unused_input="ignore"
+    )
+    data, stored = read_npz(case, "data.npz"), read_json(case)
+    point, k = stored["points"][0], data["X"].shape[1]
+    *par, variance = point["par"]
+    split = np.array(par[:k]), np.array(par[k:])
+    got = information(
+        data["y"], data["X"], lag_matrices(len(data["y"]), split[1].size), *split, 0.0, variance
+    )
+    harvey = stored["n"] * np.array(point["obs_info_harvey"])
+    scale = np.sqrt(np.diag(harvey))
+    got, harvey = got / np.outer(scale, scale), harvey / np.outer(scale, scale)
+    np.testing.assert_allclose(got[:k, :k], harvey[:k, :k], rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(got[-1], harvey[-1], rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(got[k:, k:], harvey[k:, k:], atol=1 / np.sqrt(stored["n"]))
 
 
 def test_local_level():

@@ -29,6 +29,7 @@ from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_graph
 
 from pm_gaussgrad.cov.base import length
+from pm_gaussgrad.cov.products import rows_times
 from pm_gaussgrad.ops import condition_on_observed_rows, rows_last
 
 
@@ -172,7 +173,7 @@ class ObservedQuadLogdet(SymbolicOp):
         weights = quad_bar[..., None]
         residual_bar = 2 * weights * entries.cov.solve(rows[0])
         return [
-            pt.switch(pt.eq(weights, 0), 0, residual_bar),
+            _sum_to(residual, pt.switch(pt.eq(weights, 0), 0, residual_bar)),
             DisconnectedType()(),
             *(next(bars) if p in wrt else DisconnectedType()() for p in own),
         ]
@@ -186,7 +187,7 @@ class ObservedQuadLogdet(SymbolicOp):
             quad, logdet, alpha = self(rows, *others)
             weights = pt.full_like(quad, sign * 0.25)
             _, *more = self._pull([rows, *others], weights, pt.zeros_like(logdet))
-            bars = _add(bars, [alpha / 2, *more])
+            bars = _add(bars, [_sum_to(residual, alpha / 2), *more])
         return bars
 
     def connection_pattern(self, node):
@@ -200,6 +201,15 @@ class ObservedQuadLogdet(SymbolicOp):
 
 def _is_disconnected(cotangent) -> bool:
     return isinstance(cotangent.type, DisconnectedType)
+
+
+def _sum_to(x, bar):
+    """A cotangent summed over the dimensions in which ``x`` was broadcast."""
+    more = bar.type.ndim - x.type.ndim
+    bar = bar.sum(axis=tuple(range(more)))
+    ones = zip(x.type.broadcastable, bar.type.broadcastable, strict=True)
+    axes = tuple(i for i, (own, full) in enumerate(ones) if own and not full)
+    return bar.sum(axis=axes, keepdims=True) if axes else bar
 
 
 def _add(left, right):
@@ -236,3 +246,32 @@ def observed_quad_logdet_alpha(cov, residual, missing):
         Zero at the missing entries, up to rounding.
     """
     return ObservedQuadLogdet(structure=cov.structure)(residual, missing, *cov.parameters)
+
+
+def whiten_by_row(cov, residual, missing):
+    """Whitened observed entries of rows that miss different ones, zero at the missing ones.
+
+    For each row the ``whiten`` of :class:`pm_gaussgrad.cov.marginal.Marginal`, in whose words
+
+        z_o = x_o - Q_o' X (1 + s)^-1 Y' x_m.
+
+    Parameters
+    ----------
+    cov : Covariance
+    residual : tensor, shape (..., n)
+    missing : integer tensor, shape (..., k)
+        Positions of the missing entries of each row, filled up by n.
+    """
+    n, k = length(residual), length(missing)
+    entries = MissingEntries(cov, missing, n)
+    white = cov.whiten(entries.fill(residual))
+    basis = pt.moveaxis(cov.whiten(pt.moveaxis(entries.orthogonal_rows(), -2, 0)), 0, -2)
+    present, positions = pt.lt(missing, n), pt.minimum(missing, n - 1)
+    block = pt.take_along_axis(basis, positions[..., None, :], axis=-1)
+    # Fillers are columns of the identity, orthogonal to all others.
+    identity = pt.eye(k, dtype=basis.dtype)
+    left, s, right = pt.linalg.svd(pt.switch(present[..., None, :], block, identity))
+    at_missing = pt.switch(present, pt.take_along_axis(white, positions, axis=-1), 0)
+    turned = rows_times(at_missing, right.mT) / (1 + s)
+    corrected = white - rows_times(rows_times(turned, left.mT), basis)
+    return pt.switch(pt.gt(entries.unit_rows.sum(axis=0), 0), 0, corrected)

@@ -225,13 +225,20 @@ class Eigenbasis(Leaf):
         vectors, values = self.parameters
         return (vectors * values[..., None, :]) @ vectors.mT
 
+    def _scaled_along_axes(self, scale, rows):
+        """V diag(scale) V' r: the choice of eigenvectors does not matter."""
+        vectors = self.eigenvectors
+        return rows_times(scale * rows_times(pt.as_tensor_variable(rows), vectors), vectors.mT)
+
     def color(self, z):
-        vectors, values = self.parameters
-        return rows_times(pt.sqrt(values) * z, vectors.mT)
+        return self._scaled_along_axes(pt.sqrt(self.eigenvalues), z)
 
     def whiten(self, residual):
-        vectors, values = self.parameters
-        return rows_times(pt.as_tensor_variable(residual), vectors) / pt.sqrt(values)
+        return self._scaled_along_axes(1 / pt.sqrt(self.eigenvalues), residual)
+
+    def draw(self, z):
+        # White noise is white in any basis: one product less than `color`.
+        return rows_times(pt.sqrt(self.eigenvalues) * z, self.eigenvectors.mT)
 
     def diagonal(self):
         vectors, values = self.parameters

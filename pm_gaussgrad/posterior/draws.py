@@ -17,10 +17,33 @@ SAMPLE_DIMS = ("chain", "draw")
 INTERPRETED = Mode(linker="py", optimizer="fast_run").excluding("fusion")
 
 
-def over_draws(
+def over_draws(owner, model, idata, outputs, **options):
+    """Evaluate expressions of a model's variables at each draw.
+
+    Parameters
+    ----------
+    owner, model, idata, outputs, **options
+        As for :func:`each_draw`.
+
+    Returns
+    -------
+    list of array, shape (chain, draw, ...)
+    """
+    sizes = posterior_of(owner, idata).sizes
+    shape = tuple(sizes[dim] for dim in SAMPLE_DIMS)
+    results = None
+    for index, values in each_draw(owner, model, idata, outputs, **options):
+        if results is None:
+            results = [np.empty((*shape, *np.shape(v)), np.asarray(v).dtype) for v in values]
+        for result, v in zip(results, values, strict=True):
+            result[index] = v
+    return results
+
+
+def each_draw(
     owner, model, idata, outputs, noise=(), random_seed=None, progressbar=True, compile_kwargs=None
 ):
-    """Evaluate expressions of a model's variables at each draw.
+    """Expressions of a model's variables, draw by draw, for what is not to be kept of each.
 
     Parameters
     ----------
@@ -39,11 +62,31 @@ def over_draws(
     compile_kwargs : dict, optional
         For ``pytensor.function``; ``{"mode": "NUMBA"}`` compiles everything.
 
-    Returns
-    -------
-    list of array, shape (chain, draw, ...)
+    Yields
+    ------
+    index : tuple of int
+        Of the chain and the draw.
+    values : list of array
+        Of the outputs.
     """
     posterior = posterior_of(owner, idata)
+    shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
+    if not np.prod(shape):
+        raise ValueError(f"{owner}: the posterior has no draws, expected at least one.")
+    inputs, function = _function(owner, model, posterior, outputs, noise, compile_kwargs)
+    draws = [posterior[rv.name].transpose(*SAMPLE_DIMS, ...).to_numpy() for rv in inputs]
+    draws = [d.astype(rv.dtype, copy=False) for d, rv in zip(draws, inputs, strict=True)]
+    rng = np.random.default_rng(random_seed)
+    with Progress(disable=not progressbar, transient=True) as progress:
+        task = progress.add_task(owner, total=int(np.prod(shape)))
+        for index in np.ndindex(shape):
+            white = (rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise)
+            yield index, function(*(d[index] for d in draws), *white)
+            progress.advance(task)
+
+
+def _function(owner, model, posterior, outputs, noise, compile_kwargs):
+    """The variables that the outputs depend on, and a function of these and the noise."""
     # Replaced at once: what is cloned does not share the random variables of the model.
     given = {rv: rv.type(name=rv.name) for rv in model.free_RVs}
     observed = {rv: model.rvs_to_values[rv] for rv in model.observed_RVs}
@@ -56,37 +99,8 @@ def over_draws(
             "likelihood depends on; keep them when sampling (var_names=)."
         )
     _check_given(owner, outputs, inputs)
-    function = pytensor.function(
-        [*inputs, *noise], outputs, **{"mode": INTERPRETED, **(compile_kwargs or {})}
-    )
-    draws = [posterior[rv.name].transpose(*SAMPLE_DIMS, ...).to_numpy() for rv in inputs]
-    draws = [d.astype(rv.dtype, copy=False) for d, rv in zip(draws, inputs, strict=True)]
-    rng = np.random.default_rng(random_seed)
-    shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
-    results = None
-    with Progress(disable=not progressbar, transient=True) as progress:
-        task = progress.add_task(owner, total=int(np.prod(shape)))
-        for index in np.ndindex(shape):
-            white = (rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise)
-            values = function(*(d[index] for d in draws), *white)
-            if results is None:
-                results = [np.empty((*shape, *np.shape(v)), np.asarray(v).dtype) for v in values]
-            for result, v in zip(results, values, strict=True):
-                result[index] = v
-            progress.advance(task)
-    if results is None:
-        raise ValueError(f"{owner}: the posterior has no draws, expected at least one.")
-    return results
-
-
-def evaluated_size(size) -> int:
-    """A size that may be symbolic, known from data and constants."""
-    return size if isinstance(size, int) else int(size.eval(mode=INTERPRETED))
-
-
-def white_noise(rows, size, dtype):
-    """An input of :func:`over_draws` for white noise, shape (*rows, size)."""
-    return pt.tensor("z", shape=(*rows, evaluated_size(size)), dtype=dtype)
+    options = {"mode": INTERPRETED, **(compile_kwargs or {})}
+    return inputs, pytensor.function([*inputs, *noise], outputs, **options)
 
 
 def _check_given(owner, outputs, inputs):
@@ -99,6 +113,16 @@ def _check_given(owner, outputs, inputs):
                 f"{owner}: an expression depends on the random variable {name}, which is none of "
                 "the fitted model, expected those of the model alone."
             )
+
+
+def evaluated_size(size) -> int:
+    """A size that may be symbolic, known from data and constants."""
+    return size if isinstance(size, int) else int(size.eval(mode=INTERPRETED))
+
+
+def white_noise(rows, size, dtype):
+    """An input of :func:`over_draws` for white noise, shape (*rows, size)."""
+    return pt.tensor("z", shape=(*rows, evaluated_size(size)), dtype=dtype)
 
 
 def posterior_of(owner, idata):

@@ -105,10 +105,10 @@ def impute(
         likelihood.model,
         idata,
         [pt.switch(missing, drawn, likelihood.value)],
-        (z,),
-        random_seed,
-        progressbar,
-        compile_kwargs,
+        noise=(z,),
+        random_seed=random_seed,
+        progressbar=progressbar,
+        compile_kwargs=compile_kwargs,
     )
     named = {f"{likelihood.name}_imputed" if name is None else name: array}
     dims, labels = likelihood.dims, likelihood.coords

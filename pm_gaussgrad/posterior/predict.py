@@ -164,10 +164,10 @@ def predict(
         likelihood.model,
         idata,
         [*outputs.values(), predicted.contradictory],
-        predicted.noise,
-        random_seed,
-        progressbar,
-        compile_kwargs,
+        noise=predicted.noise,
+        random_seed=random_seed,
+        progressbar=progressbar,
+        compile_kwargs=compile_kwargs,
     )
     if contradictory.any():
         raise ValueError(

@@ -1,0 +1,271 @@
+"""Fisher information against the dense formula, scores of draws, and exact second derivatives."""
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from numpy.testing import assert_allclose
+from pytensor.graph.replace import vectorize_graph
+from registry import AS_WRITTEN, BACKENDS, CASES, each, interpreted, positive_definite
+
+import pm_gaussgrad as gg
+from pm_gaussgrad.cov.information import covariance_information, through_solves
+from pm_gaussgrad.fisher import _tangents
+
+POINT = np.array([0.1, 0.2, -0.1])
+JAX_CASES = {"Dense", "LowRankPlusDiagonal", "NoisyKronecker", "RepeatedMeasures", "Toeplitz"}
+
+
+def _varied(case, parameters, a, b):
+    """Nonlinear in a scalar and a vector, so that no two directions are alike."""
+    free = case.differentiable(parameters)
+    return [
+        (1 + a) * p + b[0] * p**2 + 0.3 * b[1] * pt.exp(a) * p if p in free else p
+        for p in parameters
+    ]
+
+
+def _symbols():
+    return pt.dscalar("a"), pt.tensor("b", shape=(2,), dtype="float64")
+
+
+def _derivatives(function, point, h=1e-3):
+    """4th-order differences of each output, shape (p, ...)."""
+    steps = []
+    for unit in h * np.eye(point.size):
+        values = [function(point + k * unit) for k in (-2, -1, 1, 2)]
+        steps.append(
+            [(w[0] - 8 * w[1] + 8 * w[2] - w[3]) / (12 * h) for w in zip(*values, strict=True)]
+        )
+    return [np.array(x) for x in zip(*steps, strict=True)]
+
+
+def _slepian_bangs(dmu, dcov, cov):
+    """The definition, with dmu (p, n) and dcov (p, n, n)."""
+    inverse = np.linalg.inv(cov)
+    solved = inverse @ dcov
+    return dmu @ inverse @ dmu.T + np.einsum("aij,bji->ab", solved, solved) / 2
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_structure(case, rng):
+    """In closed form, by solves, and by differences of mean and matrix."""
+    a, b = _symbols()
+    parameters = case.tensors()
+    x = pt.dvector("x")
+    mu = b[1] * x + a**2
+    cov = case.build(x.shape[0], *_varied(case, parameters, a, b))
+    information = gg.fisher_information(mu, cov, [a, b])
+    dense = cov.to_dense()
+    [dcov] = _tangents([dense], [a, b], [True, True])
+    general = through_solves(cov, (dcov + dcov.mT) / 2)
+    only_cov = gg.fisher_information(pt.zeros(x.shape), cov, [a, b])
+    function = interpreted(
+        [a, b, x, *parameters],
+        [information, mu, dense, only_cov, general],
+        on_unused_input="ignore",
+    )
+    for n in (4, 1):
+        rest = [np.linspace(0.5, 1, n), *case.values(rng, n)]
+
+        def at(theta, rest=rest):
+            _, mean, matrix, *_ = function(theta[0], theta[1:], *rest)
+            return mean, (matrix + matrix.T) / 2
+
+        got, _, _, closed, solved = function(POINT[0], POINT[1:], *rest)
+        expected = _slepian_bangs(*_derivatives(at, POINT), at(POINT)[1])
+        assert_allclose(got, expected, rtol=1e-8, atol=1e-8)
+        assert_allclose(closed, solved, rtol=1e-10, atol=1e-11)
+        assert_allclose(got, got.T, rtol=1e-13)
+
+
+def test_every_exported_structure_has_a_closed_form():
+    """None of this package's falls back to the general formula unnoticed; gaps have no other."""
+    general = covariance_information.dispatch(gg.cov.Covariance)
+    for case in CASES:
+        kind = type(case.build(2, *case.tensors()))
+        has_none = covariance_information.dispatch(kind) is general
+        assert has_none == (case.name == "Marginal"), kind
+
+
+class Stretched(gg.cov.Dense):
+    """A structure that this package has not heard of."""
+
+
+@covariance_information.register
+def _unknown(cov: Stretched, tangents):
+    return None
+
+
+def test_structures_without_a_closed_form(rng):
+    matrix, s = positive_definite(rng, 3), pt.dscalar("s")
+    dense = gg.fisher_information(s * np.ones(3), gg.cov.Dense(s * matrix), s)
+    for cov in (Stretched(s * matrix), gg.cov.BlockDiagonal(Stretched(s * matrix))):
+        general = gg.fisher_information(s * np.ones(3), cov, s)
+        function = interpreted([s], [general, dense])
+        assert_allclose(*function(1.3), rtol=1e-12)
+
+
+# Mean X beta and a covariance with two parameters, n = 6, for draws and second derivatives.
+N = 6
+MODELS = {
+    "Dense": lambda v, c: gg.cov.Dense(
+        v * pt.exp(-c * np.abs(np.subtract.outer(np.arange(N), np.arange(N))))
+    ),
+    "AR1": lambda v, c: gg.cov.AR1(v, c, size=N),
+    "CompoundSymmetry": lambda v, c: gg.cov.CompoundSymmetry(v, c, size=N),
+    "Toeplitz": lambda v, c: gg.cov.Toeplitz(v * c ** np.arange(N) + 0.3 * np.eye(N)[0]),
+    "LowRank": lambda v, c: gg.cov.LowRank(v * np.eye(N)[:, :2] + c) + gg.cov.Diagonal(v, size=N),
+    "NoisyKronecker": lambda v, c: (
+        gg.cov.Kronecker(gg.cov.AR1(v, c, size=3), gg.cov.AR1(1.0, c, size=2)) + gg.cov.Diagonal(v)
+    ),
+    "RepeatedMeasures": lambda v, c: gg.cov.RepeatedMeasures(
+        gg.cov.AR1(v, c, size=3), [0, 0, 0, 1, 1, 2], [0, 1, 2, 0, 2, 1]
+    ),
+}
+DESIGN = np.column_stack([np.ones(N), np.linspace(-1, 1, N)])
+THETA = np.array([0.5, -1.0, 1.4, 0.6])  # beta, v, c
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def regression(request):
+    """theta, its information, log density of a row and a covariance."""
+    theta = pt.tensor("theta", shape=(4,), dtype="float64")
+    mu, cov = DESIGN @ theta[:2], MODELS[request.param](theta[2], theta[3])
+    y = pt.tensor("y", shape=(N,), dtype="float64")
+    information = interpreted([theta], [gg.fisher_information(mu, cov, theta), cov.to_dense()])
+    return theta, y, gg.logp(y, mu, cov), *information(THETA)
+
+
+def test_scores_of_draws(regression):
+    """The mean outer product of 20,000 scores, within 4.5 of its standard errors."""
+    theta, y, logp, information, dense = regression
+    rng = np.random.default_rng(42)
+    rows = DESIGN @ THETA[:2] + rng.normal(size=(20_000, N)) @ np.linalg.cholesky(dense).T
+    many = pt.tensor("many", shape=(None, N), dtype="float64")
+    scores = interpreted([theta, many], vectorize_graph(pt.grad(logp, theta), {y: many}))
+    score = scores(THETA, rows)
+    products = score[:, :, None] * score[:, None, :]
+    error = products.std(axis=0) / np.sqrt(len(rows))
+    assert (np.abs(products.mean(axis=0) - information) < 4.5 * error).all()
+    # A formula that is wrong by a seventh would not pass.
+    assert (error < 0.03 * np.sqrt(np.outer(*[np.diag(information)] * 2))).all()
+
+
+def test_expectation_of_second_derivatives(regression):
+    """-E[Hessian] exactly: it is quadratic in y, so 2 n points with the right moments will do."""
+    theta, y, logp, information, dense = regression
+    unit = pt.dvector("unit")
+    column = pt.grad(pt.grad(logp, theta) @ unit, theta)
+    function = interpreted([theta, y, unit], column, mode=AS_WRITTEN)
+    spread = np.sqrt(N) * np.linalg.cholesky(dense).T
+    rows = DESIGN @ THETA[:2] + np.concatenate([spread, -spread])
+    hessians = [[function(THETA, row, unit) for unit in np.eye(THETA.size)] for row in rows]
+    expected = -np.mean(hessians, axis=0)
+    assert_allclose(information, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["matrix", "precision"])
+def test_a_matrix_as_the_parameter(name, rng):
+    """The covariance of the score of a matrix that is read as symmetric, by Isserlis' theorem."""
+    matrix = pt.dmatrix("matrix")
+    cov = gg.cov.Dense(matrix) if name == "matrix" else gg.cov.Precision(matrix)
+    information = interpreted([matrix], gg.fisher_information(0.0, cov, matrix))
+    value = positive_definite(rng, 3)
+    inner = np.linalg.inv(value)
+    expected = np.einsum("ik,jl->ijkl", inner, inner) + np.einsum("il,jk->ijkl", inner, inner)
+    assert_allclose(information(value), expected.reshape(9, 9) / 4, rtol=1e-12)
+
+
+def test_parameters_of_nothing(rng):
+    """Rows and columns of zeros, in their place, whatever the shapes; a shape is no derivative."""
+    v, beta = pt.dscalar("v"), pt.dvector("beta")
+    nothing, length = pt.dmatrix("nothing"), pt.dvector("length")
+    cov = gg.cov.Diagonal(v, size=length.shape[0])
+    both = gg.fisher_information(DESIGN @ beta, cov, [nothing, v, length, beta])
+    alone = gg.fisher_information(DESIGN @ beta, cov, [v, beta])
+    function = interpreted([v, beta, nothing, length], [both, alone], on_unused_input="ignore")
+    got, own = function(1.7, [0.1, 0.2], np.ones((2, 2)), np.ones(N))
+    places = [4, 11, 12]
+    assert got.shape == (13, 13)
+    assert_allclose(got[np.ix_(places, places)], own, rtol=1e-14)
+    got[np.ix_(places, places)] = 0
+    assert (got == 0).all()
+    none = gg.fisher_information(0.0, gg.cov.Diagonal(1.0, size=2), [v, beta])
+    assert_allclose(
+        interpreted([v, beta], none, on_unused_input="ignore")(1.0, np.ones(2)), np.zeros((3, 3))
+    )
+
+
+def test_rows_share_the_covariance(rng):
+    """m rows count m times in the term of the covariance, and each with its mean."""
+    v, beta = pt.dscalar("v"), pt.dscalar("beta")
+    x = rng.normal(size=(3, 4))
+    cov = gg.cov.AR1(v, 0.4)
+    rows = [gg.fisher_information(beta * x[i], cov, [beta, v]) for i in range(3)]
+    together = gg.fisher_information(beta * x, cov, [beta, v])
+    leading = gg.fisher_information((beta * x)[:, None, :], cov, [beta, v])
+    repeated = gg.fisher_information(beta * x[0], cov, [beta, v], rows=5)
+    common = gg.fisher_information(beta, gg.cov.AR1(v, 0.4, size=4), [beta, v], rows=5)
+    ones = gg.fisher_information(beta * np.ones((5, 4)), cov, [beta, v])
+    function = interpreted([beta, v], [*rows, together, leading, repeated, common, ones])
+    *single, total, same, five, from_scalar, from_ones = function(0.3, 1.2)
+    assert_allclose(total, sum(single), rtol=1e-13)
+    assert_allclose(same, total, rtol=1e-13)
+    assert_allclose(five, 5 * single[0], rtol=1e-13)
+    assert_allclose(from_scalar, from_ones, rtol=1e-13)
+
+
+def test_not_positive_definite_is_nan():
+    v = pt.dscalar("v")
+    for cov in (gg.cov.Dense(v * np.eye(2)), gg.cov.Cholesky(pt.sqrt(v) * np.eye(2))):
+        assert np.isnan(interpreted([v], gg.fisher_information(0.0, cov, v))(-1.0)).all()
+
+
+@pytest.mark.parametrize("backend", ["numba", "jax"])
+def test_backends(backend):
+    beta, v = pt.dscalars("beta", "v")
+    information = gg.fisher_information(beta * np.arange(3.0), gg.cov.AR1(v, 0.6), [beta, v])
+    function = pytensor.function([beta, v], information, mode=BACKENDS[backend])
+    got = function(0.2, 1.3)
+    t = np.arange(3)
+    inverse = np.linalg.inv(1.3 * 0.6 ** np.abs(np.subtract.outer(t, t)))
+    assert_allclose(got, np.diag([t @ inverse @ t, 1.5 / 1.3**2]), rtol=1e-12, atol=1e-14)
+
+
+@each([case for case in CASES if case.name in JAX_CASES])
+def test_jax_compiles_known_shapes(case, rng):
+    n = 4
+    a, b = _symbols()
+    parameters = case.tensors(n=n)
+    cov = case.build(n, *_varied(case, parameters, a, b))
+    information = gg.fisher_information(b[1] * np.arange(n), cov, [a, b])
+    inputs = [a, b, *parameters]
+    point = [POINT[0], POINT[1:], *case.values(rng, n)]
+    got = pytensor.function(inputs, information, mode=BACKENDS["jax"])(*point)
+    assert_allclose(got, interpreted(inputs, information)(*point), rtol=1e-10, atol=1e-11)
+
+
+V = pt.dscalar("v")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ((0.0, gg.cov.Diagonal(V), V), ValueError, "pass a mean of shape"),
+        ((np.zeros(3), gg.cov.AR1(V, 0.1, size=4), V), ValueError, r"expected n = 4"),
+        ((np.zeros((2, 3)), gg.cov.Diagonal(V), V, 2), ValueError, "already|thereby says"),
+        ((np.zeros(2), gg.cov.Diagonal(V), [V, V]), ValueError, "each once"),
+        ((np.zeros(2), gg.cov.Diagonal(V), []), ValueError, "one or more"),
+        ((np.zeros(2), gg.cov.Diagonal(V), 1.0), TypeError, "expected a floating tensor"),
+        ((np.zeros(2), gg.cov.Diagonal(V), pt.iscalar()), TypeError, "tensor of int32"),
+        ((np.zeros(2), V * np.ones((3, 2, 2)), V), TypeError, "call it for each"),
+        ((np.zeros(2), np.ones((2, 3)), V), ValueError, "square"),
+        ((gg.cov.Diagonal(V), gg.cov.Diagonal(V), V), TypeError, "`mu` is a gg.cov.Diagonal"),
+        ((np.zeros(2), gg.cov.Diagonal(V), V, 2.5), TypeError, "expected an integer"),
+        ((V * np.ones(2), gg.cov.LowRank(V * np.ones((2, 1))), V), NotImplementedError, "singular"),
+    ],
+)
+def test_errors(arguments, error, words):
+    with pytest.raises(error, match=words):
+        gg.fisher_information(*arguments)
