@@ -250,6 +250,15 @@ class Covariance:
         """
         return None
 
+    def conditional(self, missing):
+        """Entries at constant positions given the others, where the structure has a way of its own.
+
+        None by default: :class:`pm_gaussgrad.cov.conditioning.MissingEntries` then takes as many
+        solves with the whole as there are positions. Otherwise an object with its methods
+        ``fill(residual)``, ``variances()`` and ``draw(residual, z)``.
+        """
+        return None
+
     def scaled(self, factor) -> "Covariance":
         """``factor * Sigma`` as a structure of the same kind."""
         raise NotImplementedError

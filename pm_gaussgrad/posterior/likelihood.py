@@ -10,6 +10,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov import Covariance, Dense
+from pm_gaussgrad.cov.sized import of_size
 from pm_gaussgrad.distribution import MvNormalRV
 from pm_gaussgrad.missing import missing_entries
 
@@ -134,6 +135,6 @@ def _mean_and_covariance(rv, n):
     op = rv.owner.op
     if isinstance(op, MvNormalRV):
         _, _, mu, *parameters = rv.owner.inputs
-        return mu, op.structure.from_parameters(*parameters, size=n)
+        return mu, of_size(op.structure.from_parameters(*parameters, size=n), n)
     mu, cov = op.dist_params(rv.owner)
-    return mu, Dense(pt.specify_shape(cov, (*cov.type.shape[:-2], n, n)))
+    return mu, of_size(Dense(cov), n)
