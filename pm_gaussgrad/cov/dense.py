@@ -15,9 +15,10 @@ differentiation, sections 2.2 and 2.3.
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
+from pm_gaussgrad.cov.base import as_parameter, check_square
 from pm_gaussgrad.cov.cholesky import Cholesky
 from pm_gaussgrad.cov.kriging import GivenObserved
+from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.products import standardised_by
 from pm_gaussgrad.cov.sums import closes
 from pm_gaussgrad.cov.triangular import (
