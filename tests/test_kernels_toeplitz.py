@@ -55,6 +55,24 @@ def test_inverse_times(n, rng):
 
 
 @pytest.mark.parametrize("n", SIZES)
+def test_inverse_times_of_rows_with_few_entries(n, rng):
+    """Rows of the inverse take the place of transforms, and give the same."""
+    rows = np.zeros((6, n))
+    columns = np.sort(rng.choice(n, size=min(n, 3), replace=False))
+    rows[:, columns] = rng.normal(size=(6, columns.size))
+    predictor, variances = kernels.durbin(column(n))
+    np.testing.assert_array_equal(kernels.support(rows), columns)
+    expected = np.linalg.solve(toeplitz(column(n)), rows.T).T
+    for times in (kernels.dense_inverse_times, kernels.inverse_times):
+        solved, quad = times(predictor, variances[-1], rows)
+        assert_allclose(solved, expected, rtol=1e-10, atol=1e-12)
+        assert_allclose(quad, (rows * expected).sum(axis=1), rtol=1e-10)
+    solved, quad = kernels.sparse_inverse_times(predictor, variances[-1], rows, columns)
+    assert_allclose(solved, expected, rtol=1e-10, atol=1e-12)
+    assert_allclose(quad, (rows * expected).sum(axis=1), rtol=1e-10)
+
+
+@pytest.mark.parametrize("n", SIZES)
 def test_diagonal_sums(n, rng):
     rows, weights = rng.normal(size=(3, n)), rng.normal(size=3)
     predictor, variances = kernels.durbin(column(n))

@@ -72,8 +72,83 @@ def padded(values, size):
     return copied
 
 
+def inverse_rows(predictor, variance, positions):
+    """Rows of Sigma^-1 at increasing positions, (s, n), in 2 n^2 multiplications and additions.
+
+    Each row follows from the one before it, one place further on:
+    P_{i,j} = P_{i-1,j-1} + (a_i a_j - b_i b_j) / v.
+    """
+    n = predictor.size
+    rows = np.empty((positions.size, n))
+    row, following = np.zeros(n), np.zeros(n)
+    found = 0
+    for i in range(n):
+        if found == positions.size:
+            break
+        ahead = predictor[i] / variance
+        behind = predictor[n - i] / variance if i > 0 else 0.0
+        following[0] = ahead * predictor[0]
+        for j in range(1, n):
+            following[j] = row[j - 1] + ahead * predictor[j] - behind * predictor[n - j]
+        row, following = following, row
+        if positions[found] == i:
+            for j in range(n):
+                rows[found, j] = row[j]
+            found += 1
+    return rows
+
+
+def support(rows):
+    """Columns in which some row is not zero, increasing."""
+    (m, n), count = rows.shape, 0
+    columns = np.empty(n, np.int64)
+    for j in range(n):
+        for i in range(m):
+            if rows[i, j] != 0:
+                columns[count] = j
+                count += 1
+                break
+    return columns[:count]
+
+
 def inverse_times(predictor, variance, rows):
     """Sigma^-1 r and r'Sigma^-1 r for each row r of ``rows`` (m, n).
+
+    By Fourier transforms, or by rows of the inverse where many rows have few entries in common
+    that are not zero, as the unit rows of missing entries.
+    """
+    (m, n), size = rows.shape, power_of_two(2 * predictor.size)
+    if m > 2:
+        columns = support(rows)
+        # Four transforms cost about as much as these multiplications and additions.
+        transforms = 16 * size * np.log2(size)
+        if 2 * n * n + m * columns.size * n < m * transforms:
+            return sparse_inverse_times(predictor, variance, rows, columns)
+    return dense_inverse_times(predictor, variance, rows)
+
+
+def sparse_inverse_times(predictor, variance, rows, columns):
+    """:func:`inverse_times` for rows that are zero except in some columns."""
+    (m, n), s = rows.shape, columns.size
+    inverse = inverse_rows(predictor, variance, columns)
+    solved, quad = np.empty(rows.shape, rows.dtype), np.zeros(m, rows.dtype)
+    total = np.empty(n)
+    for i in range(m):
+        total[:] = 0
+        for c in range(s):
+            weight = rows[i, columns[c]]
+            if weight != 0:
+                for j in range(n):
+                    total[j] += weight * inverse[c, j]
+        for j in range(n):
+            solved[i, j] = total[j]
+        for c in range(s):
+            quad[i] += rows[i, columns[c]] * total[columns[c]]
+    return solved, quad
+
+
+def dense_inverse_times(predictor, variance, rows):
+    """:func:`inverse_times` for any rows.
 
     Four transforms a row: with w = A'r + i B'r, a complex correlation, A A'r - B B'r is the real
     part of the convolution of a + i b with w.
