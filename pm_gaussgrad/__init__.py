@@ -1,13 +1,16 @@
 """Gaussian likelihoods with analytic gradients for PyMC."""
 
 from pm_gaussgrad import cov, gradient, rewrites
+from pm_gaussgrad.condition import condition
 from pm_gaussgrad.density import logp
 from pm_gaussgrad.distribution import MvNormal
 from pm_gaussgrad.fisher import fisher_information
 from pm_gaussgrad.laplace import laplace, mass_matrix
 from pm_gaussgrad.posterior.covariance_plot import plot_covariance
+from pm_gaussgrad.posterior.impute import impute
 from pm_gaussgrad.posterior.loo import lfo_log_likelihood, loo_log_likelihood, loo_predictive
 from pm_gaussgrad.posterior.plots import plot_residual_acf, plot_residual_qq
+from pm_gaussgrad.posterior.predict import predict
 from pm_gaussgrad.posterior.residuals import whitened_residuals
 from pm_gaussgrad.student import MvStudentT, student_t_logp
 
@@ -16,9 +19,11 @@ __version__ = "0.1.0"
 __all__ = [
     "MvNormal",
     "MvStudentT",
+    "condition",
     "cov",
     "fisher_information",
     "gradient",
+    "impute",
     "laplace",
     "lfo_log_likelihood",
     "logp",
@@ -28,6 +33,7 @@ __all__ = [
     "plot_covariance",
     "plot_residual_acf",
     "plot_residual_qq",
+    "predict",
     "rewrites",
     "student_t_logp",
     "whitened_residuals",

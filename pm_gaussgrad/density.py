@@ -7,6 +7,7 @@ from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_gra
 
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
 from pm_gaussgrad.cov.base import as_parameter, check_size, gaussian_log_density
+from pm_gaussgrad.cov.sized import of_size
 from pm_gaussgrad.missing import Observed, missing_entries, observed_part, only_where
 
 
@@ -151,7 +152,8 @@ def log_density_where_observed(structure, value, mu, parameters):
     missing = missing_entries(value)
     if missing is None:
         return log_density(structure, value, mu, parameters)
-    cov = structure.from_parameters(*parameters, size=missing.shape[-1])
+    n = missing.shape[-1]
+    cov = of_size(structure.from_parameters(*parameters, size=n), n)
     part = observed_part(cov, value, mu, missing)
     if part is None:
         logp = pt.zeros(missing.shape[:-1], dtype=value.dtype)

@@ -17,7 +17,7 @@ from pytensor.scalar import Cast
 from pytensor.tensor.elemwise import Elemwise
 
 from pm_gaussgrad.cov import Covariance, marginal
-from pm_gaussgrad.cov.conditioning import observed_quad_logdet_alpha
+from pm_gaussgrad.cov.conditioning import conditional, observed_quad_logdet_alpha
 
 
 def as_observed(observed):
@@ -85,6 +85,28 @@ class ObservedByRow:
     counts: np.ndarray
 
 
+def common_pattern(missing) -> np.ndarray | None:
+    """The pattern (n) of all rows (..., n) of booleans, or None where they differ."""
+    patterns = missing.reshape(-1, missing.shape[-1])
+    return patterns[0] if len(patterns) and (patterns == patterns[0]).all() else None
+
+
+def missing_positions(missing) -> np.ndarray:
+    """Positions of what each row (..., n) misses, filled up by n: shape (..., k)."""
+    order = np.argsort(~missing, axis=-1, kind="stable")[..., : missing.sum(axis=-1).max(initial=0)]
+    return np.where(np.take_along_axis(missing, order, axis=-1), order, missing.shape[-1])
+
+
+def given_observed(cov, missing):
+    """The conditional distribution of missing entries, booleans (..., n), given the others.
+
+    An object with the methods of :class:`~pm_gaussgrad.cov.conditioning.MissingEntries`.
+    """
+    pattern = common_pattern(missing)
+    positions = missing_positions(missing) if pattern is None else np.flatnonzero(pattern)
+    return conditional(cov, positions, missing.shape[-1])
+
+
 def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     """What the observed entries contribute to a log density; None where there are none.
 
@@ -100,32 +122,18 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     if missing.all():
         return None
     mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], missing.shape[-1]))
-    observed = common_pattern(missing)
-    if observed is not None:
+    pattern = common_pattern(missing)
+    if pattern is not None:
+        observed = np.flatnonzero(~pattern)
         data = value.data[..., observed] if isinstance(value, Constant) else None
         kept = value[..., observed] if data is None else pt.constant(data)
         return Observed(kept, mu[..., observed], marginal(cov, observed))
     residual = pt.switch(missing, 0, pt.switch(missing, 0, value) - mu)
-    positions = pt.constant(missing_positions(missing))
     counts = (~missing).sum(axis=-1)
-    quad, logdet, _ = observed_quad_logdet_alpha(cov, residual, positions)
+    # Rows without any observation are left out afterwards; here they miss nothing.
+    positions = missing_positions(missing & (counts > 0)[..., None])
+    quad, logdet, _ = observed_quad_logdet_alpha(cov, residual, pt.constant(positions))
     return ObservedByRow(quad, logdet, counts)
-
-
-def common_pattern(missing) -> np.ndarray | None:
-    """Positions of the observed entries where all rows have the same, else None."""
-    patterns = missing.reshape(-1, missing.shape[-1])
-    return np.flatnonzero(~patterns[0]) if (patterns == patterns[0]).all() else None
-
-
-def missing_positions(missing) -> np.ndarray:
-    """Positions of the missing entries of each row, (..., k), filled up by n.
-
-    Rows without any observation are left out afterwards; here they miss nothing.
-    """
-    by_row = missing & ~missing.all(axis=-1, keepdims=True)
-    order = np.argsort(~by_row, axis=-1, kind="stable")[..., : by_row.sum(axis=-1).max()]
-    return np.where(np.take_along_axis(by_row, order, axis=-1), order, missing.shape[-1])
 
 
 def only_where(value, missing, logp):

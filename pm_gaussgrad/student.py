@@ -17,6 +17,7 @@ from pymc.distributions.distribution import _support_point
 from pymc.logprob.abstract import _logprob
 
 from pm_gaussgrad.cov.base import LOG_2PI, as_parameter, check_size
+from pm_gaussgrad.cov.sized import of_size
 from pm_gaussgrad.density import LogDensity, as_covariance
 from pm_gaussgrad.distribution import (
     StructuredRV,
@@ -145,7 +146,8 @@ def _mvstudentt_logprob(op, values, rng, size, nu, mu, *parameters, **kwargs):
     missing = missing_entries(value)
     if missing is None:
         return StudentLogDensity(structure=op.structure)(value, mu, nu, *parameters)
-    scale = op.structure.from_parameters(*parameters, size=missing.shape[-1])
+    n = missing.shape[-1]
+    scale = of_size(op.structure.from_parameters(*parameters, size=n), n)
     return _log_density_of_observed(scale, value, nu, mu, missing)
 
 

@@ -10,7 +10,7 @@ import pytest
 from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.base import Leaf
+from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.marginal import Marginal
 
 # Python functions, with nothing to compile but kernels: where a backend is not the subject. Not

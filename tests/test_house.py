@@ -19,6 +19,7 @@ FLOORS = [
     "cov",
     "missing",
     "density",
+    "condition",
     "distribution",
     "student",
     "rewrites",

@@ -26,7 +26,8 @@ matrix in a stationary autoregressive process, Ann. Math. Statist. 29, 585-588 (
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import ScalarLeaf, as_parameter, as_size
+from pm_gaussgrad.cov.base import as_parameter, as_size
+from pm_gaussgrad.cov.leaf import ScalarLeaf
 from pm_gaussgrad.ops import linear_recurrence
 
 

@@ -15,7 +15,8 @@ section 3; Stan Development Team, Stan Functions Reference, multi_normal_cholesk
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
+from pm_gaussgrad.cov.base import as_parameter, check_square
+from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.triangular import (
     lower_innovations,
     lower_solve,

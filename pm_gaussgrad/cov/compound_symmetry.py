@@ -27,8 +27,9 @@ A.10 with a single column of ones; Searle, Casella and McCulloch (1992), Varianc
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import ScalarLeaf, as_parameter, as_size, length
+from pm_gaussgrad.cov.base import as_parameter, as_size, length
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.leaf import ScalarLeaf
 from pm_gaussgrad.cov.sums import closes, common_size
 
 

@@ -7,6 +7,7 @@ residual with zeros at m. With A = E P (k solves), P_mm = A E' = L L' and c = P_
     r_o' Sigma_oo^-1 r_o = r^' P r^ = min over r_m of r' P r
     log|Sigma_oo| = log|Sigma| + log|P_mm|
     Var(r_m | r_o) = P_mm^-1
+    s + (r - s)^, s a draw of all entries, is a draw of r_m given r_o.
 
 The quadratic form is that of the filled row: no difference of large numbers is taken. Because
 r^ is a minimum it may be held fixed in the first derivative, and with V = L^-1 E held fixed too
@@ -18,7 +19,8 @@ so that the pullback is that of the structure for the rows r^ and V: no cotangen
 the solves. Nothing of n x n is formed.
 
 Sources: Rue and Held (2005), Gaussian Markov Random Fields, theorem 2.5; Horn and Johnson (2012),
-Matrix Analysis, 2nd ed., sections 0.7.3 and 0.8.5; Danskin (1967), The Theory of Max-Min.
+Matrix Analysis, 2nd ed., sections 0.7.3 and 0.8.5; Danskin (1967), The Theory of Max-Min;
+Chiles and Delfiner (2012), Geostatistics, 2nd ed., section 7.3.1 (draws, after Matheron).
 """
 
 import pytensor.tensor as pt
@@ -78,6 +80,15 @@ class MissingEntries:
         batch_ndim = self.solved.type.ndim - 2
         rows, restore = rows_last(residual, batch_ndim)
         return restore(self._condition(rows)[0])
+
+    def draw(self, residual, z):
+        """A conditional draw in place of the missing entries: (..., n) -> (..., n).
+
+        ``z`` is the white noise (..., noise_size) that the covariance's ``draw`` takes.
+        """
+        whole = self.cov.draw(z)
+        drawn = whole + self.fill(residual - whole)
+        return pt.switch(pt.gt(self.unit_rows.sum(axis=0), 0), drawn, residual)
 
     def orthogonal_rows(self):
         """V = L^-1 E, with V P V' = I: shape (..., k, n)."""
@@ -147,6 +158,25 @@ def left_out_quad_logdet(cov, residual, positions, n):
     factor, halves = (pt.expand_dims(x, tuple(range(1, 1 + rows))) for x in (factor, halves))
     quad = (lower_solve(factor, own) ** 2).sum(axis=-1)
     return pt.moveaxis(quad, 0, -1), pt.moveaxis(-2 * halves, 0, -1)
+
+
+def conditional(cov, missing, n):
+    """The distribution of the missing entries given the others: the structure's own or the generic.
+
+    Parameters
+    ----------
+    cov : Covariance
+    missing : array of int, shape (k), or (..., k) where rows miss different entries
+        Positions of the missing entries; those of rows are filled up by n.
+    n
+        Number of observations, of which these are missing.
+
+    Returns
+    -------
+    MissingEntries, or what :meth:`Covariance.conditional` returns instead
+    """
+    own = cov.conditional(missing) if missing.ndim == 1 else None
+    return MissingEntries(cov, pt.constant(missing), n) if own is None else own
 
 
 class ObservedQuadLogdet(SymbolicOp):

@@ -15,8 +15,10 @@ differentiation, sections 2.2 and 2.3.
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
+from pm_gaussgrad.cov.base import as_parameter, check_square
 from pm_gaussgrad.cov.cholesky import Cholesky
+from pm_gaussgrad.cov.kriging import GivenObserved
+from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.products import standardised_by
 from pm_gaussgrad.cov.sums import closes
 from pm_gaussgrad.cov.triangular import (
@@ -147,6 +149,20 @@ class Dense(Leaf):
 
     def keep(self, observed):
         return Dense(self.parameters[0][..., observed[:, None], observed])
+
+    def conditional(self, missing):
+        matrix = self.parameters[0]
+        n = matrix.type.shape[-1]
+        if n is None:
+            return None
+        observed = np.setdiff1d(np.arange(n), missing)
+        return GivenObserved(
+            self.keep(observed),
+            matrix[..., observed[:, None], missing],
+            matrix[..., missing[:, None], missing],
+            observed,
+            missing,
+        )
 
     def scaled(self, factor):
         return Dense(factor * self.parameters[0])

@@ -11,7 +11,8 @@ Sources: the scalar case of Rasmussen and Williams (2006), eq. 5.9.
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Leaf, ScalarLeaf, as_parameter, as_size
+from pm_gaussgrad.cov.base import as_parameter, as_size
+from pm_gaussgrad.cov.leaf import Leaf, ScalarLeaf
 from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
 

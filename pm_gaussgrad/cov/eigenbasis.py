@@ -23,8 +23,9 @@ from pytensor.graph.basic import Constant, Variable, equal_computations
 from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.shape import Shape, Shape_i
 
-from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
+from pm_gaussgrad.cov.base import as_parameter, check_square
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
+from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.products import rows_times
 from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.kernels.lapack import matrix_product

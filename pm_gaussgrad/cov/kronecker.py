@@ -28,8 +28,9 @@ import re
 
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter, check_square, length
+from pm_gaussgrad.cov.base import Covariance, as_parameter, check_square, length
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.kernels.kronecker import (
     cholesky_forward,

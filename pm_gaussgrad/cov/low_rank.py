@@ -32,8 +32,9 @@ the method of seminormal equations for linear least squares problems.
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Covariance, Leaf, as_parameter
+from pm_gaussgrad.cov.base import Covariance, as_parameter
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
+from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.products import rows_times
 from pm_gaussgrad.cov.sums import closed_sum, closes, common_size
 from pm_gaussgrad.kernels.low_rank import (

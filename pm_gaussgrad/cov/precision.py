@@ -15,7 +15,8 @@ algorithmic differentiation, sections 2.2 and 2.3.
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Leaf, as_parameter, check_square
+from pm_gaussgrad.cov.base import as_parameter, check_square
+from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.products import rows_times
 from pm_gaussgrad.cov.triangular import constant_cholesky
 from pm_gaussgrad.kernels.lapack import cholesky, symmetric_product

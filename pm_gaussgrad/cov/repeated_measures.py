@@ -28,8 +28,9 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 
-from pm_gaussgrad.cov.base import Leaf, gaussian_log_density
+from pm_gaussgrad.cov.base import gaussian_log_density
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.subjects import (
     as_subject,
     as_visit,

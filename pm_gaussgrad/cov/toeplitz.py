@@ -16,8 +16,9 @@ Sources: Schur (1917); Durbin (1960), eq. 11; Gohberg and Semencul (1972); Dietr
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import Leaf, as_parameter
+from pm_gaussgrad.cov.base import as_parameter
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product
 from pm_gaussgrad.kernels.toeplitz import (

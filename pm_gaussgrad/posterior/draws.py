@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytensor
+import pytensor.tensor as pt
 import xarray as xr
 from pytensor.compile.mode import Mode
 from pytensor.graph.replace import clone_replace
@@ -121,9 +122,10 @@ def _check_given(owner, outputs, inputs):
     for variable in ancestors(outputs, blockers=inputs):
         node = variable.owner
         if node and variable not in inputs and isinstance(node.op, RNGConsumerOp):
+            name = variable.name or f"of a {type(node.op).__name__}"
             raise ValueError(
-                f"{owner}: an expression depends on the random variable {variable.name!r}, "
-                "expected variables of the fitted model alone; write it with those of this model."
+                f"{owner}: an expression depends on the random variable {name}, which is none of "
+                "the fitted model, expected those of the model alone."
             )
 
 
@@ -132,6 +134,16 @@ def _joined(parts):
     if len(parts) == 1:
         return parts[0]
     return [np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)]
+
+
+def evaluated_size(size) -> int:
+    """A size that may be symbolic, known from data and constants."""
+    return size if isinstance(size, int) else int(size.eval(mode=INTERPRETED))
+
+
+def white_noise(rows, size, dtype):
+    """An input of :func:`over_draws` for white noise, shape (*rows, size)."""
+    return pt.tensor("z", shape=(*rows, evaluated_size(size)), dtype=dtype)
 
 
 def posterior_of(owner, idata):
@@ -161,13 +173,26 @@ def labelled(name, array, posterior, dims, coords):
     return xr.DataArray(array, {**sample, **coords}, (*SAMPLE_DIMS, *dims), name=name)
 
 
-def add_to_group(idata, group, array):
-    """Put an array into a group of a tree, in place of one with its name and dimensions."""
+def add_to_group(idata, group, *arrays):
+    """Put arrays into a group of a tree, in place of those with their names.
+
+    Raises
+    ------
+    ValueError
+        If other variables of the group have other labels along the same dimensions.
+    """
+    added = xr.Dataset({array.name: array for array in arrays})
     if group not in idata.children:
-        idata[group] = xr.DataTree(array.to_dataset())
+        idata[group] = xr.DataTree(added)
         return
-    held = idata[group].to_dataset()
-    held = held.drop_vars(array.name, errors="ignore")
+    held = idata[group].to_dataset().drop_vars(added.data_vars, errors="ignore")
     kept = {dim for variable in held.data_vars.values() for dim in variable.dims}
     held = held.drop_dims([dim for dim in held.sizes if dim not in kept], errors="ignore")
-    idata[group] = xr.DataTree(held.assign({array.name: array}))
+    for dim in kept & set(added.dims):
+        if not held.get_index(dim).equals(added.get_index(dim)):
+            raise ValueError(
+                f"The group `{group}` has other labels along {dim!r} than {sorted(added.data_vars)}"
+                f", for {sorted(held.data_vars)}; remove it first (del idata[{group!r}]), or name "
+                "the new dimension otherwise."
+            )
+    idata[group] = xr.DataTree(held.assign(added.variables))

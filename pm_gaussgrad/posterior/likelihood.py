@@ -10,6 +10,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov import Covariance, Dense
+from pm_gaussgrad.cov.sized import of_size
 from pm_gaussgrad.distribution import MvNormalRV
 from pm_gaussgrad.missing import missing_entries
 from pm_gaussgrad.student import MvStudentTRV
@@ -142,11 +143,9 @@ def _held(owner, name, value) -> np.ndarray:
 
 def _mean_and_covariance(rv, n):
     op = rv.owner.op
-    if isinstance(op, MvNormalRV):
-        _, _, mu, *parameters = rv.owner.inputs
-        return mu, op.structure.from_parameters(*parameters, size=n)
-    if isinstance(op, MvStudentTRV):
-        _, _, _, mu, *parameters = rv.owner.inputs
-        return mu, op.structure.from_parameters(*parameters, size=n)
+    if isinstance(op, MvNormalRV | MvStudentTRV):
+        skipped = 2 if isinstance(op, MvNormalRV) else 3
+        mu, *parameters = rv.owner.inputs[skipped:]
+        return mu, of_size(op.structure.from_parameters(*parameters, size=n), n)
     mu, cov = op.dist_params(rv.owner)
-    return mu, Dense(pt.specify_shape(cov, (*cov.type.shape[:-2], n, n)))
+    return mu, of_size(Dense(cov), n)

@@ -53,12 +53,12 @@ class ObservedEntries:
         missing = likelihood.missing
         if missing is None:
             return
-        observed = common_pattern(missing)
-        if observed is None:
+        pattern = common_pattern(missing)
+        if pattern is None:
             self._missing = missing
             self._stack()
         else:
-            self._drop(observed)
+            self._drop(np.flatnonzero(~pattern))
 
     def _drop(self, observed):
         self.cov, self.positions = marginal(self.cov, observed), observed
@@ -110,8 +110,9 @@ class ObservedEntries:
         """As that of a covariance: two tensors of the shape of the data."""
         if self._missing is None:
             return self.cov.leave_one_out(self.residual)
-        positions = pt.constant(missing_positions(self._missing))
-        entries = MissingEntries(self.cov, positions, self.n)
+        # Rows without any observation are not selected afterwards; here they miss nothing.
+        missing = self._missing & ~self._missing.all(axis=-1, keepdims=True)
+        entries = MissingEntries(self.cov, pt.constant(missing_positions(missing)), self.n)
         return entries.leave_one_out(self.residual)
 
     def select(self, x):

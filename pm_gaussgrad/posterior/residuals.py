@@ -14,6 +14,7 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.conditioning import whiten_by_row
 from pm_gaussgrad.cov.marginal import Marginal, marginal
+from pm_gaussgrad.missing import common_pattern
 from pm_gaussgrad.posterior.draws import labelled, over_draws, posterior_of
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
 
@@ -98,7 +99,7 @@ def whitened_residuals(idata, model=None, var_name=None, *, progressbar=True, co
     coords, missing = dict(likelihood.coords), likelihood.missing
     if missing is None:
         white = likelihood.cov.whiten(likelihood.residual)
-    elif (observed := _common_pattern(likelihood)) is not None:
+    elif (observed := _common_observed(likelihood)) is not None:
         last = likelihood.dims[-1]
         coords[last] = coords[last][observed]
         white = marginal(likelihood.cov, observed).whiten(likelihood.residual[..., observed])
@@ -116,7 +117,7 @@ def whitened_residuals(idata, model=None, var_name=None, *, progressbar=True, co
     return labelled(likelihood.name, values, posterior, likelihood.dims, coords)
 
 
-def _common_pattern(likelihood):
+def _common_observed(likelihood):
     """Positions of the observed entries where all rows have the same, else None."""
     missing = likelihood.missing
     if missing.all():
@@ -124,8 +125,8 @@ def _common_pattern(likelihood):
             f"{NAME}: all values of {likelihood.name!r} are missing, expected observations; "
             "without any there are no residuals."
         )
-    rows = missing.reshape(-1, missing.shape[-1])
-    return np.flatnonzero(~rows[0]) if (rows == rows[0]).all() else None
+    pattern = common_pattern(missing)
+    return None if pattern is None else np.flatnonzero(~pattern)
 
 
 def _each_row(likelihood):
