@@ -7,8 +7,7 @@ from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_gra
 
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
 from pm_gaussgrad.cov.base import as_parameter, check_size, gaussian_log_density
-from pm_gaussgrad.cov.sized import of_size
-from pm_gaussgrad.missing import Observed, missing_entries, observed_part, only_where
+from pm_gaussgrad.missing import log_density_where_observed
 
 
 class LogDensity(SymbolicOp):
@@ -136,7 +135,7 @@ def logp(value, mu, cov):
     value = as_parameter("gg.logp", "value", value, 1)
     mu = as_parameter("gg.logp", "mu", mu, 0)
     check_size(cov, "value", value)
-    return log_density_where_observed(cov.structure, value, mu, cov.parameters)
+    return log_density_of_data(cov.structure, value, mu, cov.parameters)
 
 
 def log_density(structure, value, mu, parameters):
@@ -147,19 +146,8 @@ def log_density(structure, value, mu, parameters):
     )
 
 
-def log_density_where_observed(structure, value, mu, parameters):
+def log_density_of_data(structure, value, mu, parameters):
     """:func:`log_density` of the entries that data, constant or shared, do not miss."""
-    missing = missing_entries(value)
-    if missing is None:
-        return log_density(structure, value, mu, parameters)
-    n = missing.shape[-1]
-    cov = of_size(structure.from_parameters(*parameters, size=n), n)
-    part = observed_part(cov, value, mu, missing)
-    if part is None:
-        logp = pt.zeros(missing.shape[:-1], dtype=value.dtype)
-    elif isinstance(part, Observed):
-        logp = log_density(part.cov.structure, part.value, part.mu, part.cov.parameters)
-    else:
-        logp = gaussian_log_density(part.quad, part.logdet, part.counts)
-        logp = pt.switch(part.counts > 0, logp, 0)
-    return only_where(value, missing, logp)
+    return log_density_where_observed(
+        structure, value, mu, parameters, log_density, gaussian_log_density
+    )

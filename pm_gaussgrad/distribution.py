@@ -10,7 +10,7 @@ from pymc.pytensorf import normalize_rng_param
 from pytensor.tensor.random.utils import normalize_size_param
 
 from pm_gaussgrad.cov.base import as_parameter
-from pm_gaussgrad.density import as_covariance, log_density_where_observed
+from pm_gaussgrad.density import as_covariance, log_density_of_data
 from pm_gaussgrad.missing import as_observed
 
 
@@ -85,7 +85,7 @@ class MvNormalRV(StructuredRV):
 @_logprob.register(MvNormalRV)
 def _mvnormal_logprob(op, values, rng, size, mu, *parameters, **kwargs):
     [value] = values
-    return log_density_where_observed(op.structure, value, mu, parameters)
+    return log_density_of_data(op.structure, value, mu, parameters)
 
 
 @_support_point.register(MvNormalRV)

@@ -136,7 +136,38 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     return ObservedByRow(quad, logdet, counts)
 
 
-def only_where(value, missing, logp):
+def log_density_where_observed(structure, value, mu, parameters, of_rows, of_parts):
+    """A log density of rows, its missing entries integrated out.
+
+    Parameters
+    ----------
+    structure
+        Of the covariance or scale, and ``parameters`` its tensors.
+    value : TensorVariable, shape (..., n)
+        Data with NaN, or anything else, which has no missing entries.
+    mu : TensorVariable, shape () or (..., n)
+    parameters : sequence of TensorVariable
+    of_rows : callable
+        ``of_rows(structure, value, mu, parameters)``, the density where nothing is missing.
+    of_parts : callable
+        ``of_parts(quad, logdet, n)``, the same from its parts, n varying by row.
+    """
+    missing = missing_entries(value)
+    if missing is None:
+        return of_rows(structure, value, mu, parameters)
+    cov = structure.from_parameters(*parameters, size=missing.shape[-1])
+    part = observed_part(cov, value, mu, missing)
+    if part is None:
+        logp = pt.zeros(missing.shape[:-1], dtype=value.dtype)
+    elif isinstance(part, Observed):
+        logp = of_rows(part.cov.structure, part.value, part.mu, part.cov.parameters)
+    else:
+        logp = of_parts(part.quad, part.logdet, part.counts)
+        logp = pt.switch(part.counts > 0, logp, 0)
+    return _only_where(value, missing, logp)
+
+
+def _only_where(value, missing, logp):
     """The log density, or NaN where shared data came to miss other entries than ``missing``."""
     if isinstance(value, Constant):
         return logp

@@ -17,7 +17,6 @@ from pymc.distributions.distribution import _support_point
 from pymc.logprob.abstract import _logprob
 
 from pm_gaussgrad.cov.base import LOG_2PI, as_parameter, check_size
-from pm_gaussgrad.cov.sized import of_size
 from pm_gaussgrad.density import LogDensity, as_covariance
 from pm_gaussgrad.distribution import (
     StructuredRV,
@@ -25,7 +24,7 @@ from pm_gaussgrad.distribution import (
     _reject_lower,
     centred_draws,
 )
-from pm_gaussgrad.missing import Observed, as_observed, missing_entries, observed_part, only_where
+from pm_gaussgrad.missing import as_observed, log_density_where_observed
 from pm_gaussgrad.ops import log_gamma_ratio
 
 
@@ -76,7 +75,8 @@ def student_t_logp(value, nu, mu, scale):
     Parameters
     ----------
     value : tensor_like, shape (..., n), in units of [y]
-        Observations; leading dimensions are rows or batches.
+        Observations; leading dimensions are rows or batches. NaN in data are missing values,
+        which are integrated out.
     nu : tensor_like, shape () or (...)
         Degrees of freedom, positive; one for all rows or one a row.
     mu : tensor_like, shape (..., n) or broadcastable to it, in units of [y]
@@ -105,22 +105,20 @@ def student_t_logp(value, nu, mu, scale):
     nu = as_parameter("gg.student_t_logp", "nu", nu, 0)
     mu = as_parameter("gg.student_t_logp", "mu", mu, 0)
     check_size(scale, "value", value)
-    return StudentLogDensity(structure=scale.structure)(value, mu, nu, *scale.parameters)
+    return _log_density_of_data(scale.structure, value, nu, mu, scale.parameters)
 
 
-def _log_density_of_observed(scale, value, nu, mu, missing):
-    """As ``log_density_of_observed`` of the normal: a marginal has the same nu and a smaller n."""
-    mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], missing.shape[-1]))
-    part = observed_part(scale, value, mu, missing)
-    if part is None:
-        logp = pt.zeros(missing.shape[:-1], dtype=value.dtype)
-    elif isinstance(part, Observed):
-        op = StudentLogDensity(structure=part.cov.structure)
-        logp = op(pt.as_tensor_variable(part.value), part.mu, nu, *part.cov.parameters)
-    else:
-        logp = student_log_density(part.quad, part.logdet, part.counts, nu)
-        logp = pt.switch(part.counts > 0, logp, 0)
-    return only_where(value, missing, logp)
+def _log_density_of_data(structure, value, nu, mu, parameters):
+    """Of what data do not miss: a marginal has the same nu and a smaller n."""
+
+    def of_rows(structure, value, mu, parameters):
+        op = StudentLogDensity(structure=structure)
+        return op(pt.as_tensor_variable(value), mu, nu, *parameters)
+
+    def of_parts(quad, logdet, n):
+        return student_log_density(quad, logdet, n, nu)
+
+    return log_density_where_observed(structure, value, mu, parameters, of_rows, of_parts)
 
 
 class MvStudentTRV(StructuredRV):
@@ -143,12 +141,7 @@ class MvStudentTRV(StructuredRV):
 @_logprob.register(MvStudentTRV)
 def _mvstudentt_logprob(op, values, rng, size, nu, mu, *parameters, **kwargs):
     [value] = values
-    missing = missing_entries(value)
-    if missing is None:
-        return StudentLogDensity(structure=op.structure)(value, mu, nu, *parameters)
-    n = missing.shape[-1]
-    scale = of_size(op.structure.from_parameters(*parameters, size=n), n)
-    return _log_density_of_observed(scale, value, nu, mu, missing)
+    return _log_density_of_data(op.structure, value, nu, mu, parameters)
 
 
 @_support_point.register(MvStudentTRV)

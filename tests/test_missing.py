@@ -13,7 +13,7 @@ from scipy.linalg import toeplitz
 from scipy.stats import multivariate_normal
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.density import log_density_where_observed
+from pm_gaussgrad.density import log_density_of_data
 
 N = 5
 NAN = np.nan
@@ -44,7 +44,7 @@ def test_against_the_dense_submatrix(case, rng):
         missing = np.array(missing, bool)
         y = np.where(missing, NAN, rng.normal(size=missing.shape))
         weights = rng.uniform(0.5, 1.5, size=len(y))
-        logp = log_density_where_observed(cov.structure, pt.constant(y), mu, cov.parameters)
+        logp = log_density_of_data(cov.structure, pt.constant(y), mu, cov.parameters)
         twin, twin_sum = [], 0
         for row, weight in zip(y, weights, strict=True):
             o = np.flatnonzero(~np.isnan(row))
