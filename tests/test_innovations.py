@@ -11,6 +11,7 @@ from registry import AS_WRITTEN, CASES, each, interpreted, is_index
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov import marginal
 from pm_gaussgrad.cov.conditioning import MissingEntries
+from pm_gaussgrad.ops import inverse_diagonal
 
 # Eigenvectors and gaps mix observations: nothing but the dense factor is causal.
 WITHOUT = {"Eigenbasis", "Marginal", "NoisyKronecker"}
@@ -171,3 +172,19 @@ def test_compound_symmetry_at_its_limits(correlation, rng):
     quad, logdet = (x.eval() for x in cov.quad_logdet(residual))
     assert_allclose((white**2).sum(), quad, rtol=1e-5)
     assert_allclose(2 * log_scale.sum(), logdet, rtol=1e-9)
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_gradient_of_the_inverse_diagonal(batch, rng):
+    """Of a factor, against the same through the dense inverse; the upper triangle is not read."""
+    values = np.tril(rng.normal(size=(*batch, 4, 4))) + 3 * np.eye(4)
+    factor = pt.tensor("factor", shape=(*batch, None, None))
+    lower, weights = pt.tril(factor), pt.as_tensor(np.arange(1.0, 5))
+    twin = pt.diagonal(pt.linalg.inv(lower @ lower.mT), axis1=-2, axis2=-1)
+    found = inverse_diagonal(factor)
+    slopes = [pt.grad((weights * x).sum(), factor) for x in (found, twin)]
+    outputs = interpreted([factor], [found, slopes[0], twin, slopes[1]])(values)
+    assert_allclose(outputs[0], outputs[2], rtol=1e-10)
+    assert_allclose(outputs[1], outputs[3], rtol=1e-9, atol=1e-12)
+    with_upper = interpreted([factor], found)(values + np.triu(np.ones(4), 1))
+    assert_allclose(with_upper, outputs[0])

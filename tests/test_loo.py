@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from numpy.testing import assert_allclose
 from registry import interpreted
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_normal, multivariate_t, norm
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.posterior.groups import equal_sized
@@ -252,6 +252,51 @@ def test_a_variable_of_the_group_is_replaced(posterior):
     idata = az.from_dict({**posterior, "log_likelihood": {"y": np.zeros((CHAINS, DRAWS))}})
     gg.loo_log_likelihood(idata, model_of("ar1", data()), progressbar=False)
     assert idata.log_likelihood["y"].dims == ("chain", "draw", "y_dim_0")
+
+
+# Student-t: conditional densities are ratios of joint ones.
+
+
+def student_logp(residual, matrix, entries):
+    if len(entries) == 0:
+        return 0.0
+    block = matrix[np.ix_(entries, entries)]
+    return multivariate_t.logpdf(residual[entries], shape=block, df=4.0)
+
+
+@pytest.mark.parametrize("rows", [(), (2,)])
+def test_student_t(posterior, rows):
+    y = data(*rows)
+    y[..., 2] = np.nan
+    with pm.Model() as model:
+        sigma, rho = pm.HalfNormal("sigma"), pm.Uniform("rho")
+        gg.MvStudentT("y", 4.0, 0.0, gg.cov.Dense(sigma**2 * rho ** lag()), observed=y)
+    observed = np.array([0, 1, 3, 4, 5, 6])
+    _, sets = group_sets(observed)
+    expected = {
+        "one": [([i], np.setdiff1d(observed, i)) for i in observed],
+        "group": [(out, np.setdiff1d(observed, out)) for out, _ in sets],
+        "ahead": [([i], observed[observed < i]) for i in observed],
+    }
+    found = {
+        "one": loo(posterior, model),
+        "group": loo(posterior, model, group=GROUP),
+        "ahead": gg.lfo_log_likelihood(tree(posterior), model, progressbar=False),
+    }
+    draws = posterior["posterior"]
+    for index in np.ndindex(CHAINS, DRAWS):
+        matrix = covariance("ar1", draws["sigma"][index] ** 2, draws["rho"][index])
+        for kind, pairs in expected.items():
+            for row in np.ndindex(rows):
+                values = [
+                    student_logp(y[row], matrix, np.union1d(out, given).astype(int))
+                    - student_logp(y[row], matrix, given)
+                    for out, given in pairs
+                ]
+                actual = found[kind].log_likelihood["y"].values[index + row]
+                assert_allclose(actual, values, rtol=1e-9)
+    with pytest.raises(ValueError, match=r"none of the observed variables \['y'\] is gg.MvNormal"):
+        gg.loo_predictive(tree(posterior), model)
 
 
 # ArviZ, for a series that is far from its mean most of the time.

@@ -28,7 +28,7 @@ from pytensor.compile.builders import SymbolicOp
 from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_graph
 
-from pm_gaussgrad.cov.base import gaussian_log_density, length
+from pm_gaussgrad.cov.base import length
 from pm_gaussgrad.cov.products import rows_times, standardised_by
 from pm_gaussgrad.cov.triangular import lower_solve
 from pm_gaussgrad.ops import condition_on_observed_rows, rows_last
@@ -121,10 +121,10 @@ class MissingEntries:
         return (self.orthogonal_rows() ** 2).sum(axis=-2)
 
 
-def left_out_log_density(cov, residual, positions, n):
-    """Joint log density of each group of entries given all others, log p(y_g | y_-g).
+def left_out_quad_logdet(cov, residual, positions, n):
+    """Quadratic forms and log determinants of groups of entries given all others.
 
-    With P_gg = L L' and w = L^-1 alpha_g it is -(|w|^2 + n_g log 2 pi) / 2 + log|L|.
+    With P_gg = L L' they are |L^-1 alpha_g|^2 and -2 log|L|.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def left_out_log_density(cov, residual, positions, n):
 
     Returns
     -------
-    TensorVariable, shape (..., g)
+    quad, logdet : TensorVariable, shape (..., g)
 
     Notes
     -----
@@ -156,9 +156,8 @@ def left_out_log_density(cov, residual, positions, n):
     rows = own.type.ndim - 2 - batch_ndim
     halves = pt.log(pt.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
     factor, halves = (pt.expand_dims(x, tuple(range(1, 1 + rows))) for x in (factor, halves))
-    white = lower_solve(factor, own)
-    logp = gaussian_log_density((white**2).sum(axis=-1), -2 * halves, width)
-    return pt.moveaxis(logp, 0, -1)
+    quad = (lower_solve(factor, own) ** 2).sum(axis=-1)
+    return pt.moveaxis(quad, 0, -1), pt.moveaxis(-2 * halves, 0, -1)
 
 
 def conditional(cov, missing, n):

@@ -13,6 +13,7 @@ from pm_gaussgrad.cov import Covariance, Dense
 from pm_gaussgrad.cov.sized import of_size
 from pm_gaussgrad.distribution import MvNormalRV
 from pm_gaussgrad.missing import missing_entries
+from pm_gaussgrad.student import MvStudentTRV
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Likelihood:
         The names of the data's dimensions.
     coords : dict
         Labels of the dimensions, by default 0, 1, ...
+    nu : TensorVariable, shape (...), or None
+        Degrees of freedom of a Student-t, whose scale matrix ``cov`` is.
     """
 
     model: pm.Model
@@ -46,6 +49,7 @@ class Likelihood:
     missing: np.ndarray | None
     dims: tuple[str, ...]
     coords: dict
+    nu: pt.TensorVariable | None = None
 
     @property
     def residual(self):
@@ -54,7 +58,7 @@ class Likelihood:
         return residual if self.missing is None else pt.switch(self.missing, 0, residual)
 
 
-def gaussian_likelihood(owner: str, model=None, var_name=None) -> Likelihood:
+def gaussian_likelihood(owner: str, model=None, var_name=None, student=False) -> Likelihood:
     """The multivariate normal likelihood of a model, the only one or that of the given name.
 
     Parameters
@@ -65,9 +69,11 @@ def gaussian_likelihood(owner: str, model=None, var_name=None) -> Likelihood:
         By default the one on the context stack.
     var_name : str, optional
         Needed where several observed variables are multivariate normal.
+    student : bool
+        Whether a ``gg.MvStudentT`` will do.
     """
     model = pm.modelcontext(model)
-    normal = {rv.name: rv for rv in model.observed_RVs if _is_normal(rv)}
+    normal = {rv.name: rv for rv in model.observed_RVs if _is_normal(rv, student)}
     if not normal:
         raise ValueError(
             f"{owner}: none of the observed variables {[rv.name for rv in model.observed_RVs]} is "
@@ -104,6 +110,7 @@ def gaussian_likelihood(owner: str, model=None, var_name=None) -> Likelihood:
         missing=missing,
         dims=dims,
         coords=coords,
+        nu=rv.owner.inputs[2] if isinstance(rv.owner.op, MvStudentTRV) else None,
     )
 
 
@@ -112,8 +119,11 @@ def _labels(model, dim, size):
     return np.arange(size) if labels is None else np.asarray(labels)
 
 
-def _is_normal(rv) -> bool:
-    return rv.owner is not None and isinstance(rv.owner.op, MvNormalRV | PyMCMvNormal.rv_type)
+def _is_normal(rv, student) -> bool:
+    kinds = MvNormalRV | PyMCMvNormal.rv_type
+    return rv.owner is not None and isinstance(
+        rv.owner.op, kinds | MvStudentTRV if student else kinds
+    )
 
 
 def _held(owner, name, value) -> np.ndarray:
@@ -133,8 +143,9 @@ def _held(owner, name, value) -> np.ndarray:
 
 def _mean_and_covariance(rv, n):
     op = rv.owner.op
-    if isinstance(op, MvNormalRV):
-        _, _, mu, *parameters = rv.owner.inputs
+    if isinstance(op, MvNormalRV | MvStudentTRV):
+        skipped = 2 if isinstance(op, MvNormalRV) else 3
+        mu, *parameters = rv.owner.inputs[skipped:]
         return mu, of_size(op.structure.from_parameters(*parameters, size=n), n)
     mu, cov = op.dist_params(rv.owner)
     return mu, of_size(Dense(cov), n)

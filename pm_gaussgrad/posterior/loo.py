@@ -19,8 +19,7 @@ Computation and Simulation 90, 2499-2523.
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.base import LOG_2PI
-from pm_gaussgrad.cov.conditioning import left_out_log_density
+from pm_gaussgrad.cov.conditioning import left_out_quad_logdet
 from pm_gaussgrad.posterior.draws import add_to_group, labelled, over_draws, posterior_of
 from pm_gaussgrad.posterior.groups import as_groups, equal_sized
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
@@ -42,7 +41,8 @@ def loo_log_likelihood(
     model : pymc.Model, optional
         By default the one on the context stack.
     var_name : str, optional
-        The ``gg.MvNormal`` or ``pm.MvNormal`` variable, needed where several are observed.
+        The ``gg.MvNormal``, ``pm.MvNormal`` or ``gg.MvStudentT`` variable, needed where several
+        are observed.
     group : array_like, shape (n), or str, optional
         Leave out one group at a time: a label for each observation, or the name of a
         coordinate or variable that holds them. The joint density of each group's
@@ -64,7 +64,7 @@ def loo_log_likelihood(
     TypeError, ValueError
         If there is no posterior or no such likelihood, or ``group`` does not fit it.
     NotImplementedError
-        With ``group``, if rows miss different entries.
+        With ``group`` or a Student-t, if rows miss different entries.
 
     Notes
     -----
@@ -73,6 +73,10 @@ def loo_log_likelihood(
     cost of a draw is that of ``solve`` and ``inverse_diagonal`` of the covariance; the memory
     that of the result. Groups take a solve for each observation. Rows of data are independent:
     one entry of a row is left out, given the others of that row.
+
+    Under a Student-t the conditional has :math:`\nu + n - 1` degrees of freedom and a scale
+    that is :math:`(\nu + q_{-i}) / (\nu + n - 1)` times as large, q the quadratic form of the
+    others.
 
     References
     ----------
@@ -100,12 +104,14 @@ def loo_log_likelihood(
            [-1.032, -0.872, -0.851]])
     """
     owner = "gg.loo_log_likelihood"
-    likelihood = gaussian_likelihood(owner, model, var_name)
+    likelihood = gaussian_likelihood(owner, model, var_name, student=True)
     options = {"progressbar": progressbar, "compile_kwargs": compile_kwargs}
     if group is not None:
         return _add_groups(owner, idata, likelihood, group, options)
     entries = ObservedEntries(likelihood)
-    logp = entries.select(_log_density(*entries.leave_one_out()))
+    if entries.nu is not None:
+        entries.check_common(owner)
+    logp = entries.select(_left_out(entries, *entries.leave_one_out()))
     return _add(owner, idata, likelihood, entries, logp, options)
 
 
@@ -162,10 +168,12 @@ def lfo_log_likelihood(idata, model=None, var_name=None, *, progressbar=True, co
     array([[[-1.044, -0.91 , -0.802]]])
     """
     owner = "gg.lfo_log_likelihood"
-    likelihood = gaussian_likelihood(owner, model, var_name)
+    likelihood = gaussian_likelihood(owner, model, var_name, student=True)
     entries = ObservedEntries(likelihood)
     entries.check_common(owner)
-    logp = _log_density(*entries.cov.innovations(entries.residual))
+    standardised, log_scale = entries.cov.innovations(entries.residual)
+    so_far = pt.cumsum(standardised**2, axis=-1), 1 + np.arange(entries.positions.size)
+    logp = entries.log_density(standardised**2, 2 * log_scale, 1, *so_far)
     options = {"progressbar": progressbar, "compile_kwargs": compile_kwargs}
     return _add(owner, idata, likelihood, entries, logp, options)
 
@@ -195,7 +203,7 @@ def loo_predictive(
     Raises
     ------
     TypeError, ValueError
-        If there is no posterior or no such likelihood.
+        If there is no posterior or no such likelihood; a Student-t is none.
 
     References
     ----------
@@ -223,7 +231,7 @@ def loo_predictive(
     standardised, log_scale = entries.leave_one_out()
     z = pt.tensor("z", dtype=entries.residual.dtype, shape=entries.data.shape)
     draws = entries.value + (z - standardised) * pt.exp(log_scale)
-    logp = _log_density(standardised, log_scale)
+    logp = _left_out(entries, standardised, log_scale)
     posterior = posterior_of(owner, idata)
     drawn, logp = over_draws(
         owner,
@@ -244,8 +252,11 @@ def loo_predictive(
     return tree
 
 
-def _log_density(standardised, log_scale):
-    return -(standardised**2) / 2 - log_scale - LOG_2PI / 2
+def _left_out(entries, standardised, log_scale):
+    """Log densities of single entries given all others."""
+    total = None if entries.nu is None else entries.quad()
+    count = entries.positions.size
+    return entries.log_density(standardised**2, 2 * log_scale, 1, total, count)
 
 
 def _add(owner, idata, likelihood, entries, logp, options):
@@ -264,7 +275,9 @@ def _add_groups(owner, idata, likelihood, group, options):
     name, codes, labels = as_groups(owner, group, idata, entries)
     order, pieces = equal_sized(entries.cov, codes)
     positions = pt.lmatrix("positions")
-    logp = left_out_log_density(entries.cov, entries.residual, positions, codes.size)
+    quad, logdet = left_out_quad_logdet(entries.cov, entries.residual, positions, codes.size)
+    total = None if entries.nu is None else entries.quad()
+    logp = entries.log_density(quad, logdet, positions.shape[1], total, codes.size)
     pieces = [positions], pieces
     [values] = over_draws(owner, likelihood.model, idata, [logp], pieces=pieces, **options)
     rows = entries.dims[:-1]

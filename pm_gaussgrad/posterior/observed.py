@@ -5,8 +5,10 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from pm_gaussgrad.cov import marginal
+from pm_gaussgrad.cov.base import gaussian_log_density
 from pm_gaussgrad.cov.conditioning import MissingEntries
 from pm_gaussgrad.missing import common_pattern, missing_positions
+from pm_gaussgrad.student import student_log_density
 
 
 class ObservedEntries:
@@ -24,6 +26,8 @@ class ObservedEntries:
     ----------
     cov : Covariance
     residual, value : TensorVariable, shape (..., n)
+    nu : TensorVariable, shape (..., 1), or None
+        Degrees of freedom of a Student-t.
     n : int
         Number of entries of the last dimension of the data, missing or not.
     data : array, shape (..., n)
@@ -42,6 +46,7 @@ class ObservedEntries:
         self.cov, self.residual, self.value = likelihood.cov, likelihood.residual, likelihood.value
         self.data, self.dims = likelihood.data, likelihood.dims
         self.coords = dict(likelihood.coords)
+        self.nu = None if likelihood.nu is None else likelihood.nu[..., None]
         self.n = self.data.shape[-1]
         self.labels = self.coords[self.dims[-1]]
         self.positions = np.arange(self.n)
@@ -80,6 +85,26 @@ class ObservedEntries:
                 "all; write the data as one long table without gaps, with "
                 "gg.cov.RepeatedMeasures(within, subject=row, visit=entry)."
             )
+
+    def log_density(self, quad, logdet, size, total, count):
+        """Of ``size`` entries given others, by their conditional quad and logdet under a normal.
+
+        Under a Student-t their scale grows with what the others are surprising: quad of all
+        ``count`` entries is ``total``. (Ding, 2016, On the conditional distribution of the
+        multivariate t distribution, The American Statistician 70, 293-295.)
+        """
+        if self.nu is None:
+            return gaussian_log_density(quad, logdet, size)
+        size = pt.as_tensor(size).astype(quad.dtype)
+        others = count - size
+        degrees = self.nu + others
+        growth = (self.nu + pt.maximum(total - quad, 0)) / degrees
+        logdet = logdet + size * pt.log(growth)
+        return student_log_density(quad / growth, logdet, size, degrees)
+
+    def quad(self):
+        """Of each row, shape (..., 1)."""
+        return self.cov.quad_logdet(self.residual)[0][..., None]
 
     def leave_one_out(self):
         """As that of a covariance: two tensors of the shape of the data."""
