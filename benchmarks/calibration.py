@@ -9,8 +9,8 @@ Parameters are drawn from their prior, data given the parameters by the likeliho
 draws, and NUTS samples the posterior given the data. Where draws, likelihood, gradient and
 sampler agree, the rank of a parameter among its posterior draws is uniform (Talts et al. 2020,
 theorem 1). So is that of the log likelihood, which sees what the parameters' own ranks do not: a
-likelihood that ignores its data returns the prior, and the prior is calibrated (Modrak et al.
-2023, section 3). The models:
+likelihood that ignores its data returns the prior, and the prior is calibrated (Modrák et al.
+2023). The models:
 
 - ``gp``: Gaussian process at 24 points, exponentiated quadratic kernel and noise, ``Dense``;
 - ``visits``: 15 subjects, each at some of 4 visits, AR(1) and noise, ``RepeatedMeasures``;
@@ -19,8 +19,8 @@ likelihood that ignores its data returns the prior, and the prior is calibrated 
 
 Ranks are tested by the largest excursion of their empirical distribution function, the test
 whose acceptance region is the simultaneous band of Säilynoja, Bürkner and Vehtari (2022). The
-table has a p-value for each parameter, the pictures show the bands. The exit status is 1 when a
-p-value is below LEVEL divided by the number of tests (Bonferroni), 0 otherwise.
+table has a p-value for each parameter. The exit status is 1 when one is below LEVEL divided by the
+number of tests (Bonferroni), 0 otherwise; the pictures show the bands of this level and of 5 %.
 
 Ranks need posterior draws that are nearly independent: they are thinned, and the table has the
 effective sample size of those kept relative to their number. ``simuk`` makes a new model of each
@@ -29,9 +29,9 @@ once, with the data as an input.
 
 References
 ----------
-Modrak, M., Moon, A. H., Kim, S., Bürkner, P., Huurre, N., Faltejsková, K., Gelman, A. and
+Modrák, M., Moon, A. H., Kim, S., Bürkner, P., Huurre, N., Faltejsková, K., Gelman, A. and
 Vehtari, A. (2023). Simulation-based calibration checking for Bayesian computation: The choice of
-test quantities shapes sensitivity. Bayesian Analysis.
+test quantities shapes sensitivity. arXiv:2211.02383.
 
 Säilynoja, T., Bürkner, P.-C. and Vehtari, A. (2022). Graphical test for discrete uniformity and
 its applications in goodness-of-fit evaluation and multiple sample comparison. Statistics and
