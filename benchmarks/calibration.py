@@ -1,7 +1,7 @@
 """Simulation-based calibration of four models, from prior to posterior.
 
     pip install -e ".[bench]"
-    python -m benchmarks.calibration                     # from the project's root; 20 minutes
+    python -m benchmarks.calibration                     # from the project's root; ten minutes
     python -m benchmarks.calibration --simulations 100   # fewer, hence a weaker test
     python -m benchmarks.calibration --model gp grid     # some of the models
 
