@@ -19,7 +19,7 @@ likelihood that ignores its data returns the prior, and the prior is calibrated 
 
 Ranks are tested by the largest excursion of their empirical distribution function, the test
 whose acceptance region is the simultaneous band of Säilynoja, Bürkner and Vehtari (2022). The
-table has a p-value for each parameter. The exit status is 1 when one is below LEVEL divided by the
+table has a p-value for each scalar. The exit status is 1 when one is below LEVEL divided by the
 number of tests (Bonferroni), 0 otherwise; the pictures show the bands of this level and of 5 %.
 
 Ranks need posterior draws that are nearly independent: they are thinned, and the table has the
@@ -280,9 +280,10 @@ def plot(found: Calibration, test: UniformityTest, level: float, file: Path) -> 
     """Draw each ECDF less that of the uniform, with the band at a level and that at 5 %."""
     panels = list(scalars(found))
     columns = min(len(panels), 5)
+    rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
-        -(-len(panels) // columns), columns, sharex=True, sharey=True, squeeze=False,
-        figsize=(2.4 * columns, 4.8), layout="constrained",
+        rows, columns, sharex=True, sharey=True, squeeze=False,
+        figsize=(2.4 * columns, 2.6 * rows), layout="constrained",
     )  # fmt: skip
     n = test.at.size + 1
     for axis, (label, pits, _) in zip(axes.flat, panels, strict=False):
@@ -313,7 +314,10 @@ def parse(arguments=None) -> argparse.Namespace:
         default=Path(__file__).parent,
         help="where to draw calibration_MODEL.png (default: benchmarks)",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.simulations < 2:
+        parser.error("--simulations: expected at least 2, and hundreds for a test of any power")
+    return options
 
 
 def main() -> int:
