@@ -36,8 +36,8 @@ def condition(value, mu, cov, mu_new, cross_cov, cov_new, *, diag=False):
         Covariance of the observations, its rows, with the new entries.
     cov_new : tensor_like, shape (..., n_new, n_new), or gg.cov structure, in units of [y]^2
         Covariance of the new entries: with noise for new observations, without it for what is
-        observed with noise. If ``diag``, their variances (..., n_new) are enough; a tensor with
-        as many dimensions as ``cross_cov`` is a matrix.
+        observed with noise. If ``diag``, their variances (n_new) are enough; a tensor with more
+        dimensions is a matrix, unless it is known not to be square.
     diag : bool, default False
         Return variances instead of a covariance.
 
@@ -103,7 +103,8 @@ def variances_of(cov_new, cross_cov):
     """Variances of the new entries, from their covariance or as they are."""
     if isinstance(cov_new, Covariance):
         return of_size(cov_new, cross_cov.shape[-1]).diagonal()
-    if cov_new.type.ndim < cross_cov.type.ndim:
+    *_, rows, columns = (None, *cov_new.type.shape)
+    if cov_new.type.ndim == 1 or (None not in (rows, columns) and rows != columns):
         return cov_new
     return pt.diagonal(cov_new, axis1=-2, axis2=-1)
 

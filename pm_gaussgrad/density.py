@@ -1,5 +1,6 @@
 """The log density of rows as one symbolic Op, so that rewrites can recognise it whole."""
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.builders import SymbolicOp
 from pytensor.gradient import grad
@@ -7,7 +8,7 @@ from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_gra
 
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
 from pm_gaussgrad.cov.base import as_parameter, check_size, gaussian_log_density
-from pm_gaussgrad.missing import log_density_where_observed
+from pm_gaussgrad.missing import as_observed, log_density_where_observed
 
 
 class LogDensity(SymbolicOp):
@@ -132,6 +133,7 @@ def logp(value, mu, cov):
     -1.837877
     """
     cov = cov if isinstance(cov, Covariance) else Dense(cov)
+    value = as_observed(value) if np.ma.is_masked(value) else value
     value = as_parameter("gg.logp", "value", value, 1)
     mu = as_parameter("gg.logp", "mu", mu, 0)
     check_size(cov, "value", value)

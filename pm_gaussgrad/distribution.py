@@ -11,7 +11,7 @@ from pytensor.tensor.random.utils import normalize_size_param
 
 from pm_gaussgrad.cov.base import as_parameter
 from pm_gaussgrad.density import as_covariance, log_density_of_data
-from pm_gaussgrad.missing import as_observed
+from pm_gaussgrad.missing import as_observed, with_shape_of
 
 
 class StructuredRV(SymbolicRandomVariable):
@@ -148,6 +148,7 @@ class MvNormal(pm.Continuous):
     def __new__(cls, name, *args, observed=None, **kwargs):
         if observed is not None:
             observed = as_observed(observed)
+            kwargs = with_shape_of(observed, kwargs)
         return super().__new__(cls, name, *args, observed=observed, **kwargs)
 
     @classmethod

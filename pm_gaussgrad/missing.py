@@ -9,6 +9,7 @@ own Schur complement of the common precision.
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytensor.tensor as pt
 from pytensor import config
 from pytensor.compile.sharedvalue import SharedVariable
@@ -27,13 +28,24 @@ def as_observed(observed):
     """
     if isinstance(observed, Variable):
         return observed
-    if hasattr(observed, "isnull") and hasattr(observed, "to_numpy"):
-        if not np.any(observed.isnull().to_numpy()):
+    if isinstance(observed, pd.Series | pd.DataFrame | pd.Index):
+        if not np.any(observed.isnull()):
             return observed
         data = observed.to_numpy(dtype=config.floatX, na_value=np.nan)
     else:
         data = _with_nan(observed)
     return pt.constant(data) if np.isnan(data).any() else observed
+
+
+def with_shape_of(observed, kwargs: dict) -> dict:
+    """Keyword arguments of a distribution with the shape of constant data, if they have none.
+
+    PyMC would take it from the constant as a tensor, which errors of sizes cannot speak of.
+    """
+    known = isinstance(observed, Constant)
+    if not known or any(kwargs.get(name) is not None for name in ("shape", "dims")):
+        return kwargs
+    return {**kwargs, "shape": observed.data.shape}
 
 
 def _with_nan(data) -> np.ndarray:
@@ -132,7 +144,10 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     counts = (~missing).sum(axis=-1)
     # Rows without any observation are left out afterwards; here they miss nothing.
     positions = missing_positions(missing & (counts > 0)[..., None])
-    quad, logdet, _ = observed_quad_logdet_alpha(cov, residual, pt.constant(positions))
+    if positions.shape[-1]:
+        quad, logdet, _ = observed_quad_logdet_alpha(cov, residual, pt.constant(positions))
+    else:
+        quad, logdet = cov.quad_logdet(residual)
     return ObservedByRow(quad, logdet, counts)
 
 
@@ -155,7 +170,9 @@ def log_density_where_observed(structure, value, mu, parameters, of_rows, of_par
     missing = missing_entries(value)
     if missing is None:
         return of_rows(structure, value, mu, parameters)
-    cov = structure.from_parameters(*parameters, size=missing.shape[-1])
+    n = missing.shape[-1]
+    cov = structure.from_parameters(*parameters, size=n)
+    _check_sizes(cov, mu, n)
     part = observed_part(cov, value, mu, missing)
     if part is None:
         logp = pt.zeros(missing.shape[:-1], dtype=value.dtype)
@@ -165,6 +182,17 @@ def log_density_where_observed(structure, value, mu, parameters, of_rows, of_par
         logp = of_parts(part.quad, part.logdet, part.counts)
         logp = pt.switch(part.counts > 0, logp, 0)
     return _only_where(value, missing, logp)
+
+
+def _check_sizes(cov, mu, n):
+    """Raise a ValueError where covariance or mean are known not to be for n entries."""
+    length = mu.type.shape[-1] if mu.type.ndim else 1
+    for name, size in (("covariance", cov.size), ("mean", n if length == 1 else length)):
+        if isinstance(size, int) and size != n:
+            raise ValueError(
+                f"{cov.label}: the data have {n} entries in their last dimension and the {name} is "
+                f"for {size}, expected the same; missing entries count, as NaN."
+            )
 
 
 def _only_where(value, missing, logp):

@@ -24,7 +24,7 @@ from pm_gaussgrad.distribution import (
     _reject_lower,
     centred_draws,
 )
-from pm_gaussgrad.missing import as_observed, log_density_where_observed
+from pm_gaussgrad.missing import as_observed, log_density_where_observed, with_shape_of
 from pm_gaussgrad.ops import log_gamma_ratio
 
 
@@ -101,6 +101,7 @@ def student_t_logp(value, nu, mu, scale):
     -1.837877
     """
     scale = as_covariance(scale, owner="gg.student_t_logp", name="scale", kind="scale")
+    value = as_observed(value) if np.ma.is_masked(value) else value
     value = as_parameter("gg.student_t_logp", "value", value, 1)
     nu = as_parameter("gg.student_t_logp", "nu", nu, 0)
     mu = as_parameter("gg.student_t_logp", "mu", mu, 0)
@@ -220,6 +221,7 @@ class MvStudentT(pm.Continuous):
     def __new__(cls, name, *args, observed=None, **kwargs):
         if observed is not None:
             observed = as_observed(observed)
+            kwargs = with_shape_of(observed, kwargs)
         return super().__new__(cls, name, *args, observed=observed, **kwargs)
 
     @classmethod

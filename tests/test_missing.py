@@ -6,6 +6,7 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
+import xarray as xr
 from numpy.testing import assert_allclose
 from reference_cases import ROOT, assert_normwise, read_json, read_npz
 from registry import BACKENDS, CASES, each, interpreted
@@ -100,6 +101,7 @@ KINDS = {
     "masked": lambda: np.ma.masked_array([0.3, -99, -1.2, 0.4, 7], mask=np.isnan(VALUES)),
     "series": lambda: pd.Series(VALUES, index=DATES),
     "nullable": lambda: pd.Series([0.3, None, -1.2, 0.4, None], dtype="Float64"),
+    "labelled": lambda: xr.DataArray(VALUES, dims="day"),
     "shared": lambda: pytensor.shared(VALUES),
 }
 
@@ -213,3 +215,45 @@ def test_batches(rng):
         assert_allclose([x[i] for x in got], expected)
         ahead, behind = (_expected_logp(VALUES, rho=r + h) for h in (1e-5, -1e-5))
         assert_allclose(gradient[i], 2 * (ahead - behind) / 2e-5, rtol=1e-7)
+
+
+@pytest.mark.parametrize("y", [VALUES, np.array([VALUES, VALUES[::-1]])], ids=["common", "by row"])
+def test_second_derivatives(y):
+    """The dense formula of the observed entries, differentiated twice."""
+    rho = pt.scalar("rho")
+    dense = rho ** toeplitz(np.arange(N))
+    twin = 0
+    for row in np.atleast_2d(y):
+        o = np.flatnonzero(~np.isnan(row))
+        twin += gg.logp(row[o], 0.1, dense[o[:, None], o])
+    logp = gg.logp(y, 0.1, gg.cov.AR1(1.0, rho)).sum()
+    second = [pt.grad(pt.grad(f, rho), rho) for f in (logp, twin)]
+    got, expected = interpreted([rho], second)(0.4)
+    assert_allclose(got, expected, rtol=1e-8)
+
+
+def test_sizes_that_disagree():
+    """Not a submatrix of a covariance for other observations."""
+    with pm.Model() as model:
+        mean = pm.Data("mean", np.zeros(N))
+        with pytest.raises(ValueError, match="is for 5 observations, expected 4"):
+            gg.MvNormal("x", mean, gg.cov.AR1(1.0, 0.5, size=4), observed=VALUES)
+        gg.MvNormal("y", mean, np.eye(4), observed=pytensor.shared(VALUES))
+    with pytest.raises(ValueError, match=r"5 entries.* the covariance is for 4"):
+        model.compile_logp()
+    with pytest.raises(ValueError, match=r"5 entries.* the mean is for 4"):
+        gg.logp(VALUES, np.zeros(4), gg.cov.AR1(1.0, 0.5))
+
+
+def test_masked_values_of_the_density():
+    masked = np.ma.masked_array([0.3, -99, -1.2, 0.4, 7], mask=np.isnan(VALUES))
+    logp = gg.logp(masked, 0.1, gg.cov.AR1(1.0, 0.5))
+    assert_allclose(logp.eval(mode="FAST_COMPILE"), _expected_logp(VALUES))
+    with pytest.raises(ValueError, match=r"gg\.logp: `mu` has masked entries"):
+        gg.logp(VALUES, masked, gg.cov.AR1(1.0, 0.5))
+
+
+def test_rows_with_everything_or_nothing():
+    rows = np.array([np.arange(N), np.full(N, NAN)])
+    logp = gg.logp(rows, 0.1, gg.cov.AR1(1.0, 0.5))
+    assert_allclose(logp.eval(mode="FAST_COMPILE"), [_expected_logp(rows[0]), 0])

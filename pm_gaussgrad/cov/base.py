@@ -23,6 +23,8 @@ def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable
             f"{owner}: `{name}` is a {value.label}, expected an array or a tensor; "
             "pass it as `cov=` (`scale=` of a Student-t), or its dense matrix, `.to_dense()`."
         )
+    if np.ma.is_masked(value):
+        raise ValueError(f"{owner}: `{name}` has masked entries, expected numbers; fill them in.")
     try:
         tensor = _as_tensor(value)
     except (TypeError, ValueError, NotImplementedError) as error:

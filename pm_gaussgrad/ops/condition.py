@@ -62,11 +62,17 @@ class ConditionOnObserved(Op):
         value = sum(
             (x * bar).sum() for x, bar in zip(defined, bars, strict=True) if bar is not None
         )
-        wrt = dummies[:2]
-        gradients = grad(value, wrt, disconnected_inputs="ignore")
+        gradients = grad(
+            value, dummies[:2], disconnected_inputs="ignore", return_disconnected="disconnected"
+        )
         given = dict(zip(dummies, inputs, strict=True))
         given |= {bar: c for bar, c in zip(bars, cotangents, strict=True) if bar is not None}
-        return [*clone_replace(gradients, given), DisconnectedType()()]
+        connected = [g for g in gradients if isinstance(g, pt.TensorVariable)]
+        written = iter(clone_replace(connected, given))
+        return [
+            *(next(written) if isinstance(g, pt.TensorVariable) else g for g in gradients),
+            DisconnectedType()(),
+        ]
 
 
 def definition(residual, solved, missing):

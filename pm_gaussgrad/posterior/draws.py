@@ -87,7 +87,7 @@ def each_draw(
     inputs, function = _function(
         owner, model, posterior, outputs, [*pieces[0], *noise], compile_kwargs
     )
-    draws = [posterior[rv.name].transpose(*SAMPLE_DIMS, ...).to_numpy() for rv in inputs]
+    draws = [_values(posterior[rv.name], model.named_vars_to_dims.get(rv.name)) for rv in inputs]
     draws = [d.astype(rv.dtype, copy=False) for d, rv in zip(draws, inputs, strict=True)]
     rng = np.random.default_rng(random_seed)
     with Progress(disable=not progressbar, transient=True) as progress:
@@ -97,6 +97,12 @@ def each_draw(
             point = [d[index] for d in draws]
             yield index, _joined([function(*point, *piece, *white) for piece in pieces[1]])
             progress.advance(task)
+
+
+def _values(variable, dims):
+    """Draws of a variable, its dimensions in the model's order."""
+    named = dims is not None and set(dims) <= set(variable.dims)
+    return variable.transpose(*SAMPLE_DIMS, *(dims if named else [...])).to_numpy()
 
 
 def _function(owner, model, posterior, outputs, others, compile_kwargs):
@@ -195,4 +201,4 @@ def add_to_group(idata, group, *arrays):
                 f", for {sorted(held.data_vars)}; remove it first (del idata[{group!r}]), or name "
                 "the new dimension otherwise."
             )
-    idata[group] = xr.DataTree(held.assign(added.variables))
+    idata[group] = xr.DataTree(held.assign_coords(added.coords).assign(added.data_vars))

@@ -23,20 +23,22 @@ def as_groups(owner, group, idata, entries):
         Whose positions select from the labels.
     """
     name = group if isinstance(group, str) else getattr(group, "name", None) or "group"
-    values = np.asarray(_found(owner, group, idata, entries) if isinstance(group, str) else group)
+    values = _found(owner, group, idata, entries) if isinstance(group, str) else group
+    # Objects: among strings a missing label would become the label "nan".
+    values = np.asarray(values, dtype=object)
     n = entries.n
     if values.shape != (n,):
         raise ValueError(
             f"{owner}: `group` has shape {values.shape}, expected ({n},): one label for each entry "
             f"of the last dimension of {entries.name!r}."
         )
-    codes, labels = pd.factorize(values[entries.positions])
+    codes, labels = pd.factorize(pd.Series(values[entries.positions]).infer_objects())
     if (codes < 0).any():
         raise ValueError(f"{owner}: `group` has missing labels, expected one for each observation.")
-    if name in (*SAMPLE_DIMS, *entries.dims[:-1]):
+    if name in (*SAMPLE_DIMS, *entries.dims[:-1], entries.name):
         raise ValueError(
-            f"{owner}: `group` is named {name!r}, as another dimension of the result; pass the "
-            "labels as an array."
+            f"{owner}: `group` is named {name!r}, as the variable or another dimension of the "
+            "result; pass the labels as an array."
         )
     return str(name), codes, labels
 

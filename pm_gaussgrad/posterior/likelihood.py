@@ -77,8 +77,9 @@ def gaussian_likelihood(owner: str, model=None, var_name=None, student=False) ->
     if not normal:
         raise ValueError(
             f"{owner}: none of the observed variables {[rv.name for rv in model.observed_RVs]} is "
-            "gg.MvNormal or pm.MvNormal, expected one; the log likelihood of independent "
-            "observations is pm.compute_log_likelihood's."
+            "gg.MvNormal or pm.MvNormal, expected one. Data with missing values need gg.MvNormal; "
+            "gg.MvStudentT has gg.loo_log_likelihood and gg.lfo_log_likelihood; the log likelihood "
+            "of independent observations is pm.compute_log_likelihood's."
         )
     if var_name is None:
         if len(normal) != 1:
