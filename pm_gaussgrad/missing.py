@@ -19,6 +19,7 @@ from pytensor.tensor.elemwise import Elemwise
 
 from pm_gaussgrad.cov import Covariance, marginal
 from pm_gaussgrad.cov.conditioning import conditional, observed_quad_logdet_alpha
+from pm_gaussgrad.cov.sized import of_size
 
 
 def as_observed(observed):
@@ -173,7 +174,7 @@ def log_density_where_observed(structure, value, mu, parameters, of_rows, of_par
     n = missing.shape[-1]
     cov = structure.from_parameters(*parameters, size=n)
     _check_sizes(cov, mu, n)
-    part = observed_part(cov, value, mu, missing)
+    part = observed_part(of_size(cov, n), value, mu, missing)
     if part is None:
         logp = pt.zeros(missing.shape[:-1], dtype=value.dtype)
     elif isinstance(part, Observed):

@@ -2,6 +2,7 @@
 
 import arviz as az
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
 import pytest
@@ -257,6 +258,29 @@ def test_a_variable_of_the_group_is_replaced(posterior):
 # Student-t: conditional densities are ratios of joint ones.
 
 
+def test_rows_that_differ_twice(posterior):
+    """The stacked labels stay coordinates, and az.loo finds one variable."""
+    y = data(3)
+    y[0, [1, 4]], y[1, 5] = np.nan, np.nan
+    idata, model = tree(posterior), model_of("dense", y, ("who", "time"))
+    for _ in range(2):
+        gg.loo_log_likelihood(idata, model, progressbar=False)
+    group = idata["log_likelihood"]
+    assert list(group.data_vars) == ["y"]
+    assert {"who", "time"} <= set(group.coords)
+
+
+def test_dimensions_of_the_posterior_in_another_order():
+    rng = np.random.default_rng(3)
+    with pm.Model(coords={"a": range(N), "b": range(N)}) as model:
+        weights = pm.Normal("weights", dims=("a", "b"))
+        gg.MvNormal("y", weights.sum(axis=0), np.eye(N), observed=np.zeros(N))
+    draws = xr.Dataset({"weights": (("chain", "draw", "a", "b"), rng.normal(size=(1, 3, N, N)))})
+    trees = [xr.DataTree.from_dict({"posterior": x}) for x in (draws, draws.transpose("b", ...))]
+    found = [gg.loo_log_likelihood(t, model, progressbar=False) for t in trees]
+    xr.testing.assert_allclose(found[0]["log_likelihood"]["y"], found[1]["log_likelihood"]["y"])
+
+
 def student_logp(residual, matrix, entries):
     if len(entries) == 0:
         return 0.0
@@ -427,6 +451,8 @@ def test_likelihood_that_is_not_gaussian(posterior):
     [
         (GROUP[:-1], r"`group` has shape \(6,\), expected \(7,\): one label for each"),
         (np.array([*GROUP[:-1], None], dtype=object), "missing labels, expected one for each"),
+        (["a"] * 6 + [np.nan], "missing labels, expected one for each"),
+        (pd.Series(GROUP, name="y"), "named 'y', as the variable or another dimension"),
         ("site", "found no 'site' .* pass the labels as an array"),
     ],
 )
@@ -438,7 +464,7 @@ def test_groups_that_do_not_fit(posterior, group, message):
 def test_a_group_named_as_another_dimension(posterior):
     model = model_of("ar1", data(3), ("who", "time"))
     idata = az.from_dict({**posterior, "constant_data": {"who": GROUP}})
-    with pytest.raises(ValueError, match="named 'who', as another dimension"):
+    with pytest.raises(ValueError, match="named 'who', as the variable or another"):
         gg.loo_log_likelihood(idata, model, group="who", progressbar=False)
 
 
