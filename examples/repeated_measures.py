@@ -66,7 +66,7 @@ def unstructured(n_visits):
     """Any covariance matrix."""
     sd = pm.HalfNormal.dist(sigma=20, shape=n_visits)
     packed = pm.LKJCholeskyCov("chol", n=n_visits, eta=1, sd_dist=sd, compute_corr=False)
-    chol = pm.expand_packed_triangular(n_visits, packed)
+    chol = pm.math.expand_packed_triangular(n_visits, packed)
     # chol @ chol.T, which takes 10 s to compile
     return gg.cov.Dense((chol[:, None, :] * chol).sum(axis=-1))
 
@@ -104,7 +104,7 @@ def sample(data):
         # No C compiler: it would take 10 s for the starting point of the LKJ prior.
         with build_model(data, covariance) as model, pytensor.config.change_flags(cxx=""):
             parameters = [variable.name for variable in model.free_RVs]
-            idata = pm.sample(1000, tune=500, chains=4, random_seed=SEED, var_names=parameters)
+            idata = pm.sample(600, tune=400, chains=4, random_seed=SEED, var_names=parameters)
             idata["posterior"] = pm.compute_deterministics(
                 idata.posterior.to_dataset(),
                 extend_dataset=True,
