@@ -148,7 +148,7 @@ class Dense(Leaf):
         return lower_innovations(self._factor(), residual)
 
     def keep(self, observed):
-        return Dense(self.parameters[0][..., observed[:, None], observed])
+        return Dense(_block(self.parameters[0], observed, observed))
 
     def conditional(self, missing):
         matrix = self.parameters[0]
@@ -158,8 +158,8 @@ class Dense(Leaf):
         observed = np.setdiff1d(np.arange(n), missing)
         return GivenObserved(
             self.keep(observed),
-            matrix[..., observed[:, None], missing],
-            matrix[..., missing[:, None], missing],
+            _block(matrix, observed, missing),
+            _block(matrix, missing, missing),
             observed,
             missing,
         )
@@ -189,6 +189,14 @@ class Dense(Leaf):
 
         inverse = cho_solve((factor, True), jnp.eye(factor.shape[0], dtype=factor.dtype))
         return (logdet_bar * inverse - (alpha * quad_bar[:, None]).T @ alpha,)
+
+
+def _block(matrix, rows, columns):
+    """Rows and columns of matrices: (..., n, n) -> (..., r, c).
+
+    One after the other: PyTensor takes both at once out of an outer product of batches wrongly.
+    """
+    return matrix[..., rows, :][..., columns]
 
 
 @closes(Dense, Dense)

@@ -245,7 +245,8 @@ class RepeatedMeasures(Leaf):
     def to_dense(self):
         subject, visit = self.parameters[4], self._visit()
         same = pt.eq(subject[:, None], subject)
-        return pt.switch(same, self.parameters[0][..., visit[:, None], visit], 0)
+        # One after the other: PyTensor takes both out of an outer product of batches wrongly.
+        return pt.switch(same, self.parameters[0][..., visit, :][..., visit], 0)
 
     def _visit(self):
         """The visit of each observation, (n,)."""
@@ -257,7 +258,9 @@ class RepeatedMeasures(Leaf):
         within, visits, *_ = self.parameters
         present = pt.ge(visits, 0)
         rows = pt.switch(present, visits, 0)
-        blocks = within[..., rows[:, :, None], rows[:, None, :]]
+        # By one index: PyTensor takes two out of an outer product of batches wrongly.
+        entries = pt.join_dims(within, start_axis=within.type.ndim - 2, n_axes=2)
+        blocks = entries[..., rows[:, :, None] * within.shape[-1] + rows[:, None, :]]
         both = present[:, :, None] & present[:, None, :]
         identity = pt.eye(visits.shape[1], dtype=within.dtype)
         return pt.linalg.cholesky(pt.switch(both, blocks, identity), lower=True)
