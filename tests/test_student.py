@@ -42,7 +42,11 @@ def test_logp_against_scipy(name, shape, rng):
     assert_allclose(got, multivariate_t(MU, SCALE, NU).logpdf(value), rtol=1e-12)
 
 
-@each(CASES)
+# All structures come through the same two numbers; these differ in kind.
+KINDS = {"AR1", "BlockDiagonal", "Dense", "LowRankPlusDiagonal", "NoisyKronecker", "ScalarDiagonal"}
+
+
+@each([case for case in CASES if case.name in KINDS])
 def test_value_and_gradient_against_pymc(case, rng):
     """Every structure: derivatives in the data, nu, the location and the structure's parameters."""
     n = 4
