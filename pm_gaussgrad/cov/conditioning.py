@@ -88,7 +88,7 @@ class MissingEntries:
         """
         whole = self.cov.draw(z)
         drawn = whole + self.fill(residual - whole)
-        return pt.switch(pt.gt(self.unit_rows.sum(axis=0), 0), drawn, residual)
+        return pt.switch(self.absent(), drawn, residual)
 
     def orthogonal_rows(self):
         """V = L^-1 E, with V P V' = I: shape (..., k, n)."""
@@ -105,14 +105,14 @@ class MissingEntries:
         """diag(Sigma_oo^-1), of each batch or row, one at the missing entries: shape (..., n)."""
         explained = self.inverse_factor() @ self.solved  # zero in rows that stand for none
         precision = self.cov.inverse_diagonal() - (explained**2).sum(axis=-2)
-        return pt.switch(self._absent(), 1, precision)
+        return pt.switch(self.absent(), 1, precision)
 
     def leave_one_out(self, residual):
         """As that of a covariance, given the observed entries only; zeros at the missing ones."""
-        alpha = pt.switch(self._absent(), 0, self.cov.solve(self.fill(residual)))
+        alpha = pt.switch(self.absent(), 0, self.cov.solve(self.fill(residual)))
         return standardised_by(alpha, self.inverse_diagonal())
 
-    def _absent(self):
+    def absent(self):
         """Which entries are missing: (..., n)."""
         return pt.gt(self.unit_rows.sum(axis=0), 0)
 
@@ -332,4 +332,4 @@ def whiten_by_row(cov, residual, missing):
     at_missing = pt.switch(present, pt.take_along_axis(white, positions, axis=-1), 0)
     turned = rows_times(at_missing, right.mT) / (1 + s)
     corrected = white - rows_times(rows_times(turned, left.mT), basis)
-    return pt.switch(pt.gt(entries.unit_rows.sum(axis=0), 0), 0, corrected)
+    return pt.switch(entries.absent(), 0, corrected)

@@ -8,7 +8,7 @@ from pm_gaussgrad.kernels.lapack import (
     solve_lower,
     solve_lower_transposed,
 )
-from pm_gaussgrad.kernels.symmetric import log_product
+from pm_gaussgrad.kernels.symmetric import copy_rows, log_product
 
 
 def condition_on_observed(residual, solved, missing):
@@ -46,11 +46,7 @@ def condition_on_observed(residual, solved, missing):
     for i in range(k):
         inverse[i, i] = 1
     solve_lower(factor, inverse)  # row i becomes L^-1 e_i
-    filled = np.empty((m, n), residual.dtype)
-    filled[:] = residual
-    orthogonal = np.zeros((k, n), residual.dtype)
-    rows = np.empty((k, n), residual.dtype)
-    rows[:] = solved
+    filled, orthogonal = copy_rows(residual), np.zeros((k, n), residual.dtype)
     for i in range(k):
         if missing[i] < n:
             for row in range(m):
@@ -58,7 +54,7 @@ def condition_on_observed(residual, solved, missing):
             for j in range(k):
                 orthogonal[j, missing[i]] = inverse[i, j]
     means = np.empty((m, k), residual.dtype)
-    matrix_product(filled, rows.T, means)
+    matrix_product(filled, copy_rows(solved).T, means)
     solve_lower(factor, means)
     solve_lower_transposed(factor, means)
     for i in range(k):
