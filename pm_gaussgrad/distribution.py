@@ -95,7 +95,17 @@ def _mvnormal_support_point(op, rv, rng, size, mu, *parameters):
     return pt.broadcast_to(mu, (*tuple(size), mu.shape[-1]))
 
 
-class MvNormal(pm.Continuous):
+class StructuredDistribution(pm.Continuous):
+    """A distribution of rows whose missing values are integrated out."""
+
+    def __new__(cls, name, *args, observed=None, **kwargs):
+        if observed is not None:
+            observed = as_observed(observed)
+            kwargs = with_shape_of(observed, kwargs)
+        return super().__new__(cls, name, *args, observed=observed, **kwargs)
+
+
+class MvNormal(StructuredDistribution):
     r"""Multivariate normal distribution with a structured covariance and an analytic gradient.
 
     .. math:: y \sim N(\mu, \Sigma(\theta))
@@ -144,12 +154,6 @@ class MvNormal(pm.Continuous):
 
     rv_type = MvNormalRV
     rv_op = MvNormalRV.rv_op
-
-    def __new__(cls, name, *args, observed=None, **kwargs):
-        if observed is not None:
-            observed = as_observed(observed)
-            kwargs = with_shape_of(observed, kwargs)
-        return super().__new__(cls, name, *args, observed=observed, **kwargs)
 
     @classmethod
     def dist(cls, mu=0.0, cov=None, *, chol=None, tau=None, shape=None, **kwargs):

@@ -11,7 +11,6 @@ Their Applications, equation 1.1.)
 """
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
 from pymc.distributions.distribution import _support_point
 from pymc.logprob.abstract import _logprob
@@ -19,12 +18,13 @@ from pymc.logprob.abstract import _logprob
 from pm_gaussgrad.cov.base import LOG_2PI, as_parameter, check_size
 from pm_gaussgrad.density import LogDensity, as_covariance
 from pm_gaussgrad.distribution import (
+    StructuredDistribution,
     StructuredRV,
     _expand_mean,
     _reject_lower,
     centred_draws,
 )
-from pm_gaussgrad.missing import as_observed, log_density_where_observed, with_shape_of
+from pm_gaussgrad.missing import as_observed, log_density_where_observed
 from pm_gaussgrad.ops import log_gamma_ratio
 
 
@@ -150,7 +150,7 @@ def _mvstudentt_support_point(op, rv, rng, size, nu, mu, *parameters):
     return pt.broadcast_to(mu, rv.shape)
 
 
-class MvStudentT(pm.Continuous):
+class MvStudentT(StructuredDistribution):
     r"""Multivariate Student-t distribution with a structured scale matrix and an analytic gradient.
 
     .. math::
@@ -217,12 +217,6 @@ class MvStudentT(pm.Continuous):
 
     rv_type = MvStudentTRV
     rv_op = MvStudentTRV.rv_op
-
-    def __new__(cls, name, *args, observed=None, **kwargs):
-        if observed is not None:
-            observed = as_observed(observed)
-            kwargs = with_shape_of(observed, kwargs)
-        return super().__new__(cls, name, *args, observed=observed, **kwargs)
 
     @classmethod
     def dist(cls, nu, mu=0.0, scale=None, *, chol=None, tau=None, shape=None, **kwargs):

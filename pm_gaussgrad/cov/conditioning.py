@@ -31,7 +31,7 @@ from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_gra
 from pm_gaussgrad.cov.base import length
 from pm_gaussgrad.cov.products import rows_times, standardised_by
 from pm_gaussgrad.cov.triangular import lower_solve
-from pm_gaussgrad.ops import condition_on_observed_rows, rows_last
+from pm_gaussgrad.ops import condition_on_observed_rows, is_disconnected, rows_last
 
 
 class MissingEntries:
@@ -201,13 +201,13 @@ class ObservedQuadLogdet(SymbolicOp):
     def pullback(self, inputs, outputs, cotangents):
         quad_bar, logdet_bar, alpha_bar = cotangents
         bars = [DisconnectedType()() for _ in inputs]
-        if not (_is_disconnected(quad_bar) and _is_disconnected(logdet_bar)):
+        if not (is_disconnected(quad_bar) and is_disconnected(logdet_bar)):
             quad_bar, logdet_bar = (
-                pt.zeros_like(out) if _is_disconnected(bar) else bar
+                pt.zeros_like(out) if is_disconnected(bar) else bar
                 for out, bar in ((outputs[0], quad_bar), (outputs[1], logdet_bar))
             )
             bars = self._pull(inputs, quad_bar, logdet_bar)
-        if not _is_disconnected(alpha_bar):
+        if not is_disconnected(alpha_bar):
             bars = _add(bars, self._pull_alpha(inputs, alpha_bar))
         return bars
 
@@ -257,10 +257,6 @@ class ObservedQuadLogdet(SymbolicOp):
         return f"{type(self).__name__}{{{self.structure.__name__}}}"
 
 
-def _is_disconnected(cotangent) -> bool:
-    return isinstance(cotangent.type, DisconnectedType)
-
-
 def _sum_to(x, bar):
     """A cotangent summed over the dimensions in which ``x`` was broadcast."""
     more = bar.type.ndim - x.type.ndim
@@ -273,7 +269,7 @@ def _sum_to(x, bar):
 def _add(left, right):
     """Sums of cotangents entry by entry."""
     return [
-        b if _is_disconnected(a) else a if _is_disconnected(b) else a + b
+        b if is_disconnected(a) else a if is_disconnected(b) else a + b
         for a, b in zip(left, right, strict=True)
     ]
 

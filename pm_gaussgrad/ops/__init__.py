@@ -10,6 +10,7 @@ from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdet,
     InvQuadLogdetPullback,
     dense_quad_logdet,
+    is_disconnected,
 )
 from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal, inverse_diagonal
 from pm_gaussgrad.ops.partition import assemble, partition
@@ -26,6 +27,7 @@ __all__ = [
     "condition_on_observed_rows",
     "dense_quad_logdet",
     "inverse_diagonal",
+    "is_disconnected",
     "linear_recurrence",
     "log_gamma_ratio",
     "multiply_factor",

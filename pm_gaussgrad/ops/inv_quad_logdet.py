@@ -35,7 +35,8 @@ from pm_gaussgrad.ops.compiled import compiled_kernel, kernel_arguments
 from pm_gaussgrad.ops.signature import Signature, common_float
 
 
-def _is_disconnected(cotangent) -> bool:
+def is_disconnected(cotangent) -> bool:
+    """Whether nothing flows back through an output."""
     return isinstance(cotangent.type, DisconnectedType)
 
 
@@ -162,20 +163,20 @@ class InvQuadLogdet(StructureOp):
         residual, *parameters = inputs
         quad, logdet, alpha, *saved = outputs
         quad_bar, logdet_bar, alpha_bar, *saved_bar = cotangents
-        if not all(map(_is_disconnected, saved_bar)):
+        if not all(map(is_disconnected, saved_bar)):
             raise NotImplementedError(
                 f"{self}: the saved factors have no gradient; use quad, logdet and alpha."
             )
         residual_bar = residual.zeros_like()
         parameters_bar = [None] * len(parameters)
-        if not (_is_disconnected(quad_bar) and _is_disconnected(logdet_bar)):
-            quad_bar = quad.zeros_like() if _is_disconnected(quad_bar) else quad_bar
-            logdet_bar = logdet.zeros_like() if _is_disconnected(logdet_bar) else logdet_bar
+        if not (is_disconnected(quad_bar) and is_disconnected(logdet_bar)):
+            quad_bar = quad.zeros_like() if is_disconnected(quad_bar) else quad_bar
+            logdet_bar = logdet.zeros_like() if is_disconnected(logdet_bar) else logdet_bar
             # A rejected point has zero cotangents and NaN in alpha: its gradient is zero.
             weights = quad_bar[:, None]
             residual_bar += pt.switch(pt.eq(weights, 0), 0, 2 * weights * alpha)
             parameters_bar = self._pull(residual, parameters, alpha, saved, quad_bar, logdet_bar)
-        if not _is_disconnected(alpha_bar):
+        if not is_disconnected(alpha_bar):
             solve_bar, through_alpha = self._pull_alpha(residual, parameters, alpha_bar)
             residual_bar += solve_bar
             parameters_bar = _add_cotangents(parameters_bar, through_alpha)
@@ -260,7 +261,7 @@ class InvQuadLogdetPullback(StructureOp):
         differentiable = [p for p, d in zip(parameters, self.differentiable, strict=True) if d]
         first = symbolic_grad(value, differentiable)
         bars = [
-            x.type() if not _is_disconnected(c) else None
+            x.type() if not is_disconnected(c) else None
             for x, c in zip(outputs, cotangents, strict=True)
         ]
         inner = sum((f * b).sum() for f, b in zip(first, bars, strict=True) if b is not None)
