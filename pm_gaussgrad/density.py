@@ -3,12 +3,12 @@
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.builders import SymbolicOp
-from pytensor.gradient import grad
-from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_graph
+from pytensor.graph.replace import _vectorize_node, vectorize_graph
 
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
 from pm_gaussgrad.cov.base import as_parameter, check_size, gaussian_log_density
 from pm_gaussgrad.missing import as_observed, log_density_where_observed
+from pm_gaussgrad.ops import pullback_by_definition
 
 
 class LogDensity(SymbolicOp):
@@ -24,22 +24,10 @@ class LogDensity(SymbolicOp):
     core_ndims: tuple[int, ...]
 
     def pullback(self, inputs, outputs, cotangents):
-        # Written out, so that value and gradient share one factorisation when compiled; on
-        # copies of the inputs, because one may depend on another.
-        dummies = [x.type() for x in inputs]
-        [inner] = self.build_inner_graph(*dummies)
-        cotangent = cotangents[0].type()
-        bars = grad(
-            None,
-            wrt=dummies,
-            known_grads={inner: cotangent},
-            disconnected_inputs="ignore",
-            return_disconnected="disconnected",
+        # Written out, so that value and gradient share one factorisation when compiled.
+        return pullback_by_definition(
+            self.build_inner_graph, inputs, cotangents, wrt=range(len(inputs))
         )
-        connected = [bar for bar in bars if isinstance(bar, pt.TensorVariable)]
-        given = dict(zip([*dummies, cotangent], [*inputs, cotangents[0]], strict=True))
-        written = iter(clone_replace(connected, given))
-        return [next(written) if isinstance(bar, pt.TensorVariable) else bar for bar in bars]
 
     def __str__(self):
         return f"{type(self).__name__}{{{self.structure.__name__}}}"

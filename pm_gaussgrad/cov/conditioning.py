@@ -25,13 +25,19 @@ Chiles and Delfiner (2012), Geostatistics, 2nd ed., section 7.3.1 (draws, after 
 
 import pytensor.tensor as pt
 from pytensor.compile.builders import SymbolicOp
-from pytensor.gradient import DisconnectedType, grad
-from pytensor.graph.replace import _vectorize_node, clone_replace, vectorize_graph
+from pytensor.gradient import DisconnectedType, disconnected_grad
+from pytensor.graph.replace import _vectorize_node, vectorize_graph
 
 from pm_gaussgrad.cov.base import length
 from pm_gaussgrad.cov.products import rows_times, standardised_by
 from pm_gaussgrad.cov.triangular import lower_solve
-from pm_gaussgrad.ops import condition_on_observed_rows, is_disconnected, rows_last
+from pm_gaussgrad.ops import (
+    condition_on_observed_rows,
+    is_disconnected,
+    pullback_by_definition,
+    rows_last,
+)
+from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
 
 
 class MissingEntries:
@@ -208,7 +214,7 @@ class ObservedQuadLogdet(SymbolicOp):
             )
             bars = self._pull(inputs, quad_bar, logdet_bar)
         if not is_disconnected(alpha_bar):
-            bars = _add(bars, self._pull_alpha(inputs, alpha_bar))
+            bars = _add(bars, self._pull_alpha(inputs, outputs[2], alpha_bar))
         return bars
 
     def _pull(self, inputs, quad_bar, logdet_bar):
@@ -216,37 +222,39 @@ class ObservedQuadLogdet(SymbolicOp):
         residual, missing, *parameters = inputs
         entries = self._entries(residual, missing, parameters)
         rows = entries.fill(residual), pt.moveaxis(entries.orthogonal_rows(), -2, 0)
-        # On copies, which hold the rows fixed; they are functions of the parameters again when
-        # this is differentiated once more.
-        filled, orthogonal = dummies = [row.type() for row in rows]
-        own = [p.type() for p in parameters]
-        cov = self.structure.from_parameters(*own, size=length(residual))
-        quad, logdet = cov.quad_logdet(filled)
-        with_missing = logdet + cov.quad_logdet(orthogonal)[0].sum(axis=0)
-        value = (quad_bar * quad).sum() + (logdet_bar * with_missing).sum()
-        names = zip(self.structure.parameter_shapes, own, strict=True)
-        wrt = [p for name, p in names if name not in self.structure.constant_parameters]
-        given = dict(zip([*own, *dummies], [*parameters, *rows], strict=True))
-        bars = iter(clone_replace(grad(value, wrt, disconnected_inputs="ignore"), given))
-        weights = quad_bar[..., None]
-        residual_bar = 2 * weights * entries.cov.solve(rows[0])
-        return [
-            _sum_to(residual, pt.switch(pt.eq(weights, 0), 0, residual_bar)),
-            DisconnectedType()(),
-            *(next(bars) if p in wrt else DisconnectedType()() for p in own),
-        ]
+        names = enumerate(self.structure.parameter_shapes, start=2)
+        wrt = [i for i, name in names if name not in self.structure.constant_parameters]
 
-    def _pull_alpha(self, inputs, alpha_bar):
-        """Those through alpha, by polarisation (see :mod:`pm_gaussgrad.ops.inv_quad_logdet`)."""
-        residual, *others = inputs
+        def value(filled, orthogonal, *own):
+            # The rows are held fixed; they are functions of the parameters again when this is
+            # differentiated once more.
+            *own, quad_bar, logdet_bar = own
+            cov = self.structure.from_parameters(*own, size=length(residual))
+            quad, logdet = cov.quad_logdet(filled)
+            with_missing = logdet + cov.quad_logdet(orthogonal)[0].sum(axis=0)
+            return [(quad_bar * quad).sum() + (logdet_bar * with_missing).sum()]
+
+        one = pt.ones((), dtype=rows[0].dtype)
+        arguments = [*rows, *parameters, quad_bar, logdet_bar]
         bars = [DisconnectedType()() for _ in inputs]
-        for sign in (1, -1):
-            rows = alpha_bar + sign * residual
-            quad, logdet, alpha = self(rows, *others)
-            weights = pt.full_like(quad, sign * 0.25)
-            _, *more = self._pull([rows, *others], weights, pt.zeros_like(logdet))
-            bars = _add(bars, [_sum_to(residual, alpha / 2), *more])
+        for i, bar in zip(wrt, pullback_by_definition(value, arguments, [one], wrt), strict=True):
+            bars[i] = bar
+        weights, solved = quad_bar[..., None], entries.cov.solve(rows[0])
+        solved = pt.where(rejected(pt, weights, solved), 0, solved)
+        bars[0] = _sum_to(residual, 2 * weights * solved)
         return bars
+
+    def _pull_alpha(self, inputs, alpha, alpha_bar):
+        """Those through alpha, as in :mod:`pm_gaussgrad.ops.inv_quad_logdet`."""
+        residual, *others = inputs
+        solved = self(alpha_bar, *others)[2]
+        unused = rejected(pt, pt.abs(alpha_bar).sum(axis=-1, keepdims=True), solved)
+        scale = disconnected_grad(balance(pt, solved, alpha))
+        rows = pt.stack(polarise(alpha_bar, residual, scale))
+        quad, logdet, _ = self(rows, *others)
+        weights = pt.stack([pt.where(unused, 0, w)[..., 0] for w in WEIGHTS])
+        _, *bars = self._pull([rows, *others], weights.astype(quad.dtype), pt.zeros_like(logdet))
+        return [_sum_to(residual, pt.where(unused, 0, solved)), *bars]
 
     def connection_pattern(self, node):
         constant = self.structure.constant_parameters

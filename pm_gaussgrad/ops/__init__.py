@@ -4,13 +4,13 @@ from pm_gaussgrad.ops import memory  # noqa: F401  (registers its rewrites)
 from pm_gaussgrad.ops.backends import register_backends
 from pm_gaussgrad.ops.batching import quad_logdet_alpha, rows_last, transform_rows
 from pm_gaussgrad.ops.condition import condition_on_observed_rows
+from pm_gaussgrad.ops.definition import is_disconnected, pullback_by_definition
 from pm_gaussgrad.ops.factor_product import FactorProduct, multiply_factor
 from pm_gaussgrad.ops.gamma_ratio import log_gamma_ratio
 from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdet,
     InvQuadLogdetPullback,
     dense_quad_logdet,
-    is_disconnected,
 )
 from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal, inverse_diagonal
 from pm_gaussgrad.ops.partition import assemble, partition
@@ -32,6 +32,7 @@ __all__ = [
     "log_gamma_ratio",
     "multiply_factor",
     "partition",
+    "pullback_by_definition",
     "quad_logdet_alpha",
     "rows_last",
     "transform_rows",

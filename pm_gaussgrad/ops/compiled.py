@@ -160,7 +160,7 @@ def wrapper_source(signature: Signature, reads: list[str], zero_inputs: tuple[st
             for _, dims in signature.outputs
         ]
         lines += [f"    if {' and '.join(vanish)}:", f"        return {_result(zeros)}"]
-    arguments = [name if dims_of[name] else f"{name}[()]" for name in reads]
+    arguments = [f"as_mutable({name})" if dims_of[name] else f"{name}[()]" for name in reads]
     outputs = [f"output_{i}" for i in range(len(signature.outputs))]
     lines.append(f"    ({', '.join(outputs)},) = kernel({', '.join(arguments)})")
     returned = []
@@ -191,6 +191,8 @@ def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tup
     import numba
     from pytensor.link.numba.cache import compile_numba_function_src
 
+    from pm_gaussgrad.ops.mutable import as_mutable
+
     for function in reachable_functions(kernel):
         _register(function)
     source = wrapper_source(signature, kernel_arguments(kernel), zero_inputs)
@@ -201,7 +203,7 @@ def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tup
     wrapper = compile_numba_function_src(
         source,
         "wrapper",
-        global_env={"np": np, "kernel": inner, "__name__": __name__},
+        global_env={"np": np, "kernel": inner, "as_mutable": as_mutable, "__name__": __name__},
         cache_key=key,
     )
     return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True), key

@@ -6,15 +6,13 @@ need it (:mod:`pm_gaussgrad.cov.conditioning`), second derivatives do.
 """
 
 import pytensor.tensor as pt
-from pytensor.gradient import DisconnectedType, grad
+from pytensor.gradient import DisconnectedType
 from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
-from pytensor.graph.replace import clone_replace
 from pytensor.tensor.blockwise import Blockwise
 
 from pm_gaussgrad.kernels.conditioning import condition_on_observed
-from pm_gaussgrad.ops.compiled import compiled_kernel
-from pm_gaussgrad.ops.inv_quad_logdet import is_disconnected
+from pm_gaussgrad.ops.compiled_op import CompiledOp
+from pm_gaussgrad.ops.definition import pullback_by_definition
 from pm_gaussgrad.ops.signature import Signature, common_float
 
 _SIGNATURE = Signature(
@@ -25,15 +23,15 @@ _SIGNATURE = Signature(
 )
 
 
-class ConditionOnObserved(Op):
+class ConditionOnObserved(CompiledOp):
     """``(residual (m, n), solved (k, n), missing (k)) -> filled, half_logdet, orthogonal``.
 
     As :func:`pm_gaussgrad.kernels.conditioning.condition_on_observed` says.
     """
 
     __props__ = ()
-    gufunc_signature = _SIGNATURE.gufunc
     signature = _SIGNATURE
+    kernel = staticmethod(condition_on_observed)
 
     def make_node(self, residual, solved, missing):
         inputs = [*common_float(residual, solved), pt.as_tensor_variable(missing)]
@@ -41,39 +39,12 @@ class ConditionOnObserved(Op):
         shapes = _SIGNATURE.static_outputs(inputs)
         return Apply(self, inputs, [pt.tensor(dtype=dtype, shape=shape) for shape in shapes])
 
-    def infer_shape(self, node, input_shapes):
-        return _SIGNATURE.infer_outputs(input_shapes)
-
-    def compiled(self):
-        """The numba function and its cache key."""
-        return compiled_kernel(condition_on_observed, _SIGNATURE)
-
-    def perform(self, node, inputs, output_storage):
-        function, _ = self.compiled()
-        for storage, value in zip(output_storage, function(*inputs), strict=True):
-            storage[0] = value
-
     def connection_pattern(self, node):
         return [[True, False, False], [True, True, True], [False, False, False]]
 
     def pullback(self, inputs, outputs, cotangents):
-        dummies = [x.type() for x in inputs]
-        defined = definition(*dummies)
-        bars = [None if is_disconnected(c) else c.type() for c in cotangents]
-        value = sum(
-            (x * bar).sum() for x, bar in zip(defined, bars, strict=True) if bar is not None
-        )
-        gradients = grad(
-            value, dummies[:2], disconnected_inputs="ignore", return_disconnected="disconnected"
-        )
-        given = dict(zip(dummies, inputs, strict=True))
-        given |= {bar: c for bar, c in zip(bars, cotangents, strict=True) if bar is not None}
-        connected = [g for g in gradients if isinstance(g, pt.TensorVariable)]
-        written = iter(clone_replace(connected, given))
-        return [
-            *(next(written) if isinstance(g, pt.TensorVariable) else g for g in gradients),
-            DisconnectedType()(),
-        ]
+        bars = pullback_by_definition(definition, inputs, cotangents, wrt=[0, 1])
+        return [*bars, DisconnectedType()()]
 
 
 def definition(residual, solved, missing):

@@ -5,15 +5,14 @@ An Op instead of two reshapes, because JAX cannot reshape to sizes that a graph 
 
 import pytensor.tensor as pt
 from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
 from pytensor.tensor.blockwise import Blockwise
 
 from pm_gaussgrad.kernels.kronecker import factor_product
-from pm_gaussgrad.ops.compiled import compiled_kernel
+from pm_gaussgrad.ops.compiled_op import CompiledOp
 from pm_gaussgrad.ops.signature import Signature, common_float
 
 
-class FactorProduct(Op):
+class FactorProduct(CompiledOp):
     """``(rows (m, n), matrix (t, s)) -> (m, n t / s)``: along the last axis, then moved first.
 
     A row is an array whose last axis has length s. Applied once for each factor of a Kronecker
@@ -28,6 +27,7 @@ class FactorProduct(Op):
         (("product", ("m", "p")),),
         "rows",
     )
+    kernel = staticmethod(factor_product)
 
     def make_node(self, rows, matrix):
         rows, matrix = common_float(rows, matrix)
@@ -38,14 +38,6 @@ class FactorProduct(Op):
     def infer_shape(self, node, input_shapes):
         (m, n), (t, s) = input_shapes
         return [(m, n // s * t)]
-
-    def perform(self, node, inputs, output_storage):
-        function, _ = self.compiled()
-        output_storage[0][0] = function(*inputs)
-
-    def compiled(self):
-        """The numba function and its cache key."""
-        return compiled_kernel(factor_product, self.signature)
 
     def pullback(self, inputs, outputs, cotangents):
         rows, matrix = inputs

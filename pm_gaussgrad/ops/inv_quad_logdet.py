@@ -13,31 +13,23 @@ A structure never forms Sigma_bar: its pullback kernel applies the adjoint of th
 to that sum of a low-rank part and an inverse. R_bar is the same for all and is done here.
 
 The output alpha can be differentiated too, with the same kernels. With alpha_bar = B and
-C = B Sigma^-1, the cotangents are R_bar = C and Sigma_bar = -(C' alpha + alpha' C) / 2; and since
-
-    c a' + a c' = ((c + a)(c + a)' - (c - a)(c - a)') / 2,
-
-that is a quadratic-form pullback with the rows c + a and c - a and weights 1/4 and -1/4.
+C = B Sigma^-1, the cotangents are R_bar = C and Sigma_bar = -(C' alpha + alpha' C) / 2, by
+polarisation (:mod:`pm_gaussgrad.ops.polarisation`) those of the quadratic forms of the rows C + A
+and C - A with weights 1/4 and -1/4.
 """
 
 from itertools import chain
 
-import numpy as np
 import pytensor.tensor as pt
-from pytensor.gradient import DisconnectedType, disconnected_grad
-from pytensor.gradient import grad as symbolic_grad
+from pytensor.gradient import DisconnectedType, disconnected_grad, grad
 from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
-from pytensor.graph.replace import clone_replace
 from pytensor.tensor.type import discrete_dtypes
 
-from pm_gaussgrad.ops.compiled import compiled_kernel, kernel_arguments
+from pm_gaussgrad.ops.compiled import kernel_arguments
+from pm_gaussgrad.ops.compiled_op import CompiledOp
+from pm_gaussgrad.ops.definition import is_disconnected, pullback_by_definition
+from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
 from pm_gaussgrad.ops.signature import Signature, common_float
-
-
-def is_disconnected(cotangent) -> bool:
-    """Whether nothing flows back through an output."""
-    return isinstance(cotangent.type, DisconnectedType)
 
 
 def _add_cotangents(old, new):
@@ -45,26 +37,19 @@ def _add_cotangents(old, new):
     return [b if a is None else a if b is None else a + b for a, b in zip(old, new, strict=True)]
 
 
-class StructureOp(Op):
+class StructureOp(CompiledOp):
     """What the forward and the pullback Op share: shapes, ``perform``, the compiled kernel."""
 
     __props__: tuple[str, ...] = ("structure", "inplace")
-    zero_inputs: tuple[str, ...] = ()
 
     def __init__(self, structure, inplace: bool = False):
         self.structure = structure
         self.inplace = inplace
         self.signature = self._declare()
-        self.gufunc_signature = self.signature.gufunc
         if inplace:
             self.destroy_map = self._overwritten()
 
     def _declare(self) -> Signature:
-        raise NotImplementedError
-
-    @property
-    def kernel(self):
-        """The array function; its arguments are inputs of the signature, by name."""
         raise NotImplementedError
 
     @property
@@ -102,23 +87,6 @@ class StructureOp(Op):
             pt.tensor(dtype=dtype, shape=shape) for shape in self.signature.static_outputs(inputs)
         ]
         return Apply(self, inputs, outputs)
-
-    def infer_shape(self, node, input_shapes):
-        return self.signature.infer_outputs(input_shapes)
-
-    def compiled(self):
-        """The numba function and its cache key."""
-        return compiled_kernel(self.kernel, self.signature, self.zero_inputs)
-
-    def evaluate(self, *inputs) -> tuple[np.ndarray, ...]:
-        """Outputs from concrete arrays, by the compiled kernel."""
-        function, _ = self.compiled()
-        outputs = function(*inputs)
-        return outputs if isinstance(outputs, tuple) else (outputs,)
-
-    def perform(self, node, inputs, output_storage):
-        for storage, value in zip(output_storage, self.evaluate(*inputs), strict=True):
-            storage[0] = value
 
     def _overwritten(self) -> dict[int, list[int]]:
         """The destroy map of the in-place form, from the structure's declaration."""
@@ -172,12 +140,11 @@ class InvQuadLogdet(StructureOp):
         if not (is_disconnected(quad_bar) and is_disconnected(logdet_bar)):
             quad_bar = quad.zeros_like() if is_disconnected(quad_bar) else quad_bar
             logdet_bar = logdet.zeros_like() if is_disconnected(logdet_bar) else logdet_bar
-            # A rejected point has zero cotangents and NaN in alpha: its gradient is zero.
             weights = quad_bar[:, None]
-            residual_bar += pt.switch(pt.eq(weights, 0), 0, 2 * weights * alpha)
+            residual_bar += 2 * weights * pt.where(rejected(pt, weights, alpha), 0, alpha)
             parameters_bar = self._pull(residual, parameters, alpha, saved, quad_bar, logdet_bar)
         if not is_disconnected(alpha_bar):
-            solve_bar, through_alpha = self._pull_alpha(residual, parameters, alpha_bar)
+            solve_bar, through_alpha = self._pull_alpha(residual, parameters, alpha, alpha_bar)
             residual_bar += solve_bar
             parameters_bar = _add_cotangents(parameters_bar, through_alpha)
         return [
@@ -194,21 +161,19 @@ class InvQuadLogdet(StructureOp):
         remaining = iter(bars)
         return [next(remaining) if d else None for d in self.differentiable]
 
-    def _pull_alpha(self, residual, parameters, alpha_bar):
+    def _pull_alpha(self, residual, parameters, alpha, alpha_bar):
         """The cotangents that reach the inputs through alpha (module docstring)."""
-        norm = pt.sqrt((residual**2).sum(axis=-1) / (alpha_bar**2).sum(axis=-1))
-        usable = pt.isfinite(norm) & pt.gt(norm, 0)
-        # Rows of equal length lose the least to cancellation; the scale is not differentiated.
-        scale = disconnected_grad(pt.sqrt(pt.switch(usable, norm, 1)))[:, None]
-        residual_bar, parameters_bar = 0, None
-        for sign in (1, -1):
-            rows = alpha_bar * scale + sign * residual / scale
-            quad, logdet, alpha, *saved = self.make_node(rows, *parameters).outputs
-            weights = pt.full_like(quad, sign * 0.25)
-            bars = self._pull(rows, parameters, alpha, saved, weights, logdet.zeros_like())
-            residual_bar += alpha / (2 * scale)
-            parameters_bar = _add_cotangents(parameters_bar or [None] * len(bars), bars)
-        return residual_bar, parameters_bar
+        solved = self.make_node(alpha_bar, *parameters).outputs[2]
+        unused = rejected(pt, pt.abs(alpha_bar).sum(axis=-1, keepdims=True), solved)
+        # The form does not depend on the scale, which is not differentiated.
+        scale = disconnected_grad(balance(pt, solved, alpha))
+        rows = pt.concatenate(polarise(alpha_bar, residual, scale))
+        _, logdet, both, *saved = self.make_node(rows, *parameters).outputs
+        weights = pt.concatenate([pt.where(unused, 0, w)[:, 0] for w in WEIGHTS])
+        bars = self._pull(
+            rows, parameters, both, saved, weights.astype(rows.dtype), logdet.zeros_like()
+        )
+        return pt.where(unused, 0, solved), bars
 
 
 class InvQuadLogdetPullback(StructureOp):
@@ -252,25 +217,18 @@ class InvQuadLogdetPullback(StructureOp):
     def pullback(self, inputs, outputs, cotangents):
         # alpha and saved are functions of the residual and the parameters, through which
         # the dense formula accounts for them; they are disconnected here.
-        stop = 1 + len(self.parameters)
-        wrt = [0, *(1 + i for i, d in enumerate(self.differentiable) if d), -2, -1]
-        dummies = [x.type() for x in inputs]
-        residual, *parameters = dummies[:stop]
-        quad, logdet = dense_quad_logdet(self.structure, residual, parameters)
-        value = (dummies[-2] * quad).sum() + dummies[-1] * logdet
-        differentiable = [p for p, d in zip(parameters, self.differentiable, strict=True) if d]
-        first = symbolic_grad(value, differentiable)
-        bars = [
-            x.type() if not is_disconnected(c) else None
-            for x, c in zip(outputs, cotangents, strict=True)
-        ]
-        inner = sum((f * b).sum() for f, b in zip(first, bars, strict=True) if b is not None)
-        second = symbolic_grad(inner, [dummies[i] for i in wrt], disconnected_inputs="ignore")
-        given = dict(zip(dummies, inputs, strict=True))
-        given |= {b: c for b, c in zip(bars, cotangents, strict=True) if b is not None}
+        free = [1 + i for i, d in enumerate(self.differentiable) if d]
+
+        def bars(*copies):
+            residual, *parameters = copies[: 1 + len(self.parameters)]
+            quad, logdet = dense_quad_logdet(self.structure, residual, parameters)
+            value = (copies[-2] * quad).sum() + copies[-1] * logdet
+            return grad(value, [copies[i] for i in free])
+
+        wrt = [0, *free, len(inputs) - 2, len(inputs) - 1]
         result = [DisconnectedType()() for _ in inputs]
-        for i, derivative in zip(wrt, clone_replace(second, given), strict=True):
-            result[i] = derivative
+        for i, bar in zip(wrt, pullback_by_definition(bars, inputs, cotangents, wrt), strict=True):
+            result[i] = bar
         return result
 
 

@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
 from pytensor.tensor.blockwise import Blockwise
 
 from pm_gaussgrad.kernels.lapack import inverse_lower
 from pm_gaussgrad.kernels.symmetric import copy_lower
-from pm_gaussgrad.ops.compiled import compiled_kernel
-from pm_gaussgrad.ops.signature import Signature, common_float
+from pm_gaussgrad.ops.compiled_op import CompiledOp
+from pm_gaussgrad.ops.signature import Signature
 
 _SIGNATURE = Signature(
     "inverse_diagonal", (("factor", ("n", "n")),), (("diagonal", ("n",)),), "factor"
@@ -26,7 +24,7 @@ def _squared_column_norms(factor):
     return (norms,)
 
 
-class InverseDiagonal(Op):
+class InverseDiagonal(CompiledOp):
     """``factor (n, n) -> diagonal (n,)`` of (L L')^-1, L the lower triangle of the factor.
 
     The squared norms of the columns of X = L^-1, in n^3 / 3 flops. With D = diag(diagonal_bar),
@@ -34,23 +32,8 @@ class InverseDiagonal(Op):
     """
 
     __props__ = ()
-    gufunc_signature = _SIGNATURE.gufunc
-
-    def make_node(self, factor):
-        inputs = common_float(factor)
-        [shape] = _SIGNATURE.static_outputs(inputs)
-        return Apply(self, inputs, [pt.tensor(dtype=inputs[0].dtype, shape=shape)])
-
-    def infer_shape(self, node, input_shapes):
-        return _SIGNATURE.infer_outputs(input_shapes)
-
-    def compiled(self):
-        """The numba function and its cache key."""
-        return compiled_kernel(_squared_column_norms, _SIGNATURE)
-
-    def perform(self, node, inputs, output_storage):
-        function, _ = self.compiled()
-        output_storage[0][0] = function(*inputs)
+    signature = _SIGNATURE
+    kernel = staticmethod(_squared_column_norms)
 
     def pullback(self, inputs, outputs, cotangents):
         [factor], [diagonal_bar] = inputs, cotangents

@@ -18,6 +18,7 @@ from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
 from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal
 from pm_gaussgrad.ops.partition import Partition
+from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
 
 
@@ -63,18 +64,16 @@ def _pullback_function(op):
     return pullback
 
 
-def _alpha_pullback(primitive, pull, residual, parameters, alpha_bar):
-    """Cotangents through alpha, by polarisation (see :mod:`pm_gaussgrad.ops.inv_quad_logdet`)."""
-    norm = jnp.sqrt((residual**2).sum(axis=-1) / (alpha_bar**2).sum(axis=-1))
-    scale = jnp.sqrt(jnp.where(jnp.isfinite(norm) & (norm > 0), norm, 1))[:, None]
-    rows = jnp.concatenate(
-        [alpha_bar * scale + residual / scale, alpha_bar * scale - residual / scale]
-    )
-    _, logdet, alpha, *saved = primitive(rows, *parameters)
-    m = residual.shape[0]
-    weights = jnp.repeat(jnp.asarray([0.25, -0.25], rows.dtype), m)
-    bars = pull(rows, *parameters, alpha, *saved, weights, jnp.zeros_like(logdet))
-    return (alpha[:m] + alpha[m:]) / (2 * scale), bars
+def _alpha_pullback(primitive, pull, residual, parameters, alpha, alpha_bar):
+    """Cotangents through alpha (see :mod:`pm_gaussgrad.ops.inv_quad_logdet`)."""
+    solved = primitive(alpha_bar, *parameters)[2]
+    unused = rejected(jnp, jnp.abs(alpha_bar).sum(axis=-1, keepdims=True), solved)
+    scale = jax.lax.stop_gradient(balance(jnp, solved, alpha))
+    rows = jnp.concatenate(polarise(alpha_bar, residual, scale))
+    _, logdet, both, *saved = primitive(rows, *parameters)
+    weights = jnp.concatenate([jnp.where(unused, 0, w)[:, 0] for w in WEIGHTS])
+    bars = pull(rows, *parameters, both, *saved, weights.astype(rows.dtype), jnp.zeros_like(logdet))
+    return jnp.where(unused, 0, solved), bars
 
 
 @jax_funcify.register(InvQuadLogdet)
@@ -107,10 +106,12 @@ def jax_funcify_InvQuadLogdet(op, node=None, **kwargs):
             for bar in (quad_bar, logdet_bar)
         )
         weights = quad_bar[:, None]
-        residual_bar = jnp.where(weights == 0, 0, 2 * weights * alpha)
+        residual_bar = 2 * weights * jnp.where(rejected(jnp, weights, alpha), 0, alpha)
         bars = pull(residual, *parameters, alpha, *saved, quad_bar, logdet_bar)
         if alpha_connected:
-            solve_bar, more = _alpha_pullback(primitive, pull, residual, parameters, alpha_bar)
+            solve_bar, more = _alpha_pullback(
+                primitive, pull, residual, parameters, alpha, alpha_bar
+            )
             residual_bar = residual_bar + solve_bar
             bars = [a + b for a, b in zip(bars, more, strict=True)]
         remaining = iter(bars)

@@ -7,21 +7,11 @@ from pytensor.link.numba.dispatch.basic import (
     register_funcify_default_op_cache_key,
 )
 
-from pm_gaussgrad.ops.condition import ConditionOnObserved
-from pm_gaussgrad.ops.factor_product import FactorProduct
-from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
-from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal
+from pm_gaussgrad.ops.compiled_op import CompiledOp
 from pm_gaussgrad.ops.partition import Partition
-from pm_gaussgrad.ops.recurrence import LinearRecurrence
 
 
-@register_funcify_and_cache_key(ConditionOnObserved)
-@register_funcify_and_cache_key(FactorProduct)
-@register_funcify_and_cache_key(InvQuadLogdet)
-@register_funcify_and_cache_key(InvQuadLogdetPullback)
-@register_funcify_and_cache_key(InverseDiagonal)
-@register_funcify_and_cache_key(RowTransform)
-@register_funcify_and_cache_key(LinearRecurrence)
+@register_funcify_and_cache_key(CompiledOp)
 def numba_funcify_compiled(op, node=None, **kwargs):
     """The compiled kernel and its cache key."""
     return op.compiled()

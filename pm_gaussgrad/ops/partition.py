@@ -10,8 +10,11 @@ from pytensor.graph.replace import _vectorize_node
 from pytensor.tensor.basic import Join
 from pytensor.tensor.type import discrete_dtypes
 
+from pm_gaussgrad.ops.backends import DispatchTravels
+from pm_gaussgrad.ops.definition import is_disconnected
 
-class Partition(Op):
+
+class Partition(DispatchTravels, Op):
     """``(x (..., n), *sizes ()) -> *blocks (..., size_i)``, contiguous copies.
 
     Unlike ``pytensor.tensor.split`` it takes each size by itself, so that under JAX a size may
@@ -56,7 +59,7 @@ class Partition(Op):
 
     def pullback(self, inputs, outputs, cotangents):
         bars = [
-            block.zeros_like() if isinstance(bar.type, DisconnectedType) else bar
+            block.zeros_like() if is_disconnected(bar) else bar
             for block, bar in zip(outputs, cotangents, strict=True)
         ]
         return [assemble(bars), *(DisconnectedType()() for _ in inputs[1:])]

@@ -10,12 +10,10 @@ so the Op is closed under differentiation. (Giles, 2008, section 2.3.1, for L^-1
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
 from pytensor.tensor.blockwise import Blockwise
 
-from pm_gaussgrad.ops.compiled import compiled_kernel
-from pm_gaussgrad.ops.signature import Signature, common_float
+from pm_gaussgrad.ops.compiled_op import CompiledOp
+from pm_gaussgrad.ops.signature import Signature
 
 _ROWS = ("m", "n")
 _SIGNATURE = Signature(
@@ -37,30 +35,15 @@ def _recur(coefficient, increment):
     return (state,)
 
 
-class LinearRecurrence(Op):
+class LinearRecurrence(CompiledOp):
     """``(coefficient (m, n), increment (m, n)) -> state (m, n)``, row by row.
 
     The first coefficients are multiplied by zero.
     """
 
     __props__ = ()
-    gufunc_signature = _SIGNATURE.gufunc
-
-    def make_node(self, coefficient, increment):
-        inputs = common_float(coefficient, increment)
-        [shape] = _SIGNATURE.static_outputs(inputs)
-        return Apply(self, inputs, [pt.tensor(dtype=inputs[1].dtype, shape=shape)])
-
-    def infer_shape(self, node, input_shapes):
-        return _SIGNATURE.infer_outputs(input_shapes)
-
-    def compiled(self):
-        """The numba function and its cache key."""
-        return compiled_kernel(_recur, _SIGNATURE)
-
-    def perform(self, node, inputs, output_storage):
-        function, _ = self.compiled()
-        output_storage[0][0] = function(*inputs)
+    signature = _SIGNATURE
+    kernel = staticmethod(_recur)
 
     def pullback(self, inputs, outputs, cotangents):
         coefficient, _ = inputs
