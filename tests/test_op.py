@@ -237,6 +237,23 @@ def test_factored_once_and_inverted_only_for_gradients():
     assert ops([value, pt.grad(value, matrix)]) == both
 
 
+def test_read_only_inputs_take_the_same_kernel(rng):
+    """Constants may become read-only at any time; numba would compile once more, and round anew."""
+    op = InvQuadLogdet(gg.cov.AR1)
+    inputs = [rng.normal(size=(2, 7)), np.array(1.3), np.array(0.6)]
+    expected = op.evaluate(*inputs)
+    function, _ = op.compiled()
+    kernel, before = function.py_func.__globals__["kernel"], len(function.signatures)
+    for x in inputs[1:]:
+        x.flags.writeable = False
+    op.evaluate(*inputs)
+    assert len(function.signatures) == before
+    inputs[0].flags.writeable = False
+    for got, same in zip(op.evaluate(*inputs), expected, strict=True):
+        np.testing.assert_array_equal(got, same)
+    assert len(kernel.signatures) <= 1
+
+
 COEFFICIENTS = np.array([1.0, 2.0])
 
 

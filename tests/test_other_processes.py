@@ -1,4 +1,4 @@
-"""Compiled functions in other processes: the kernels come along, and nothing runs in object mode."""
+"""Compiled functions in other processes: kernels come along, nothing runs in object mode."""
 
 import multiprocessing
 import subprocess

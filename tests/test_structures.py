@@ -22,9 +22,9 @@ BACKEND = pytest.mark.parametrize("backend", BACKENDS)
 SIZES = [(5, 3), (5, 1), (1, 2), (1, 1), (4, 0), (2, 9)]
 
 
-def _objective(quad, logdet, solved, weights):
-    """A scalar in which all three outputs matter, with unequal weights for the rows."""
-    return (weights * quad).sum() + 0.3 * logdet.sum() + (weights[..., None] * pt.sin(solved)).sum()
+def _objective(quad, logdet, solved, weights, z):
+    """A scalar in which all three outputs matter, unequally; the last alone without weights."""
+    return (weights * quad).sum() + 0.3 * weights.sum() * logdet.sum() + (z * solved).sum()
 
 
 def _primitive_outputs(case, residual, z, weights, parameters):
@@ -33,7 +33,7 @@ def _primitive_outputs(case, residual, z, weights, parameters):
     quad, logdet = cov.quad_logdet(residual)
     solved = cov.solve(residual)
     wrt = [residual, *case.differentiable(parameters)]
-    gradient = pt.grad(_objective(quad, logdet, solved, weights), wrt)
+    gradient = pt.grad(_objective(quad, logdet, solved, weights, z), wrt)
     return {
         "quad": quad,
         "logdet": logdet,
@@ -64,7 +64,7 @@ def _twin_outputs(case, residual, z, weights, parameters):
     quad = (solved * residual).sum(axis=-1)
     logdet = 2 * pt.log(pt.diagonal(factor)).sum()
     wrt = [residual, *case.differentiable(parameters)]
-    gradient = pt.grad(_objective(quad, logdet, solved, weights), wrt)
+    gradient = pt.grad(_objective(quad, logdet, solved, weights, z), wrt)
     return {
         "dense": dense,
         "quad": quad,
@@ -138,6 +138,22 @@ def test_against_dense_twin(case, backend, n, m, rng):
     got = _compiled(_graph_outputs, case, backend)(*arguments)
     _compare(case, got, expected, 1e-10)
     assert_allclose(got["whitened colored"], arguments[1], rtol=1e-10, atol=1e-10)
+
+
+@CASE
+@BACKEND
+def test_gradient_through_solve_at_any_scale(case, backend, rng):
+    """Residual and cotangent as unequal as 1e12: the gradient of their product stays as it is."""
+    residual, z, weights, *parameters = _arguments(case, rng, 5, (3,))
+    weights = np.zeros_like(weights)
+    of = _compiled(_primitive_outputs, case, backend)
+    expected = of(residual, z, weights, *parameters)
+    for scale in (1e-12, 1e-4, 1e8, 1e12):
+        got = of(residual * scale, z / scale, weights, *parameters)
+        for i in range(1, 1 + len(case.differentiable(parameters))):
+            name = f"gradient {i}"
+            bound = 1e-12 * np.abs(expected[name]).max()
+            assert_allclose(got[name], expected[name], rtol=1e-12, atol=bound, err_msg=name)
 
 
 @CASE
