@@ -104,6 +104,7 @@ def test_rotation_is_orthogonal_and_keeps_kinds(rng):
     assert_allclose(BASIS.rotate(columns, axis=0), vectors.T @ columns)
     assert_allclose(BASIS.unrotate(BASIS.rotate(rows)), rows, atol=1e-14)
     assert isinstance(BASIS.rotate(rows[0]), np.ndarray)
+    assert np.isnan(BASIS.rotate(np.full(N, np.nan))).all()  # a row of which nothing is known
     tensor = pt.dmatrix("columns")
     there = BASIS.rotate(tensor, axis=0)
     back = BASIS.unrotate(there, axis=0)
@@ -196,6 +197,8 @@ def test_vectors_may_be_data_or_inputs_but_not_random(rng):
         (lambda: gg.cov.Eigenbasis.from_matrix(np.nan * np.eye(3)), ValueError, "finite"),
         (lambda: gg.cov.Eigenbasis.from_matrix(pt.dmatrix()), NotImplementedError, "Dense"),
         (lambda: BASIS.rotate(np.ones((N, 2))), ValueError, "axis="),
+        (lambda: BASIS.rotate([np.nan, *np.ones(N - 1)]), ValueError, "missing values"),
+        (lambda: BASIS.unrotate(pt.constant([np.nan, *np.ones(N - 1)])), ValueError, "missing"),
     ],
 )
 def test_errors(build, error, message):

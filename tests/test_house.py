@@ -3,10 +3,14 @@
 import ast
 import inspect
 import re
+import sys
+import tomllib
 from graphlib import TopologicalSorter
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import pm_gaussgrad as gg
 
@@ -30,6 +34,7 @@ FLOORS = [
     "laplace",
     "posterior",
 ]
+DOCS = PACKAGE.parent / "docs"
 EXPORTED = [
     kind
     for name in gg.cov.__all__
@@ -109,3 +114,48 @@ def test_every_structure_is_in_the_registry():
     # An exported class may be built as one of its subclasses.
     tested |= {base for kind in tested for base in kind.__bases__}
     assert tested >= set(EXPORTED) - SUMMANDS
+
+
+def _needed(requirements):
+    """Names of distributions: the required ones, and what these require in turn."""
+    found, open_ = set(), [Requirement(r) for r in requirements]
+    while open_:
+        requirement = open_.pop()
+        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        extras = requirement.extras or {""}
+        if (name, *extras) in found:
+            continue
+        found.add((name, *extras))
+        try:
+            more = [Requirement(r) for r in metadata.requires(requirement.name) or []]
+        except metadata.PackageNotFoundError:
+            continue  # the tests do without what only builds the pages
+        open_ += [
+            r for r in more if not r.marker or any(r.marker.evaluate({"extra": e}) for e in extras)
+        ]
+    return {name for name, *_ in found}
+
+
+def _page_imports():
+    """Modules that running the documentation imports, and where."""
+    code = {path: path.read_text() for path in DOCS.rglob("*.py")}
+    for path in DOCS.rglob("*.md"):
+        cells = re.findall(r"^```{code-cell}.*?\n(.*?)^```", path.read_text(), re.M | re.S)
+        code[path] = "\n".join(re.sub(r"^:tags:.*$", "", cell, flags=re.M) for cell in cells)
+    for path, text in code.items():
+        for node in ast.walk(ast.parse(text)):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            yield from ((name.partition(".")[0], path.name) for name in names)
+        if '"JAX"' in text:  # a mode of PyTensor
+            yield "jax", path.name
+
+
+def test_the_docs_extra_runs_the_pages():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    needed = _needed([*project["dependencies"], *project["optional-dependencies"]["docs"]])
+    distributions = metadata.packages_distributions()
+    own = {PACKAGE.name, *(path.stem for path in DOCS.rglob("*.py")), *sys.stdlib_module_names}
+    for module, page in sorted(set(_page_imports())):
+        provided = {re.sub(r"[-_.]+", "-", d).lower() for d in distributions.get(module, [])}
+        assert module in own or provided & needed, f"{page} imports {module}"

@@ -217,6 +217,8 @@ class Eigenbasis(Leaf):
                 f"gg.cov.Eigenbasis.{name}: `x` has shape {x.type.shape}, expected n = {n} in "
                 f"dimension {axis}; name the dimension of the observations by axis=."
             )
+        if isinstance(x, Constant):
+            _check_whole(name, np.isnan(x.data), axis)
         if numbers and isinstance(basis, Constant):
             rows = np.moveaxis(x.data, axis, -1)
             return np.moveaxis(product(rows, basis.data), -1, axis)
@@ -320,6 +322,16 @@ def _check_orthonormal(vectors):
             "gg.cov.Eigenbasis: the columns of `eigenvectors` are not orthonormal, expected those "
             "of numpy.linalg.eigh; for the eigenbasis of a symmetric matrix write "
             "gg.cov.Eigenbasis.from_matrix(matrix)."
+        )
+
+
+def _check_whole(name, missing, axis):
+    """Raise where some but not all of a row is NaN: all of the row would become NaN."""
+    if (missing.any(axis=axis) & ~missing.all(axis=axis)).any():
+        raise ValueError(
+            f"gg.cov.Eigenbasis.{name}: `x` has missing values, NaN, expected none, as each entry "
+            "of the result depends on all of a row; leave them as NaN in `observed` of the "
+            "covariance that is not rotated, or take them out of the matrix first."
         )
 
 

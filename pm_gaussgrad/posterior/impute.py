@@ -46,7 +46,8 @@ def impute(
     random_seed : int or numpy.random.Generator, optional
     progressbar : bool, default True
     compile_kwargs : dict, optional
-        For ``pytensor.function``.
+        For ``pytensor.function``. By default only kernels are compiled;
+        ``{"mode": "NUMBA"}`` compiles everything, for many draws.
 
     Returns
     -------

@@ -87,7 +87,8 @@ def predict(
     random_seed : int or numpy.random.Generator, optional
     progressbar : bool, default True
     compile_kwargs : dict, optional
-        For ``pytensor.function``.
+        For ``pytensor.function``. By default only kernels are compiled;
+        ``{"mode": "NUMBA"}`` compiles everything, for many draws.
 
     Returns
     -------
