@@ -28,6 +28,12 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import as_parameter, as_size, length
+from pm_gaussgrad.cov.constants import (
+    check_finite,
+    check_positive,
+    check_variance,
+    check_within,
+)
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.leaf import ScalarLeaf
 from pm_gaussgrad.cov.sums import closes, common_size
@@ -137,7 +143,8 @@ class CompoundSymmetry(ScalarLeaf):
     TypeError
         If an argument is not real.
     ValueError
-        If n is asked for and nothing says it.
+        If n is asked for and nothing says it, a constant variance is negative, or a constant
+        correlation is not in -1 to 1.
 
     Notes
     -----
@@ -177,8 +184,27 @@ class CompoundSymmetry(ScalarLeaf):
     def __init__(self, variance, correlation, size=None):
         owner = "gg.cov.CompoundSymmetry"
         variance = as_parameter(owner, "variance", variance, 0)
-        self.parameters = (variance, as_parameter(owner, "correlation", correlation, 0))
-        self._size = as_size(owner, size)
+        correlation = as_parameter(owner, "correlation", correlation, 0)
+        check_variance(owner, "variance", variance)
+        check_within(owner, "correlation", correlation, -1, 1)
+        self.parameters, self._size = (variance, correlation), as_size(owner, size)
+
+    def check_constants(self, n=None):
+        n = self.size if isinstance(self.size, int) else n
+        # Where the number of observations is unknown there are at least two.
+        for name, value in self._positive(2 if n is None else n).items():
+            check_positive(self.label, name, value, "the covariance would be singular")
+
+    def _positive(self, n):
+        """What must be positive for n observations, by name."""
+        variance, correlation = self.parameters
+        if n < 2:
+            return {"variance": variance}
+        return {
+            "variance": variance,
+            "1 - correlation": 1 - correlation,
+            f"1 + {n - 1} * correlation": 1 + (n - 1) * correlation,
+        }
 
     @classmethod
     def from_components(cls, own, common, size=None):
@@ -208,6 +234,8 @@ class CompoundSymmetry(ScalarLeaf):
         """
         name = "gg.cov.CompoundSymmetry.from_components"
         parameters = as_parameter(name, "own", own, 0), as_parameter(name, "common", common, 0)
+        check_variance(name, "own", parameters[0])
+        check_finite(name, "common", parameters[1])
         return ComponentSymmetry.from_parameters(*parameters, size=as_size(name, size))
 
     def _components(self):
@@ -261,7 +289,8 @@ class CompoundSymmetry(ScalarLeaf):
         levels, before = self._levels(times), self._levels(times - 1)
         sums = pt.cumsum(residual, axis=-1) - residual
         first = pt.eq(times, 1)
-        mean = pt.switch(first, 0, common * sums / before)
+        # Products of a covariance and a sum leave the range of numbers before their ratio does.
+        mean = pt.switch(first, 0, (common / before) * sums)
         variance = pt.switch(first, levels, own * (levels / before))
         return (residual - mean) / pt.sqrt(variance), pt.log(variance) / 2
 
@@ -298,6 +327,11 @@ class ComponentSymmetry(CompoundSymmetry):
     parameter_shapes = {"own": "", "common": ""}
     forward = staticmethod(_component_forward)
     pullback = staticmethod(_component_pullback)
+
+    def _positive(self, n):
+        own, common = self.parameters
+        between = {f"own + {n} * common": own + n * common}
+        return between if n < 2 else {"own": own, **between}
 
     def _components(self):
         return self.parameters
