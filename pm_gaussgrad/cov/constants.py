@@ -83,7 +83,8 @@ def check_symmetric(owner, name, x) -> None:
     if not isinstance(x, Constant):
         return
     check_finite(owner, name, x)
-    for matrix in x.data.reshape(-1, *x.data.shape[-2:]):
+    for index in np.ndindex(x.data.shape[:-2]):
+        matrix = x.data[index]
         asymmetry, largest = _largest_asymmetry(matrix), np.abs(matrix).max(initial=0)
         if asymmetry > _tolerance(matrix) * largest:
             raise ValueError(
@@ -123,7 +124,8 @@ def check_lower(owner, name, x) -> None:
     if not isinstance(x, Constant):
         return
     check_finite(owner, name, x)
-    for matrix in x.data.reshape(-1, *x.data.shape[-2:]):
+    for index in np.ndindex(x.data.shape[:-2]):
+        matrix = x.data[index]
         above = np.abs(np.triu(matrix, 1)).max(initial=0)
         if above <= _tolerance(matrix) * np.abs(matrix).max(initial=0):
             continue

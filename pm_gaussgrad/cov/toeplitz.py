@@ -174,9 +174,11 @@ class Toeplitz(Leaf):
 
     def diagonal(self):
         [column] = self.parameters
-        return pt.broadcast_to(column[..., 0, None], column.shape)
+        return column if self.size == 0 else pt.broadcast_to(column[..., 0, None], column.shape)
 
     def inverse_diagonal(self):
+        if self.size == 0:
+            return self.parameters[0]
         # Gohberg and Semencul: element i is the sum of (a_p^2 - b_p^2) / v over p <= i.
         first = self.solve(self._unit())
         predictor = first / first[..., 0, None]
@@ -186,7 +188,7 @@ class Toeplitz(Leaf):
 
     def _unit(self):
         [column] = self.parameters
-        return pt.zeros_like(column)[..., 0].set(1)
+        return column if self.size == 0 else pt.zeros_like(column)[..., 0].set(1)
 
     def scaled(self, factor):
         return Toeplitz(factor * self.parameters[0])
