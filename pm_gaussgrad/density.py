@@ -125,6 +125,7 @@ def logp(value, mu, cov):
     value = as_parameter("gg.logp", "value", value, 1)
     mu = as_parameter("gg.logp", "mu", mu, 0)
     check_size(cov, "value", value)
+    cov.check_constants(value.type.shape[-1])
     return log_density_of_data(cov.structure, value, mu, cov.parameters)
 
 

@@ -106,6 +106,7 @@ def student_t_logp(value, nu, mu, scale):
     nu = as_parameter("gg.student_t_logp", "nu", nu, 0)
     mu = as_parameter("gg.student_t_logp", "mu", mu, 0)
     check_size(scale, "value", value)
+    scale.check_constants(value.type.shape[-1])
     return _log_density_of_data(scale.structure, value, nu, mu, scale.parameters)
 
 
@@ -232,6 +233,7 @@ class MvStudentT(StructuredDistribution):
         scale = as_covariance(scale, chol, tau, owner, "scale", "scale")
         nu = as_parameter(owner, "nu", nu, 0)
         mu = _expand_mean(as_parameter(owner, "mu", mu, 0), scale, shape, owner, "scale")
+        scale.check_constants(mu.type.shape[-1])
         return super().dist(
             [nu, mu, *scale.parameters], structure=scale.structure, shape=shape, **kwargs
         )

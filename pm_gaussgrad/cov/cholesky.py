@@ -16,6 +16,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import as_parameter, check_square
+from pm_gaussgrad.cov.constants import check_factor, check_lower
 from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.triangular import (
     lower_innovations,
@@ -73,7 +74,7 @@ class Cholesky(Leaf):
     TypeError
         If ``chol`` has fewer than two dimensions or is not real.
     ValueError
-        If ``chol`` is not square.
+        If ``chol`` is not square, or a constant is not lower triangular.
 
     Notes
     -----
@@ -102,7 +103,11 @@ class Cholesky(Leaf):
     def __init__(self, chol):
         chol = as_parameter("gg.cov.Cholesky", "chol", chol, 2)
         check_square("gg.cov.Cholesky", "chol", chol)
+        check_lower("gg.cov.Cholesky", "chol", chol)
         self.parameters = (chol,)
+
+    def check_constants(self, n=None):
+        check_factor(self.label, "chol", self.parameters[0])
 
     def _factor(self):
         return pt.tril(self.parameters[0])

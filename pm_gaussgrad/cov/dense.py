@@ -17,6 +17,7 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import as_parameter, check_square
 from pm_gaussgrad.cov.cholesky import Cholesky
+from pm_gaussgrad.cov.constants import check_matrix, check_symmetric
 from pm_gaussgrad.cov.kriging import GivenObserved
 from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.products import standardised_by
@@ -80,7 +81,7 @@ class Dense(Leaf):
     TypeError
         If ``matrix`` has fewer than two dimensions or is not real.
     ValueError
-        If ``matrix`` is not square.
+        If ``matrix`` is not square, or a constant is not symmetric.
 
     Notes
     -----
@@ -119,7 +120,11 @@ class Dense(Leaf):
     def __init__(self, matrix):
         matrix = as_parameter("gg.cov.Dense", "matrix", matrix, 2)
         check_square("gg.cov.Dense", "matrix", matrix)
+        check_symmetric("gg.cov.Dense", "matrix", matrix)
         self.parameters = (matrix,)
+
+    def check_constants(self, n=None):
+        check_matrix(self.label, "matrix", self.parameters[0], constant_cholesky)
 
     def to_dense(self):
         return self.parameters[0]

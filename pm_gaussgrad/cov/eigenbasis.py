@@ -24,6 +24,7 @@ from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.shape import Shape, Shape_i
 
 from pm_gaussgrad.cov.base import as_parameter, check_square
+from pm_gaussgrad.cov.constants import check_finite, check_positive
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.products import rows_times
@@ -67,7 +68,7 @@ class Eigenbasis(Leaf):
     TypeError
         If an argument has too few dimensions or is not real.
     ValueError
-        If sizes disagree or columns are not orthonormal.
+        If sizes disagree, columns are not orthonormal, or eigenvalues are not finite.
     NotImplementedError
         If ``eigenvectors`` depends on a variable of the model.
 
@@ -107,7 +108,16 @@ class Eigenbasis(Leaf):
                 f"gg.cov.Eigenbasis: `eigenvalues` has shape {values.type.shape}, expected n = {n} "
                 "in the last dimension, one for each column of `eigenvectors`."
             )
+        check_finite("gg.cov.Eigenbasis", "eigenvalues", values)
         self.parameters = (vectors, values)
+
+    def check_constants(self, n=None):
+        check_positive(
+            self.label,
+            "eigenvalues",
+            self.eigenvalues,
+            "a singular matrix needs noise: add gg.cov.Diagonal(variance)",
+        )
 
     @classmethod
     def from_matrix(cls, matrix):
@@ -206,7 +216,8 @@ class Eigenbasis(Leaf):
 
     def rotated(self):
         """The covariance of :meth:`rotate`-d observations, ``Diagonal(eigenvalues)``."""
-        return Diagonal(self.eigenvalues)
+        # Not checked: eigenvalues that are zero but for rounding may be waiting for noise.
+        return Diagonal.from_parameters(self.eigenvalues)
 
     def _turn(self, name, x, axis, product):
         basis, numbers = self.eigenvectors, not isinstance(x, Variable)

@@ -29,9 +29,11 @@ import re
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Covariance, as_parameter, check_square, length
+from pm_gaussgrad.cov.constants import check_matrix, check_positive, check_symmetric
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.sums import closes, common_size
+from pm_gaussgrad.cov.triangular import constant_cholesky
 from pm_gaussgrad.kernels.kronecker import (
     cholesky_forward,
     cholesky_pullback,
@@ -114,7 +116,7 @@ class Kronecker(Leaf):
     TypeError
         If there is no factor, or one is not real or has fewer than two dimensions.
     ValueError
-        If a factor is not square.
+        If a factor is not square, or a constant one is not symmetric.
 
     Notes
     -----
@@ -173,6 +175,10 @@ class Kronecker(Leaf):
     @property
     def size(self):
         return math.prod(length(factor) for factor in self._factors)
+
+    def check_constants(self, n=None):
+        for i, factor in enumerate(self._factors):
+            check_matrix(self.label, f"factors[{i}]", factor, constant_cholesky)
 
     def to_dense(self):
         return functools.reduce(_kron, self._factors)
@@ -247,6 +253,9 @@ class NoisyKronecker(Kronecker):
         vectors, spectrum = self._spectrum()
         return _along_axes([v**2 for v in vectors], 1 / spectrum)
 
+    def check_constants(self, n=None):
+        check_positive(self.label, "eigenvalues of the sum", self._spectrum()[1])
+
     innovations = Covariance.innovations
 
     def scaled(self, factor):
@@ -262,6 +271,7 @@ def _flattened(i, factor):
         factor = factor.to_dense()
     factor = as_parameter("gg.cov.Kronecker", f"factors[{i}]", factor, 2)
     check_square("gg.cov.Kronecker", f"factors[{i}]", factor)
+    check_symmetric("gg.cov.Kronecker", f"factors[{i}]", factor)
     return (factor,)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import as_parameter, check_square
+from pm_gaussgrad.cov.constants import check_matrix, check_symmetric
 from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.products import rows_times
 from pm_gaussgrad.cov.triangular import constant_cholesky
@@ -93,7 +94,7 @@ class Precision(Leaf):
     TypeError
         If ``matrix`` has fewer than two dimensions or is not real.
     ValueError
-        If ``matrix`` is not square.
+        If ``matrix`` is not square, or a constant is not symmetric.
 
     Notes
     -----
@@ -127,7 +128,11 @@ class Precision(Leaf):
     def __init__(self, matrix):
         matrix = as_parameter("gg.cov.Precision", "matrix", matrix, 2)
         check_square("gg.cov.Precision", "matrix", matrix)
+        check_symmetric("gg.cov.Precision", "matrix", matrix)
         self.parameters = (matrix,)
+
+    def check_constants(self, n=None):
+        check_matrix(self.label, "matrix", self.parameters[0], constant_cholesky)
 
     def _factor(self):
         return pt.linalg.cholesky(self.parameters[0], lower=True)
@@ -145,7 +150,7 @@ class Precision(Leaf):
     def whiten(self, residual):
         factor, residual = self._factor(), pt.as_tensor_variable(residual)
         if factor.type.ndim == 2:
-            return residual @ factor
+            return rows_times(residual, factor)
         return (factor.mT @ residual[..., None])[..., 0]
 
     def diagonal(self):

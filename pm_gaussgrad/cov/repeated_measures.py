@@ -35,6 +35,7 @@ from pm_gaussgrad.cov.subjects import (
     as_subject,
     as_visit,
     as_within,
+    check_patterns,
     check_same_subjects,
     check_visits,
     layout,
@@ -190,9 +191,9 @@ class RepeatedMeasures(Leaf):
         If ``within`` has fewer than two dimensions, ``visit`` is not integer, or an index is
         symbolic.
     ValueError
-        If ``within`` is not square or not of known size, ``subject`` and ``visit`` are not two
-        vectors of one length, labels are missing, a visit is not in 0 to T - 1, or a subject has
-        two observations at one visit.
+        If ``within`` is not square, not symmetric where it is constant, or not of known size,
+        ``subject`` and ``visit`` are not two vectors of one length, labels are missing, a visit is
+        not in 0 to T - 1, or a subject has two observations at one visit.
 
     Notes
     -----
@@ -241,6 +242,9 @@ class RepeatedMeasures(Leaf):
         subject, visit = as_subject(subject), as_visit(visit)
         check_visits(subject, visit, within.type.shape[-1])
         self.parameters = (within, *map(pt.constant, layout(subject, visit)))
+
+    def check_constants(self, n=None):
+        check_patterns(*self.parameters[:2])
 
     def to_dense(self):
         subject, visit = self.parameters[4], self._visit()

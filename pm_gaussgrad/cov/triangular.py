@@ -3,12 +3,14 @@
 import numpy as np
 import pytensor.tensor as pt
 
+from pm_gaussgrad.cov.products import rows_times
+
 
 def lower_times(factor, z):
     """L z for each row of z: (..., n, n), (..., n) -> (..., n)."""
     z = pt.as_tensor_variable(z)
     if factor.type.ndim == 2:
-        return z @ factor.T
+        return rows_times(z, factor.T)
     return (factor @ z[..., None])[..., 0]
 
 
