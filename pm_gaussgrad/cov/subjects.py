@@ -8,7 +8,7 @@ from pytensor.graph.basic import Variable, equal_computations
 
 from pm_gaussgrad.cov.base import Covariance, as_parameter, check_square
 from pm_gaussgrad.cov.constants import check_matrix, check_symmetric, constant_value
-from pm_gaussgrad.cov.triangular import constant_cholesky
+from pm_gaussgrad.kernels.definite import constant_cholesky
 
 NAME = "gg.cov.RepeatedMeasures"
 # Rows of the table: half a megabyte of numbers.

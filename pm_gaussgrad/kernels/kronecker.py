@@ -11,14 +11,14 @@ Factors come as a tuple of square C-contiguous arrays of one dtype.
 
 import numpy as np
 
+from pm_gaussgrad.kernels.definite import definite_cholesky, rounding_level
 from pm_gaussgrad.kernels.lapack import (
-    cholesky,
     eigen,
     matrix_product,
     solve_lower,
     solve_lower_transposed,
 )
-from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot
+from pm_gaussgrad.kernels.symmetric import copy_rows, fold_to_lower, log_product, rows_dot
 
 
 def rotate(rows, size, out):
@@ -83,8 +83,7 @@ def cholesky_forward(residual, factors):
         return rows_dot(white, white), logdet, white.copy(), white
     for j in range(len(factors) - 1, -1, -1):
         size = factors[j].shape[0]
-        if not cholesky(factors[j]):
-            factors[j][:] = np.nan
+        definite_cholesky(factors[j])
         logdet += 2 * (n // size) * log_product(np.diag(factors[j]))
         solve_lower(factors[j], fibres(white, size))
         rotate(white, size, work)
@@ -130,6 +129,13 @@ def set_to_zero(bars):
         bar[:] = 0
 
 
+def fold_asymmetric(bars, symmetric):
+    """Cotangents of the lower triangles, where ``symmetric`` is zero."""
+    for j in range(len(bars)):
+        if symmetric[j] == 0:
+            fold_to_lower(bars[j])
+
+
 def transpose(a):
     """Transpose a square array in place."""
     for i in range(a.shape[0]):
@@ -155,11 +161,22 @@ def outer_products(values, first, count):
 
 
 def noisy_spectrum(values, noise):
-    """Eigenvalues of K_1 x ... x K_k + noise I, in the order of the axes; NaN if not positive."""
+    """Eigenvalues of K_1 x ... x K_k + noise I, in the order of the axes.
+
+    NaN where one is not positive, or no more than the rounding of the largest: the eigenvalues of
+    a factor are right to some eps of its largest, and so are their products and sums.
+    """
     spectrum = outer_products(values, 0, len(values))
+    size, largest = 0, 0.0
+    for factor_values in values:
+        size = max(size, factor_values.size)
     for a in range(spectrum.size):
+        largest = max(largest, abs(spectrum[a]))
         spectrum[a] += noise
-        if not spectrum[a] > 0:
+        largest = max(largest, spectrum[a])
+    level = rounding_level(size, np.finfo(spectrum.dtype).eps)
+    for a in range(spectrum.size):
+        if not spectrum[a] > level * largest:
             spectrum[a] = np.nan
     return spectrum
 
