@@ -17,6 +17,7 @@ FLOORS = [
     "kernels",
     "ops",
     "cov",
+    "shapes",
     "missing",
     "density",
     "condition",

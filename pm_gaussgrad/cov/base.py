@@ -23,7 +23,7 @@ def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable
             f"{owner}: `{name}` is a {value.label}, expected an array or a tensor; "
             "pass it as `cov=` (`scale=` of a Student-t), or its dense matrix, `.to_dense()`."
         )
-    if np.ma.is_masked(value):
+    if np.ma.is_masked(value.data if isinstance(value, Constant) else value):
         raise ValueError(f"{owner}: `{name}` has masked entries, expected numbers; fill them in.")
     try:
         tensor = _as_tensor(value)
