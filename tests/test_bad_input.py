@@ -66,7 +66,7 @@ MATRIX_STRUCTURES = [gg.cov.Dense, gg.cov.Cholesky, gg.cov.Precision]
         # parameterisations
         (lambda: gg.MvNormal.dist(0), ValueError, "exactly one of cov=.*found none"),
         (lambda: gg.MvNormal.dist(0, EYE, tau=EYE), ValueError, r"found \['cov', 'tau'\]"),
-        (lambda: gg.MvNormal.dist(0, chol=EYE, lower=True), TypeError, "no argument `lower`"),
+        (lambda: gg.MvNormal.dist(0, chol=EYE, lower=False), ValueError, "Pass chol=upper"),
         # algebra
         (lambda: gg.cov.Dense(EYE) + gg.cov.Diagonal(1.0), TypeError, r"no closed.*to_dense\(\)"),
         (lambda: gg.cov.Dense(EYE) + 1.0, TypeError, "expected another gg.cov structure"),

@@ -22,6 +22,7 @@ FLOORS = [
     "kernels",
     "ops",
     "cov",
+    "shapes",
     "missing",
     "density",
     "condition",

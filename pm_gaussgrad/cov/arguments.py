@@ -6,7 +6,7 @@ from numbers import Real
 import numpy as np
 import pytensor.tensor as pt
 from pytensor import config
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Constant, Variable
 from pytensor.tensor.variable import TensorVariable
 from scipy.sparse import issparse
 
@@ -25,7 +25,7 @@ def as_floats(owner: str, name: str, value) -> TensorVariable:
     ValueError
         If it has masked or missing entries.
     """
-    if np.ma.is_masked(value):
+    if np.ma.is_masked(value.data if isinstance(value, Constant) else value):
         raise ValueError(f"{owner}: `{name}` has masked entries, expected numbers; fill them in.")
     if isinstance(value, list | tuple) and _has_variables(value):
         return pt.stack([as_floats(owner, name, entry) for entry in value])

@@ -12,7 +12,7 @@ from pytensor.graph.basic import Constant
 from pm_gaussgrad.cov import Covariance, Dense
 from pm_gaussgrad.cov.sized import of_size
 from pm_gaussgrad.distribution import MvNormalRV
-from pm_gaussgrad.missing import missing_entries
+from pm_gaussgrad.missing import missing_entries, without_masks
 from pm_gaussgrad.student import MvStudentTRV
 
 
@@ -94,7 +94,7 @@ def gaussian_likelihood(owner: str, model=None, var_name=None, student=False) ->
             f"pm.MvNormal variables {sorted(normal)}. Data with missing values need gg.MvNormal."
         )
     rv = normal[var_name]
-    value = model.rvs_to_values[rv]
+    value = without_masks(model.rvs_to_values[rv])
     data = _held(owner, var_name, value)
     mu, cov = _mean_and_covariance(rv, data.shape[-1])
     missing = missing_entries(value)
