@@ -16,6 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     "kernels",
     "ops",
+    "tangents",
     "cov",
     "missing",
     "density",
