@@ -21,6 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     "kernels",
     "ops",
+    "tangents",
     "cov",
     "shapes",
     "missing",

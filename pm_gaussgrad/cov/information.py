@@ -8,7 +8,8 @@ A structure whose W_a has few distinct entries gives them as vectors w_a, entrie
 scaled by sqrt(c); the information is then 1/2 w w', positive semidefinite however it is rounded.
 These functions have *tangents*, the derivatives of the structure's own parameters, each (p, core
 shape), in place of dS_a. A structure registers its form below, or in its own file with
-``covariance_information.register``; the others are served by :func:`through_solves`.
+``covariance_information.register``; the others are served by
+:func:`pm_gaussgrad.cov.strips.by_strips`.
 
 Sources: Bangs (1971), Array Processing with Generalized Beamformers (the trace formula); Magnus and
 Neudecker (2019), Matrix Differential Calculus, 3rd ed., chapter 15; Gohberg and Semencul (1972), On
@@ -31,12 +32,13 @@ from pm_gaussgrad.cov.kronecker import Kronecker, NoisyKronecker
 from pm_gaussgrad.cov.low_rank import LowRankPlusDiagonal
 from pm_gaussgrad.cov.precision import Precision
 from pm_gaussgrad.cov.repeated_measures import RepeatedMeasures
+from pm_gaussgrad.cov.strips import by_strips, count_directions
 from pm_gaussgrad.cov.toeplitz import Toeplitz
 
 
 @singledispatch
 def covariance_information(cov: Covariance, tangents):
-    """1/2 tr(P dS_a P dS_b), shape (p, p), or None where the structure has no closed form.
+    """1/2 tr(P dS_a P dS_b), shape (p, p).
 
     Parameters
     ----------
@@ -44,15 +46,13 @@ def covariance_information(cov: Covariance, tangents):
         Without batch dimensions, of known size.
     tangents : list of TensorVariable
         Derivatives of ``cov.parameters`` in p directions, (p, core shape); None for index data.
+
+    Raises
+    ------
+    NotImplementedError
+        If the structure has neither a form here nor one of its rows.
     """
-    return None
-
-
-def through_solves(cov, derivatives):
-    """The same for any structure from dS_a itself, (p, n, n): n solves a direction."""
-    rows = derivatives.reshape((-1, derivatives.shape[-1]))
-    products = cov.solve(rows).reshape(derivatives.shape)  # dS_a P
-    return _gram(products, products.mT) / 2
+    return by_strips(cov, tangents)
 
 
 def _flat(x):
@@ -60,12 +60,6 @@ def _flat(x):
     if x.type.ndim == 1:
         return x[:, None]
     return x if x.type.ndim == 2 else x.reshape((count_directions(x), -1))
-
-
-def count_directions(x):
-    """The number p, an int where it is known: JAX compiles no arithmetic of symbolic lengths."""
-    static = x.type.shape[0]
-    return x.shape[0] if static is None else static
 
 
 def _gram(left, right):
@@ -172,10 +166,8 @@ def _of_blocks(cov: BlockDiagonal, tangents):
     total, start = 0, 0
     for block in cov.parts:
         stop = start + len(block.parameters)
-        own = covariance_information(block, tangents[start:stop])
-        if own is None:
-            return None
-        total, start = total + own, stop
+        total = total + covariance_information(block, tangents[start:stop])
+        start = stop
     return total
 
 
