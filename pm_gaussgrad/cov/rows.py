@@ -91,7 +91,7 @@ def _of_toeplitz(cov: Toeplitz, positions):
 @covariance_rows.register
 def _of_kronecker(cov: Kronecker, positions):
     strips = []
-    for factor in reversed(cov._factors):
+    for factor in reversed(cov._symmetric()):
         strips.append(factor[positions % factor.shape[0]])
         positions = positions // factor.shape[0]
     return reduce(_rowwise_kronecker, reversed(strips))
@@ -109,7 +109,7 @@ def _of_noisy_kronecker(cov: NoisyKronecker, positions):
 
 @covariance_rows.register
 def _of_repeated_measures(cov: RepeatedMeasures, positions):
-    within, subject, visit = cov.parameters[0], cov.parameters[4], cov._visit()
+    within, subject, visit = cov._within(), cov.parameters[4], cov._visit()
     same = pt.eq(subject[positions][:, None], subject)
     return pt.switch(same, within[visit[positions]][:, visit], 0)
 
