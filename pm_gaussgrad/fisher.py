@@ -60,6 +60,9 @@ def fisher_information(mu, cov, parameters, rows=None):
     ValueError
         If sizes disagree, no argument says what n is, ``rows`` is given with a mean that has
         rows, or there is no parameter or one twice.
+    NotImplementedError
+        If a structure of a user's has neither a form of its own nor one of its rows: nothing is
+        made dense unasked.
 
     Notes
     -----
@@ -71,9 +74,10 @@ def fisher_information(mu, cov, parameters, rows=None):
     ``Dense``, ``Cholesky`` and ``Precision``, which are dense as they are given, p n^3. To these
     add p^2 inner products of what is p times as large as the structure.
 
-    A structure of other kinds has no such form: those of users, and ``gg.cov.marginal`` of a
-    series, grid or factor with gaps. The p matrices dSigma are formed, n^2 numbers each, by
-    differentiating its ``to_dense()``, and n of its solves are spent on each.
+    ``gg.cov.marginal`` of a series, grid or factor with gaps has no such form, and neither has a
+    structure of a user's that brings none. It takes n solves and their gradients for each
+    direction, in strips of 64 rows, or as many as the structure's own memory would hold; beside
+    p^2 numbers a strip, nothing is larger.
 
     Matrices that are read as symmetric (``Dense``, ``Precision``, ``Kronecker``,
     ``RepeatedMeasures``) have their information with respect to their symmetric part, which is

@@ -75,6 +75,117 @@ def test_every_structure(case, rng):
         assert_allclose(got, got.T, rtol=1e-13)
 
 
+V3, S, B = pt.tensor("v", shape=(3,)), pt.dscalar("s"), pt.dscalar("b")
+SLOPES = np.array([1.0, 2.0, 3.0])
+LINEAR = np.array([[1.0, 0.5, 0.2], [0.0, 1.0, -0.4], [0.3, 0.0, 1.0]])
+# Each as mean and covariance: sums, one variable many times, products, slices and linear maps.
+EXPRESSIONS = {
+    "sum in the mean": lambda: (V3 + B * SLOPES, np.eye(3)),
+    "sum in a parameter": lambda: (B * SLOPES, gg.cov.Diagonal(V3 + S)),
+    "sum of structures": lambda: (0.0, gg.cov.Toeplitz(V3) + gg.cov.Diagonal(S)),
+    "in itself": lambda: (V3 + V3 - B, gg.cov.Diagonal(V3 + V3)),
+    "alone and in a sum": lambda: (V3, gg.cov.AR1(V3[0] + S, V3[2] - 0.1 * B, size=3)),
+    "products": lambda: (V3 * V3 * B, gg.cov.Diagonal(S * V3)),
+    "slices": lambda: (V3[::-1] + V3, gg.cov.Diagonal(V3[[0, 0, 1]] + pt.stack([S, S, B]))),
+    "linear maps": lambda: (
+        LINEAR @ V3 + S,
+        gg.cov.LowRank((LINEAR @ V3 + B)[:, None]) + gg.cov.Diagonal(S + V3),
+    ),
+    "matrix": lambda: (S + B, V3[:, None] * V3 + pt.diag(V3 + S) + B * np.eye(3)),
+    "differences": lambda: (V3 - V3 + S - B, gg.cov.CompoundSymmetry(S + B, S - 0.2 * B, size=3)),
+    "blocks": lambda: (
+        V3 + S,
+        gg.cov.BlockDiagonal(
+            gg.cov.Diagonal(S + B, size=1), gg.cov.AR1(V3[0] + S, V3[2] + V3[2], size=2)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_expressions_of_parameters(name):
+    """Every occurrence of every parameter counts, by differences of mean and matrix."""
+    mean, cov = EXPRESSIONS[name]()
+    structure = cov if isinstance(cov, gg.cov.Covariance) else gg.cov.Dense(cov)
+    mean = pt.as_tensor(mean) + pt.zeros(3)
+    outputs = [gg.fisher_information(mean, cov, [V3, S, B]), mean, structure.to_dense()]
+    function = interpreted([V3, S, B], outputs, AS_WRITTEN, on_unused_input="ignore")
+    point = np.array([1.5, 0.7, 0.2, 0.6, 0.9])
+
+    def at(theta):
+        return function(theta[:3], theta[3], theta[4])[1:]
+
+    expected = _slepian_bangs(*_derivatives(at, point), at(point)[1])
+    assert_allclose(function(point[:3], point[3], point[4])[0], expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_expressions(seed):
+    """Forward mode of random graphs of sums, products, slices and maps, by differences."""
+    rng = np.random.default_rng(seed)
+    nodes = [V3, S, B]
+    for _ in range(6):
+        left, right = (nodes[i] for i in rng.integers(0, len(nodes), 2))
+        made = [
+            left + right,
+            left - right,
+            left * right,
+            left + left,
+            pt.exp(-left),
+            pt.dot(LINEAR, left + pt.zeros(3)),
+            (left + pt.zeros(3))[[2, 0, 0]] + right,
+        ]
+        nodes.append(made[rng.integers(len(made))])
+    output, dots = sum(nodes[-3:]) + pt.zeros(3), [x.type() for x in (V3, S, B)]
+    outputs = [forward_derivative(output, [V3, S, B], dots), output]
+    function = interpreted([V3, S, B, *dots], outputs, AS_WRITTEN, on_unused_input="ignore")
+    point, direction = rng.uniform(0.2, 1, 5), rng.normal(size=5)
+
+    def parts(x):
+        return x[:3], x[3], x[4]
+
+    def along(step):
+        return function(*parts(point + step[0] * direction), *parts(direction))[1:]
+
+    [[expected]] = _derivatives(along, np.zeros(1))
+    got = function(*parts(point), *parts(direction))[0]
+    assert_allclose(got, expected, rtol=1e-8, atol=1e-8 * (1 + np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_known_and_unknown_lengths_of_one(case, rng):
+    """One observation: every length known, none, and those of the first parameter alone."""
+    a, b = _symbols()
+    values = case.values(rng, 1)
+    known, unknown = case.tensors(n=1), case.tensors()
+    expected = None
+    for parameters in (unknown, known, [known[0], *unknown[1:]]):
+        # Size 1 in a block of its own, which it is given by the others.
+        cov = gg.cov.BlockDiagonal(
+            case.build(1, *_varied(case, parameters, a, b)), gg.cov.Diagonal(a + b[0], size=2)
+        )
+        information = gg.fisher_information(b[1] * np.arange(3), cov, [a, b])
+        function = interpreted([a, b, *parameters], information)
+        got = function(POINT[0], POINT[1:], *values)
+        assert_allclose(got, got if expected is None else expected, rtol=1e-12, atol=1e-13)
+        expected = got
+
+
+def test_blocks_of_one_with_noise():
+    """A low-rank block of one observation, whose noise is a slice."""
+    w, factor, d = pt.dscalar("w"), pt.tensor("u", shape=(1, 2)), pt.tensor("d", shape=(4,))
+    blocks = gg.cov.LowRank(factor) + gg.cov.Diagonal(w, size=1), gg.cov.Diagonal(w, size=3)
+    cov = gg.cov.BlockDiagonal(*blocks) + gg.cov.Diagonal(d)
+    got = interpreted([factor, d, w], gg.fisher_information(0.0, cov, [factor, d, w]))(
+        np.ones((1, 2)), np.ones(4), 1.0
+    )
+    # Variances u u' + d_1 + w = 4, and d_i + w = 2.
+    slopes = np.zeros((4, 7))
+    slopes[0, :2], slopes[:, 6], slopes[range(4), range(2, 6)] = 2, 1, 1
+    slopes /= np.array([[4.0], [2], [2], [2]])
+    assert_allclose(got, slopes.T @ slopes / 2, rtol=1e-12, atol=1e-14)
+
+
 def _directions(rng, parameters, values, constant):
     """Two random directions of each parameter, None for index data."""
     return [
