@@ -32,6 +32,7 @@ from pm_gaussgrad.cov.low_rank import LowRankPlusDiagonal
 from pm_gaussgrad.cov.precision import Precision
 from pm_gaussgrad.cov.repeated_measures import RepeatedMeasures
 from pm_gaussgrad.cov.toeplitz import Toeplitz
+from pm_gaussgrad.cov.triangular import symmetric_direction
 
 
 @singledispatch
@@ -78,11 +79,6 @@ def _half_gram(*vectors):
     return sum(_gram(w, w) for w in vectors) / 2
 
 
-def _symmetric(tangent):
-    """Structures that read a symmetric matrix see the symmetric part of a direction."""
-    return (tangent + tangent.mT) / 2
-
-
 def _whitened(factor, tangent):
     """L^-1 T L'^-1 for symmetric T, (n, n), (p, n, n) -> (p, n, n)."""
     half = _solve_stack(factor, tangent)
@@ -101,7 +97,8 @@ def _solve_stack(factor, stack):
 @covariance_information.register(Precision)
 def _of_matrix(cov, tangents):
     # d log|Q^-1| turns a sign, which the square of W forgets.
-    return _half_gram(_whitened(cov._factor(), _symmetric(tangents[0])))
+    tangent = symmetric_direction(cov.parameters[0], tangents[0])
+    return _half_gram(_whitened(cov._factor(), tangent))
 
 
 @covariance_information.register
@@ -181,8 +178,8 @@ def _of_blocks(cov: BlockDiagonal, tangents):
 
 @covariance_information.register
 def _of_repeated_measures(cov: RepeatedMeasures, tangents):
-    _, visits, pattern, *_ = cov.parameters
-    tangent = _symmetric(tangents[0])
+    within, visits, pattern, *_ = cov.parameters
+    tangent = symmetric_direction(within, tangents[0])
     present = pt.ge(visits, 0)
     rows = pt.switch(present, visits, 0)
     both = present[:, :, None] & present[:, None, :]
@@ -211,9 +208,9 @@ def _congruence(inverse, stack):
 def _of_kronecker(cov: Kronecker, tangents):
     """W is a sum over factors; its parts are orthogonal but for the traces, which add."""
     n, total, scale = cov.size, 0, 0
-    for lower, tangent in zip(cov._lower(), tangents, strict=True):
+    for factor, lower, tangent in zip(cov._factors, cov._lower(), tangents, strict=True):
         size = lower.shape[-1].astype(lower.dtype)
-        whitened = _whitened(lower, _symmetric(tangent))
+        whitened = _whitened(lower, symmetric_direction(factor, tangent))
         mean = pt.diagonal(whitened, axis1=-2, axis2=-1).sum(axis=-1) / size
         traceless = whitened - mean[:, None, None] * pt.eye(lower.shape[-1], dtype=lower.dtype)
         total, scale = total + n / size * _half_gram(traceless), scale + mean
@@ -224,14 +221,15 @@ def _of_kronecker(cov: Kronecker, tangents):
 def _of_noisy_kronecker(cov: NoisyKronecker, tangents):
     """In the eigenbasis: entries off the diagonal differ in one factor's index only."""
     *tangents, noise_dot = tangents
-    values, vectors = zip(*(pt.linalg.eigh(x) for x in cov._factors), strict=True)
+    values, vectors = zip(*(pt.linalg.eigh(x) for x in cov._symmetric()), strict=True)
     shape = [x.shape[0] for x in values]
     grid = [_on_axis(x, i, len(values)) for i, x in enumerate(values)]
     others = [_product([g for j, g in enumerate(grid) if j != i]) for i in range(len(grid))]
     spectrum = _product(grid) + cov.parameters[-1]
     diagonal, total = noise_dot[(..., *[None] * len(grid))], 0
     for i, (basis, tangent) in enumerate(zip(vectors, tangents, strict=True)):
-        rotated = basis.T @ (_symmetric(tangent) @ basis)
+        seen = symmetric_direction(cov._factors[i], tangent)
+        rotated = basis.T @ (seen @ basis)
         on_diagonal = pt.diagonal(rotated, axis1=-2, axis2=-1)
         placed = on_diagonal[
             (slice(None), *(slice(None) if j == i else None for j in range(len(grid))))
