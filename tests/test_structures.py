@@ -249,6 +249,27 @@ def test_outputs_are_arrays_of_their_own(case, m, rng):
         assert not np.shares_memory(a, b)
 
 
+@LEAF
+@pytest.mark.parametrize("residual_scale", [1e160, 1e300])
+def test_a_row_that_overflows_leaves_the_others_alone(case, residual_scale, rng):
+    """Neither in the value nor in the gradient, where its log density of -inf has no weight."""
+    structure = case.build(2, *case.tensors()).structure
+    forward, pullback = InvQuadLogdet(structure), InvQuadLogdetPullback(structure)
+    rows, _, weights, *parameters = _arguments(case, rng, 5, (3,))
+    overflowing = rows.copy()
+    overflowing[0, 2] = residual_scale
+    weights[0] = 0
+
+    def results(rows, weights):
+        outputs = forward.evaluate(rows, *parameters)
+        bars = pullback.evaluate(rows, *parameters, *outputs[2:], weights, np.array(0.7))
+        return outputs[0][-2:], outputs[1], outputs[2][-2:], *bars
+
+    got, expected = results(overflowing, weights), results(rows[1:], weights[1:])
+    for a, b in zip(got, expected, strict=True):
+        assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
 @CASE
 @BACKEND
 def test_inputs_are_left_alone(case, backend, rng):

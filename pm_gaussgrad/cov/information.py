@@ -91,7 +91,8 @@ def _solve_stack(factor, stack):
 @covariance_information.register(Precision)
 def _of_matrix(cov, tangents):
     # d log|Q^-1| turns a sign, which the square of W forgets.
-    return _half_gram(_whitened(cov._factor(), symmetric_direction(cov.parameters[0], tangents[0])))
+    tangent = symmetric_direction(cov.parameters[0], tangents[0])
+    return _half_gram(_whitened(cov._factor(), tangent))
 
 
 @covariance_information.register
@@ -169,8 +170,8 @@ def _of_blocks(cov: BlockDiagonal, tangents):
 
 @covariance_information.register
 def _of_repeated_measures(cov: RepeatedMeasures, tangents):
-    _, visits, pattern, *_ = cov.parameters
-    tangent = symmetric_direction(cov.parameters[0], tangents[0])
+    within, visits, pattern, *_ = cov.parameters
+    tangent = symmetric_direction(within, tangents[0])
     present = pt.ge(visits, 0)
     rows = pt.switch(present, visits, 0)
     both = present[:, :, None] & present[:, None, :]
@@ -212,15 +213,15 @@ def _of_kronecker(cov: Kronecker, tangents):
 def _of_noisy_kronecker(cov: NoisyKronecker, tangents):
     """In the eigenbasis: entries off the diagonal differ in one factor's index only."""
     *tangents, noise_dot = tangents
-    moves = map(symmetric_direction, cov._factors, tangents)
     values, vectors = zip(*(pt.linalg.eigh(x) for x in cov._symmetric()), strict=True)
     shape = [x.shape[0] for x in values]
     grid = [_on_axis(x, i, len(values)) for i, x in enumerate(values)]
     others = [_product([g for j, g in enumerate(grid) if j != i]) for i in range(len(grid))]
     spectrum = _product(grid) + cov.parameters[-1]
     diagonal, total = noise_dot[(..., *[None] * len(grid))], 0
-    for i, (basis, tangent) in enumerate(zip(vectors, moves, strict=True)):
-        rotated = basis.T @ (tangent @ basis)
+    for i, (basis, tangent) in enumerate(zip(vectors, tangents, strict=True)):
+        seen = symmetric_direction(cov._factors[i], tangent)
+        rotated = basis.T @ (seen @ basis)
         on_diagonal = pt.diagonal(rotated, axis1=-2, axis2=-1)
         placed = on_diagonal[
             (slice(None), *(slice(None) if j == i else None for j in range(len(grid))))

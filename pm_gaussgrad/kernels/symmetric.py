@@ -85,6 +85,17 @@ def copy_rows(rows):
     return copied
 
 
+def weighted_rows(rows, weights):
+    """The rows (m, ...), zero where they have no weight: an overflow in one is not the others'."""
+    if weights.all():
+        return rows
+    copied = rows.copy()
+    for i in range(weights.size):
+        if weights[i] == 0:
+            copied[i] = 0
+    return copied
+
+
 def rows_dot(a, b):
     """Dot product of each pair of rows of C-contiguous arrays: (m, n), (m, n) -> (m,)."""
     products = np.zeros(a.shape[0], a.dtype)
