@@ -238,7 +238,12 @@ def test_sizes_that_disagree():
         mean = pm.Data("mean", np.zeros(N))
         with pytest.raises(ValueError, match="is for 5 observations, expected 4"):
             gg.MvNormal("x", mean, gg.cov.AR1(1.0, 0.5, size=4), observed=VALUES)
-        gg.MvNormal("y", mean, np.eye(4), observed=pytensor.shared(VALUES))
+        data = pytensor.shared(VALUES)
+        with pytest.raises(ValueError, match="is for 5 observations, expected 4"):
+            gg.MvNormal("x", mean, np.eye(4), observed=data)
+        data.set_value(VALUES[:4])
+        gg.MvNormal("y", mean, np.eye(4), observed=data)
+        data.set_value(VALUES)
     with pytest.raises(ValueError, match=r"5 entries.* the covariance is for 4"):
         model.compile_logp()
     with pytest.raises(ValueError, match=r"5 entries.* the mean is for 4"):
@@ -330,16 +335,17 @@ def test_masks_are_read_on_every_way_in(likelihood):
 
 def test_masks_after_sampling():
     """What comes later reads the same data."""
-    model = _observe_later(
-        lambda _: gg.MvNormal("y", pm.Normal("mu"), COV, shape=HIDDEN.shape), HIDDEN
-    )
-    with model:
-        posterior = pm.sample_prior_predictive(
-            2, var_names=["mu"], random_seed=1, compile_kwargs={"mode": "FAST_COMPILE"}
-        )["prior"]
-    idata = xr.DataTree.from_dict({"posterior": posterior.to_dataset()})
-    gg.loo_log_likelihood(idata, model, progressbar=False)
-    assert int(idata["log_likelihood"]["y"].sizes["y_entry"]) == int((~HIDDEN.mask).sum())
+    found = []
+    for data in (HIDDEN, ROWS):
+        model = _observe_later(
+            lambda _: gg.MvNormal("y", pm.Normal("mu"), COV, shape=HIDDEN.shape), data
+        )
+        posterior = xr.Dataset({"mu": (("chain", "draw"), [[0.1, -0.4]])})
+        idata = xr.DataTree.from_dict({"posterior": posterior})
+        gg.loo_log_likelihood(idata, model, progressbar=False)
+        found.append(idata["log_likelihood"]["y"])
+    assert found[0].sizes["y_observed"] == (~HIDDEN.mask).sum()
+    assert_allclose(*found, rtol=1e-14)
 
 
 def test_masked_constants():
