@@ -181,6 +181,8 @@ class Kronecker(Leaf):
             check_matrix(self.label, f"factors[{i}]", factor, constant_cholesky)
 
     def to_dense(self):
+        if self.size == 0:  # PyTensor joins dimensions by a reshape to -1, which fails
+            return pt.zeros((0, 0), dtype=self._factors[0].dtype)
         return functools.reduce(_kron, self._factors)
 
     def _lower(self):
