@@ -7,6 +7,7 @@ from pymc.distributions.distribution import SymbolicRandomVariable, _support_poi
 from pymc.distributions.shape_utils import implicit_size_from_params, rv_size_is_none
 from pymc.logprob.abstract import _logprob
 from pymc.pytensorf import normalize_rng_param
+from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.random.utils import normalize_size_param
 
 from pm_gaussgrad.cov.base import as_parameter
@@ -65,7 +66,14 @@ def centred_draws(structure, batch, rng, mu, parameters):
         return_next_rng=True,
         dtype=mu.dtype,
     )
-    return next_rng, cov.draw(z)
+    drawn = cov.draw(z)
+    # As PyMC does, whose factorisation raises; JAX leaves the check out.
+    error = CheckAndRaise(
+        ValueError,
+        f"{cov.label}: draws are not finite, because the parameters make no covariance that is "
+        "positive definite; restrict their priors to values of which it is.",
+    )
+    return next_rng, error(drawn, pt.isfinite(drawn).all())
 
 
 class MvNormalRV(StructuredRV):
