@@ -16,6 +16,7 @@ from pymc.logprob.abstract import _logprob
 from pymc.pytensorf import normalize_rng_param
 from pytensor.graph.basic import equal_computations
 from pytensor.graph.replace import _vectorize_node
+from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.basic import get_vector_length, infer_static_shape
 from pytensor.tensor.random.utils import normalize_size_param
 
@@ -122,7 +123,14 @@ def centred_draws(structure, batch, rng, mu, parameters):
     next_rng, z = pt.random.normal(
         size=(*batch, cov.noise_size(n)), rng=rng, return_next_rng=True, dtype=mu.dtype
     )
-    return next_rng, cov.draw(z)
+    drawn = cov.draw(z)
+    # As PyMC does, whose factorisation raises; JAX leaves the check out.
+    error = CheckAndRaise(
+        ValueError,
+        f"{cov.label}: draws are not finite, because the parameters make no covariance that is "
+        "positive definite; restrict their priors to values of which it is.",
+    )
+    return next_rng, error(drawn, pt.isfinite(drawn).all())
 
 
 class MvNormalRV(StructuredRV):

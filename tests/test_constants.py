@@ -7,7 +7,7 @@ import pytensor.tensor as pt
 import pytest
 import scipy.sparse
 from numpy.testing import assert_array_equal
-from registry import interpreted
+from registry import INTERPRETED, interpreted
 
 import pm_gaussgrad as gg
 
@@ -183,3 +183,13 @@ def test_symbolic_parameters_have_density_zero():
     assert interpreted(model.value_vars, model.logp())(-1.0) == -np.inf
     logp = interpreted([v, rho], gg.logp(np.ones(3), 0.0, gg.cov.CompoundSymmetry(v, rho)))
     assert_array_equal([logp(1.0, 1.5), logp(-1.0, 0.5), logp(1.0, -0.6)], [-np.inf] * 3)
+
+
+def test_draws_of_no_covariance_are_an_error():
+    """Never NaN without a word, where a prior lets parameters out of their range."""
+    for cov in (lambda x: gg.cov.Diagonal(x), lambda x: gg.cov.AR1(1.0, 1 - x), lambda x: x * K):
+        with pm.Model():
+            x = pm.Normal("x", -5.0, 1e-3)
+            y = gg.MvNormal("y", 0.0, cov(x), shape=3)
+        with pytest.raises(ValueError, match=r"draws are not finite.*restrict their priors"):
+            pm.draw(y, mode=INTERPRETED)

@@ -146,8 +146,9 @@ class AR1(ScalarLeaf):
         variance = as_parameter(owner, "variance", variance, 0)
         correlation = as_parameter(owner, "correlation", correlation, 0)
         check_variance(owner, "variance", variance)
-        check_within(owner, "correlation", correlation, -1, 1)
         self.parameters, self._size = (variance, correlation), as_size(owner, size)
+        if self._size != 1:  # of a single observation the correlation does not matter
+            check_within(owner, "correlation", correlation, -1, 1)
 
     def check_constants(self, n=None):
         variance, correlation = self.parameters

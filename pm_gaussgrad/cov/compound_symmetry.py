@@ -136,8 +136,9 @@ class CompoundSymmetry(ScalarLeaf):
         variance = as_parameter(owner, "variance", variance, 0)
         correlation = as_parameter(owner, "correlation", correlation, 0)
         check_variance(owner, "variance", variance)
-        check_within(owner, "correlation", correlation, -1, 1)
         self.parameters, self._size = (variance, correlation), as_size(owner, size)
+        if self._size != 1:  # of a single observation the correlation does not matter
+            check_within(owner, "correlation", correlation, -1, 1)
 
     def check_constants(self, n=None):
         n = self.size if isinstance(self.size, int) else n
@@ -239,10 +240,12 @@ class CompoundSymmetry(ScalarLeaf):
         levels, before = self._levels(times), self._levels(times - 1)
         sums = pt.cumsum(residual, axis=-1) - residual
         first = pt.eq(times, 1)
-        # Products of a covariance and a sum leave the range of numbers before their ratio does.
-        mean = pt.switch(first, 0, (common / before) * sums)
-        variance = pt.switch(first, levels, own * (levels / before))
-        return (residual - mean) / pt.sqrt(variance), pt.log(variance) / 2
+        # Ratios ahead of products, which would leave the range of numbers: PyTensor reorders
+        # factors, but not across a switch without a zero.
+        mean = pt.switch(first, 1, common / before) * sums
+        ratio = pt.switch(first, 1, levels / before)
+        scale = pt.sqrt(pt.switch(first, levels, own)) * pt.sqrt(ratio)
+        return (residual - mean) / scale, pt.log(scale)
 
     def _levels(self, times):
         """w + t c, without the rounding of v (1 - rho) + v rho."""

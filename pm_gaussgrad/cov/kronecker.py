@@ -198,6 +198,8 @@ class Kronecker(Leaf):
         return [symmetric_from_lower(factor) for factor in self._factors]
 
     def to_dense(self):
+        if self.size == 0:  # PyTensor joins dimensions by a reshape to -1, which fails
+            return pt.zeros((0, 0), dtype=self._factors[0].dtype)
         return functools.reduce(_kron, self._symmetric())
 
     def _lower(self):
