@@ -110,6 +110,26 @@ def test_docstrings_are_whole(structure, section):
     assert re.search(rf"^{section}\n-+$", inspect.getdoc(structure), re.M)
 
 
+def _documented_defaults():
+    """Functions of the package that name defaults, and these: (parameter, text)."""
+    methods = (m for kind in EXPORTED for _, m in inspect.getmembers(kind, inspect.isfunction))
+    exported = (x for name in gg.__all__ if inspect.isfunction(x := getattr(gg, name)))
+    for function in {*methods, *exported}:
+        text = inspect.getdoc(function) or ""
+        if found := re.findall(r"^(\w+) : .*, default (.*)$", text, re.M):
+            yield function, found
+
+
+def test_documented_defaults_are_the_real_ones():
+    checked = set()
+    for function, documented in _documented_defaults():
+        actual = inspect.signature(function).parameters
+        found = [(name, repr(actual[name].default)) for name, _ in documented]
+        assert found == documented, function.__qualname__
+        checked.add(function)
+    assert checked >= {gg.impute, gg.predict, gg.cov.Eigenbasis.rotate}
+
+
 def _tested():
     from registry import CASES
 

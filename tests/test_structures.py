@@ -11,7 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
-from registry import AS_WRITTEN, BACKENDS, CASES, LEAVES, each, is_index
+from registry import AS_WRITTEN, BACKENDS, CASES, LEAVES, each, interpreted, is_index
 
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback
 
@@ -178,6 +178,20 @@ def _of_batch(name, value, b):
     per_batch = name in ("logdet", "logdet alone", "diagonal", "inverse diagonal")
     of_parameter = name.startswith("gradient") and name != "gradient 0"
     return value[b] if per_batch or of_parameter else value[:, b]
+
+
+@CASE
+def test_one_row_for_each_of_a_batch(case, rng):
+    """Rows without dimensions of their own: parameters (3, ...) against (3, n)."""
+    n = 4
+    rows, values = rng.normal(size=(3, n)), case.values(rng, n, (3,))
+    cov = case.build(n, *map(pt.constant, values))
+    outputs = [cov.to_dense(), cov.whiten(cov.color(rows)), cov.whiten(rows), cov.solve(rows)]
+    dense, again, white, solved = interpreted([], outputs, AS_WRITTEN)()
+    expected = np.linalg.solve(dense, rows[..., None])[..., 0]
+    assert_allclose(solved, expected, rtol=1e-10, atol=1e-12)
+    assert_allclose(again, rows, rtol=1e-10, atol=1e-12)
+    assert_allclose((white**2).sum(axis=-1), (rows * expected).sum(axis=-1), rtol=1e-10)
 
 
 @CASE
