@@ -18,6 +18,7 @@ from pytensor.scalar import Cast
 from pytensor.tensor.elemwise import Elemwise
 
 from pm_gaussgrad.cov import Covariance, marginal
+from pm_gaussgrad.cov.base import named_dims_hint
 from pm_gaussgrad.cov.conditioning import conditional, observed_quad_logdet_alpha
 from pm_gaussgrad.cov.sized import of_size
 
@@ -27,6 +28,8 @@ def as_observed(observed):
 
     PyMC makes missing values of arrays into parameters to be sampled.
     """
+    if hint := named_dims_hint(observed):
+        raise TypeError(f"`observed` is a {type(observed).__name__}, expected data{hint}.")
     if isinstance(observed, Variable):
         return observed
     if isinstance(observed, pd.Series | pd.DataFrame | pd.Index):

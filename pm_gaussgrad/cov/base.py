@@ -29,7 +29,8 @@ def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable
         tensor = _as_tensor(value)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise TypeError(
-            f"{owner}: `{name}` is a {type(value).__name__}, expected an array or a tensor."
+            f"{owner}: `{name}` is a {type(value).__name__}, expected an array or a tensor"
+            f"{named_dims_hint(value)}."
         ) from error
     if not tensor.dtype.startswith(("float", "int", "uint", "bool")):
         raise TypeError(f"{owner}: `{name}` has dtype {tensor.dtype}, expected real numbers.")
@@ -53,6 +54,14 @@ def _as_tensor(value) -> TensorVariable:
     )
 
 
+def named_dims_hint(value) -> str:
+    """What to write in place of a variable of ``pymc.dims``, or of a list that has one."""
+    if isinstance(value, list | tuple):
+        return max(map(named_dims_hint, value), default="")
+    named = isinstance(value, Variable) and hasattr(value, "dims")
+    return "; of a variable of pymc.dims pass `.values`, the tensor without names" if named else ""
+
+
 def _has_variables(value) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_has_variables, value))
@@ -72,7 +81,8 @@ def as_size(owner: str, size):
     if size is None or (symbolic and size.type.dtype in discrete_dtypes):
         return size
     raise TypeError(
-        f"{owner}: `size` is a {type(size).__name__}, expected an integer or a scalar of one."
+        f"{owner}: `size` is a {type(size).__name__}, expected an integer or a scalar of one"
+        f"{named_dims_hint(size)}."
     )
 
 
