@@ -22,6 +22,7 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.shape import SpecifyShape
 
 from pm_gaussgrad.cov import Covariance, marginal
+from pm_gaussgrad.cov.arguments import named_dims_hint
 from pm_gaussgrad.cov.conditioning import conditional, observed_quad_logdet_alpha
 from pm_gaussgrad.cov.sized import of_size
 
@@ -31,6 +32,8 @@ def as_observed(observed):
 
     PyMC makes missing values of arrays into parameters to be sampled.
     """
+    if hint := named_dims_hint(observed):
+        raise TypeError(f"`observed` is a {type(observed).__name__}, expected data{hint}.")
     if isinstance(observed, Variable):
         return without_masks(observed)
     if isinstance(observed, pd.Series | pd.DataFrame | pd.Index):

@@ -43,6 +43,14 @@ def as_floats(owner: str, name: str, value) -> TensorVariable:
     return tensor
 
 
+def named_dims_hint(value) -> str:
+    """What to write in place of a variable of ``pymc.dims``, or of a list that has one."""
+    if isinstance(value, list | tuple):
+        return max(map(named_dims_hint, value), default="")
+    named = isinstance(value, Variable) and hasattr(value, "dims")
+    return "; of a variable of pymc.dims pass `.values`, the tensor without names" if named else ""
+
+
 def _has_variables(value) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_has_variables, value))
@@ -56,11 +64,8 @@ def _dense_tensor(owner, name, value):
             f"{owner}: `{name}` is a {kind}, expected a dense tensor; pass "
             "pytensor.sparse.dense_from_sparse(x)."
         )
-    if kind.startswith("XTensor"):
-        raise TypeError(
-            f"{owner}: `{name}` is a {kind} with named dimensions, expected a tensor; pass its "
-            "`.values`, with the dimension of the observations last."
-        )
+    if hint := named_dims_hint(value):
+        raise TypeError(f"{owner}: `{name}` is a {kind}, expected an array or a tensor{hint}.")
     try:
         return pt.as_tensor_variable(value)
     except (TypeError, ValueError, NotImplementedError) as error:

@@ -46,7 +46,8 @@ def as_size(owner: str, size):
     if size is None or (symbolic and size.type.dtype in discrete_dtypes):
         return size
     raise TypeError(
-        f"{owner}: `size` is a {type(size).__name__}, expected an integer or a scalar of one."
+        f"{owner}: `size` is a {type(size).__name__}, expected an integer or a scalar of one"
+        f"{named_dims_hint(size)}."
     )
 
 
