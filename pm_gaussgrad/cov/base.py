@@ -10,7 +10,7 @@ from pytensor.scalar import upcast
 from pytensor.tensor.type import discrete_dtypes
 from pytensor.tensor.variable import TensorVariable
 
-from pm_gaussgrad.cov.arguments import as_floats
+from pm_gaussgrad.cov.arguments import as_floats, named_dims_hint
 from pm_gaussgrad.cov.products import standardised_by
 from pm_gaussgrad.cov.sums import closed_sum
 
