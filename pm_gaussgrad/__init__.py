@@ -7,6 +7,7 @@ from pm_gaussgrad.distribution import MvNormal
 from pm_gaussgrad.fisher import fisher_information
 from pm_gaussgrad.laplace import laplace, mass_matrix
 from pm_gaussgrad.posterior.covariance_plot import plot_covariance
+from pm_gaussgrad.posterior.elpd import loo, loo_log_lik_fn, refit_wrapper
 from pm_gaussgrad.posterior.impute import impute
 from pm_gaussgrad.posterior.loo import lfo_log_likelihood, loo_log_likelihood, loo_predictive
 from pm_gaussgrad.posterior.plots import plot_residual_acf, plot_residual_qq
@@ -27,6 +28,8 @@ __all__ = [
     "laplace",
     "lfo_log_likelihood",
     "logp",
+    "loo",
+    "loo_log_lik_fn",
     "loo_log_likelihood",
     "loo_predictive",
     "mass_matrix",
@@ -34,6 +37,7 @@ __all__ = [
     "plot_residual_acf",
     "plot_residual_qq",
     "predict",
+    "refit_wrapper",
     "rewrites",
     "student_t_logp",
     "whitened_residuals",

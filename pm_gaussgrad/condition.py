@@ -85,6 +85,7 @@ def condition(value, mu, cov, mu_new, cross_cov, cov_new, *, diag=False):
         cov_new = as_parameter(NAME, "cov_new", cov_new, 1 if diag else 2)
     check_blocks(NAME, value, mu, cov, mu_new, cross_cov, cov_new)
     n = cross_cov.type.shape[-2]
+    cov.check_constants(n)
     kriging = Kriging(of_size(cov, cross_cov.shape[-2] if n is None else n), cross_cov)
     mean = mu_new + kriging.mean(value - mu)
     if diag:

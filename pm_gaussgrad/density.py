@@ -1,13 +1,12 @@
 """The log density of rows as one symbolic Op, so that rewrites can recognise it whole."""
 
-import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.builders import SymbolicOp
 from pytensor.graph.replace import _vectorize_node, vectorize_graph
 
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
 from pm_gaussgrad.cov.base import as_parameter, check_size, gaussian_log_density
-from pm_gaussgrad.missing import as_observed, log_density_where_observed
+from pm_gaussgrad.missing import log_density_where_observed, without_masks
 from pm_gaussgrad.ops import pullback_by_definition
 
 
@@ -56,14 +55,14 @@ def _vectorize_log_density(op, node, *inputs):
         # One covariance for the whole batch: its entries are rows.
         leading = list(zip(inputs[:stop], node.inputs[:stop], op.core_ndims, strict=True))
         rows = max(old.type.ndim - core for _, old, core in leading)
-        aligned = [_insert_dims(new, old.type.ndim, rows + core) for new, old, core in leading]
+        aligned = [insert_dims(new, old.type.ndim, rows + core) for new, old, core in leading]
         return op(*aligned, *inputs[stop:]).owner
     inner = op.build_inner_graph(*node.inputs)
     [batched] = vectorize_graph(inner, dict(zip(node.inputs, inputs, strict=True)))
     return batched.owner
 
 
-def _insert_dims(x, core_ndim, wanted):
+def insert_dims(x, core_ndim, wanted):
     """Dimensions of length one between the batch and the core, so that cores align."""
     batch_ndim = x.type.ndim - core_ndim
     if batch_ndim == 0:
@@ -121,10 +120,11 @@ def logp(value, mu, cov):
     -1.837877
     """
     cov = cov if isinstance(cov, Covariance) else Dense(cov)
-    value = as_observed(value) if np.ma.is_masked(value) else value
+    value = without_masks(value)
     value = as_parameter("gg.logp", "value", value, 1)
     mu = as_parameter("gg.logp", "mu", mu, 0)
     check_size(cov, "value", value)
+    cov.check_constants(value.type.shape[-1])
     return log_density_of_data(cov.structure, value, mu, cov.parameters)
 
 

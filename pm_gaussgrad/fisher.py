@@ -8,20 +8,16 @@ Derivatives of mu, and of the *parameters of the structure* in place of the matr
 forward mode; what a structure makes of them is in :mod:`pm_gaussgrad.cov.information`.
 """
 
-import math
-
 import pytensor.tensor as pt
-from pytensor.gradient import grad, pushforward
+from pytensor.gradient import grad
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import vectorize_graph
 
 from pm_gaussgrad.cov.base import as_parameter, as_size
-from pm_gaussgrad.cov.information import (
-    count_directions,
-    covariance_information,
-    through_solves,
-)
+from pm_gaussgrad.cov.information import covariance_information
+from pm_gaussgrad.cov.strips import count_directions, total_size
 from pm_gaussgrad.density import as_covariance
+from pm_gaussgrad.tangents import forward_derivative
 
 NAME = "gg.fisher_information"
 
@@ -64,6 +60,9 @@ def fisher_information(mu, cov, parameters, rows=None):
     ValueError
         If sizes disagree, no argument says what n is, ``rows`` is given with a mean that has
         rows, or there is no parameter or one twice.
+    NotImplementedError
+        If a structure of a user's has neither a form of its own nor one of its rows: nothing is
+        made dense unasked.
 
     Notes
     -----
@@ -75,9 +74,10 @@ def fisher_information(mu, cov, parameters, rows=None):
     ``Dense``, ``Cholesky`` and ``Precision``, which are dense as they are given, p n^3. To these
     add p^2 inner products of what is p times as large as the structure.
 
-    A structure of other kinds has no such form: those of users, and ``gg.cov.marginal`` of a
-    series, grid or factor with gaps. The p matrices dSigma are formed, n^2 numbers each, by
-    differentiating its ``to_dense()``, and n of its solves are spent on each.
+    ``gg.cov.marginal`` of a series, grid or factor with gaps has no such form, and neither has a
+    structure of a user's that brings none. It takes n solves and their gradients for each
+    direction, in strips of 64 rows, or as many as the structure's own memory would hold; beside
+    p^2 numbers a strip, nothing is larger.
 
     Matrices that are read as symmetric (``Dense``, ``Precision``, ``Kronecker``,
     ``RepeatedMeasures``) have their information with respect to their symmetric part, which is
@@ -125,7 +125,7 @@ def fisher_information(mu, cov, parameters, rows=None):
         own = _of_covariance(cov, parameters, connected)
         information += _embed(m * own, parameters, connected)
     if isinstance(information, int):
-        total = sum(map(_total_size, parameters))
+        total = sum(map(total_size, parameters))
         return pt.zeros((total, total), dtype=mu.dtype)
     return information
 
@@ -179,16 +179,37 @@ def _with_rows(mu, cov, rows):
             f"{NAME}: `mu` has shape {mu.type.shape} and thereby says how many rows there are; "
             "pass `rows` with a mean of shape () or (n,) only."
         )
-    cov = cov.structure.from_parameters(*cov.parameters, size=n)
+    cov = _of_known_lengths(cov, n)
     if mu.type.ndim == 0 or found == 1 != cov.size:
         mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], n))
     m = pt.prod(mu.shape[:-1]) if rows is None else as_size(NAME, rows)
     return mu, cov, pt.as_tensor(m).astype(mu.dtype)
 
 
-def _total_size(x):
-    static = x.type.shape
-    return x.size if None in static else math.prod(static)
+def _of_known_lengths(cov, n):
+    """The structure with every length that is known said by every parameter that has it.
+
+    PyTensor takes a length of one that is only half known for granted in some places and refuses
+    to broadcast it in others.
+    """
+    shapes = [dims.split() for dims in cov.structure.parameter_shapes.values()]
+    known = {"n": n} if isinstance(n, int) else {}
+    for dims, x in zip(shapes, cov.parameters, strict=True):
+        found = zip(dims, x.type.shape, strict=True)
+        known |= {dim: length for dim, length in found if length is not None and dim not in known}
+    parameters = [
+        _with_lengths(x, [known.get(dim) for dim in dims])
+        for dims, x in zip(shapes, cov.parameters, strict=True)
+    ]
+    return cov.structure.from_parameters(*parameters, size=n)
+
+
+def _with_lengths(x, lengths):
+    """The tensor with the lengths of its dimensions that are not None in its type."""
+    pairs = zip(x.type.shape, lengths, strict=True)
+    if any(own is None and length is not None for own, length in pairs):
+        return pt.specify_shape(x, lengths)
+    return x
 
 
 def _connected(outputs, parameters):
@@ -207,9 +228,9 @@ def _blocks(rows, columns):
     """The identity by blocks: the rows of some parameters, the columns of others."""
     return [
         [
-            pt.eye(_total_size(y), dtype=x.dtype)
+            pt.eye(total_size(y), dtype=x.dtype)
             if x is y
-            else pt.zeros((_total_size(x), _total_size(y)), dtype=x.dtype)
+            else pt.zeros((total_size(x), total_size(y)), dtype=x.dtype)
             for y in columns
         ]
         for x in rows
@@ -237,9 +258,11 @@ def _tangents(outputs, parameters, connected):
             result.append(pt.concatenate([x.reshape((-1,)) for x in gradient]))
         else:
             seeds = [x.type() for x in wrt]
-            one = pushforward(output, wrt, seeds, disconnected_outputs="ignore")
+            one = forward_derivative(output, wrt, seeds)
             all_ = vectorize_graph(one, dict(zip(seeds, directions, strict=True)))
-            result.append(pt.broadcast_to(all_, (p, *tuple(output.shape))))
+            if all_.type.ndim == output.type.ndim:  # constant: no direction is in it
+                all_ = pt.broadcast_to(all_, (p, *tuple(output.shape)))
+            result.append(_with_lengths(all_, (None, *output.type.shape)))
     return result
 
 
@@ -254,11 +277,7 @@ def _of_covariance(cov, parameters, connected):
     constant = getattr(cov.structure, "constant_parameters", frozenset())
     remaining = iter(_tangents(_free(cov), parameters, connected))
     tangents = [None if k in constant else next(remaining) for k in cov.structure.parameter_shapes]
-    information = covariance_information(cov, tangents)
-    if information is None:
-        [derivatives] = _tangents([cov.to_dense()], parameters, connected)
-        information = through_solves(cov, derivatives)
-    return information
+    return covariance_information(cov, tangents)
 
 
 def _embed(information, parameters, connected):

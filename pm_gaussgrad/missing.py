@@ -11,13 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytensor.tensor as pt
+from pymc.distributions.shape_utils import implicit_size_from_params
 from pytensor import config
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import graph_inputs
 from pytensor.scalar import Cast
-from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.shape import SpecifyShape
 
 from pm_gaussgrad.cov import Covariance, marginal
+from pm_gaussgrad.cov.arguments import named_dims_hint
 from pm_gaussgrad.cov.conditioning import conditional, observed_quad_logdet_alpha
 from pm_gaussgrad.cov.sized import of_size
 
@@ -27,8 +32,10 @@ def as_observed(observed):
 
     PyMC makes missing values of arrays into parameters to be sampled.
     """
+    if hint := named_dims_hint(observed):
+        raise TypeError(f"`observed` is a {type(observed).__name__}, expected data{hint}.")
     if isinstance(observed, Variable):
-        return observed
+        return without_masks(observed)
     if isinstance(observed, pd.Series | pd.DataFrame | pd.Index):
         if not np.any(observed.isnull()):
             return observed
@@ -57,27 +64,62 @@ def _with_nan(data) -> np.ndarray:
 def missing_entries(value) -> np.ndarray | None:
     """Which entries of an observed value are missing: booleans, or None if none is.
 
-    Only what is constant or shared is looked at; a value that depends on anything else has no
-    missing entries.
+    Only what is constant or shared is looked at, as it is, of another dtype or with its
+    dimensions in another order; a value that depends on anything else has no missing entries.
     """
-    while value.owner and isinstance(value.owner.op, Elemwise):
-        if not isinstance(value.owner.op.scalar_op, Cast):
-            return None
-        [value] = value.owner.inputs
+    data = _data_of(value)
+    if data is None or data.dtype.kind != "f":
+        return None
+    missing = np.isnan(data)
+    return missing if missing.any() else None
+
+
+def _data_of(value) -> np.ndarray | None:
+    """The data that an observed value is, NaN where they are masked; None if it is none."""
     if isinstance(value, SharedVariable):
         data = value.get_value(borrow=True)
         if isinstance(data, np.ma.MaskedArray):
             # pm.set_data leaves arrays with a mask, which compiled functions do not see.
-            data = _with_nan(data)
-            value.set_value(data)
-    elif isinstance(value, Constant):
-        data = value.data
-    else:
-        return None
-    if np.asarray(data).dtype.kind != "f":
-        return None
-    missing = np.isnan(data)
-    return missing if missing.any() else None
+            value.set_value(_with_nan(data))
+        return np.asarray(value.get_value(borrow=True))
+    if isinstance(value, Constant):
+        return _with_nan(value.data) if np.ma.isMaskedArray(value.data) else np.asarray(value.data)
+    op = value.owner.op if value.owner else None
+    if isinstance(op, DimShuffle | SpecifyShape) or (
+        isinstance(op, Elemwise) and isinstance(op.scalar_op, Cast)
+    ):
+        data = _data_of(value.owner.inputs[0])
+        return _shuffled(data, op) if isinstance(op, DimShuffle) and data is not None else data
+    return None
+
+
+def _shuffled(data, op) -> np.ndarray:
+    kept = data.transpose([*op.shuffle, *op.drop]).reshape([data.shape[i] for i in op.shuffle])
+    return np.expand_dims(kept, tuple(op.augment))
+
+
+def without_masks(value):
+    """The same value with NaN, which densities look for, in place of what a mask hides.
+
+    pm.observe makes constants that keep the mask of an array, and compiled functions read
+    what is behind it.
+    """
+    if not isinstance(value, Variable):
+        return pt.constant(_with_nan(value)) if np.ma.is_masked(value) else value
+    filled = {x: _filled(x) for x in _masked_constants(value)}
+    return filled.get(value, graph_replace(value, filled) if filled else value)
+
+
+def _masked_constants(*variables):
+    constants = (x for x in graph_inputs(variables) if isinstance(x, Constant))
+    return [x for x in constants if np.ma.isMaskedArray(x.data)]
+
+
+def _filled(constant):
+    data = constant.data
+    if data.dtype.kind == "f" or np.ma.is_masked(data):
+        return pt.constant(_with_nan(data), name=constant.name)
+    return pt.constant(np.asarray(data), name=constant.name)
 
 
 @dataclass(frozen=True)
@@ -95,7 +137,7 @@ class ObservedByRow:
 
     quad: Variable
     logdet: Variable
-    counts: np.ndarray
+    counts: np.ndarray | int
 
 
 def common_pattern(missing) -> np.ndarray | None:
@@ -152,6 +194,16 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     return ObservedByRow(quad, logdet, counts)
 
 
+def nothing_observed(structure, value, mu, parameters) -> ObservedByRow:
+    """Of rows without any observation, in the batch of the mean and of the covariance."""
+    cores = [len(dims.split()) for dims in structure.parameter_shapes.values()]
+    batch = implicit_size_from_params(
+        value, pt.atleast_1d(mu), *parameters, ndims_params=[1, 1, *cores]
+    )
+    nothing = pt.zeros(tuple(batch), dtype=value.dtype)
+    return ObservedByRow(nothing, nothing, np.int64(0))
+
+
 def log_density_where_observed(structure, value, mu, parameters, of_rows, of_parts):
     """A log density of rows, its missing entries integrated out.
 
@@ -168,6 +220,12 @@ def log_density_where_observed(structure, value, mu, parameters, of_rows, of_par
     of_parts : callable
         ``of_parts(quad, logdet, n)``, the same from its parts, n varying by row.
     """
+    if any(np.ma.is_masked(x.data) for x in _masked_constants(mu, *parameters)):
+        raise ValueError(
+            f"{structure.label}: the mean, the covariance or another argument has masked entries, "
+            "expected numbers; only the value itself may miss some. Fill them in."
+        )
+    value = without_masks(value)
     missing = missing_entries(value)
     if missing is None:
         return of_rows(structure, value, mu, parameters)
@@ -176,8 +234,8 @@ def log_density_where_observed(structure, value, mu, parameters, of_rows, of_par
     _check_sizes(cov, mu, n)
     part = observed_part(of_size(cov, n), value, mu, missing)
     if part is None:
-        logp = pt.zeros(missing.shape[:-1], dtype=value.dtype)
-    elif isinstance(part, Observed):
+        part = nothing_observed(structure, value, mu, parameters)
+    if isinstance(part, Observed):
         logp = of_rows(part.cov.structure, part.value, part.mu, part.cov.parameters)
     else:
         logp = of_parts(part.quad, part.logdet, part.counts)

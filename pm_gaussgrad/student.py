@@ -10,9 +10,12 @@ into the pullback of the structure. (Kotz and Nadarajah, 2004, Multivariate t Di
 Their Applications, equation 1.1.)
 """
 
+import warnings
+
 import numpy as np
 import pytensor.tensor as pt
 from pymc.distributions.distribution import _support_point
+from pymc.distributions.moments.means import _mean
 from pymc.logprob.abstract import _logprob
 
 from pm_gaussgrad.cov.base import LOG_2PI, as_parameter, check_size
@@ -20,12 +23,13 @@ from pm_gaussgrad.density import LogDensity, as_covariance
 from pm_gaussgrad.distribution import (
     StructuredDistribution,
     StructuredRV,
-    _expand_mean,
-    _reject_lower,
+    broadcast_mean,
     centred_draws,
+    check_keywords,
 )
-from pm_gaussgrad.missing import as_observed, log_density_where_observed
+from pm_gaussgrad.missing import log_density_where_observed, without_masks
 from pm_gaussgrad.ops import log_gamma_ratio
+from pm_gaussgrad.shapes import as_value, expand_mean, resized
 
 
 def _range(dtype):
@@ -101,11 +105,12 @@ def student_t_logp(value, nu, mu, scale):
     -1.837877
     """
     scale = as_covariance(scale, owner="gg.student_t_logp", name="scale", kind="scale")
-    value = as_observed(value) if np.ma.is_masked(value) else value
+    value = without_masks(value)
     value = as_parameter("gg.student_t_logp", "value", value, 1)
     nu = as_parameter("gg.student_t_logp", "nu", nu, 0)
     mu = as_parameter("gg.student_t_logp", "mu", mu, 0)
     check_size(scale, "value", value)
+    scale.check_constants(value.type.shape[-1])
     return _log_density_of_data(scale.structure, value, nu, mu, scale.parameters)
 
 
@@ -128,7 +133,7 @@ class MvStudentTRV(StructuredRV):
     _print_name = ("MvStudentT", "\\operatorname{MvStudentT}")
 
     @classmethod
-    def rv_op(cls, nu, mu, *parameters, structure, rng=None, size=None):
+    def rv_op(cls, nu, mu, *parameters, structure, rng=None, size=None, **kwargs):
         def draws(batch, rng, nu, mu, *parameters):
             next_rng, centred = centred_draws(structure, batch, rng, mu, parameters)
             nu = pt.minimum(nu, _range(nu.dtype)[1])
@@ -136,18 +141,27 @@ class MvStudentTRV(StructuredRV):
             factor = pt.sqrt(nu / chi2).astype(mu.dtype)
             return next_rng, mu + centred * pt.expand_dims(factor, -1)
 
-        return cls.from_draws(draws, [nu, mu, *parameters], [(), ("n",)], structure, rng, size)
+        arguments, cores = [nu, mu, *parameters], [(), ("n",)]
+        return cls.from_draws(draws, arguments, cores, structure, rng, size, **kwargs)
 
 
 @_logprob.register(MvStudentTRV)
 def _mvstudentt_logprob(op, values, rng, size, nu, mu, *parameters, **kwargs):
-    [value] = values
-    return _log_density_of_data(op.structure, value, nu, mu, parameters)
+    value = as_value("gg.MvStudentT", *values, mu)
+    logp = _log_density_of_data(op.structure, value, nu, mu, parameters)
+    return resized("gg.MvStudentT", logp, size)
 
 
 @_support_point.register(MvStudentTRV)
 def _mvstudentt_support_point(op, rv, rng, size, nu, mu, *parameters):
-    return pt.broadcast_to(mu, rv.shape)
+    return broadcast_mean(op, size, [nu, mu, *parameters], mu)
+
+
+@_mean.register(MvStudentTRV)
+def _mvstudentt_mean(op, rv, rng, size, nu, mu, *parameters):
+    """NaN where there is no mean."""
+    location = broadcast_mean(op, size, [nu, mu, *parameters], mu)
+    return pt.switch(pt.expand_dims(nu, -1) > 1, location, np.nan).astype(location.dtype)
 
 
 class MvStudentT(StructuredDistribution):
@@ -172,6 +186,11 @@ class MvStudentT(StructuredDistribution):
         Lower Cholesky factor of the scale matrix.
     tau : tensor_like, shape (..., n, n), in units of [y]^-2
         Inverse of the scale matrix.
+    Sigma, cov : tensor_like, shape (..., n, n), or gg.cov structure, in units of [y]^2
+        Other names of ``scale``, which :class:`pymc.MvStudentT` has. ``cov`` warns, as it does
+        there: it is not the covariance.
+    lower, method
+        As of :class:`MvNormal`.
     observed, shape, dims, initval, ...
         As for every PyMC distribution. The value has shape (..., n). Each row is a draw of its
         own, with one random factor common to its n entries; leading dimensions that the scale
@@ -219,19 +238,49 @@ class MvStudentT(StructuredDistribution):
     rv_op = MvStudentTRV.rv_op
 
     @classmethod
-    def dist(cls, nu, mu=0.0, scale=None, *, chol=None, tau=None, shape=None, **kwargs):
+    def dist(
+        cls,
+        nu,
+        mu=0.0,
+        scale=None,
+        *,
+        Sigma=None,
+        cov=None,
+        chol=None,
+        tau=None,
+        lower=True,
+        method="cholesky",
+        shape=None,
+        **kwargs,
+    ):
         """A standalone distribution, as :class:`MvStudentT` without a model."""
         owner = "gg.MvStudentT"
-        _reject_lower(owner, kwargs)
-        for name in ("cov", "Sigma"):
-            if name in kwargs:
-                raise TypeError(
-                    f"{owner}: there is no argument `{name}`; pass the scale matrix as scale=. The "
-                    "covariance is nu / (nu - 2) times the scale matrix."
-                )
-        scale = as_covariance(scale, chol, tau, owner, "scale", "scale")
+        check_keywords(cls, kwargs, chol, lower, method)
+        scale = as_covariance(
+            _scale_matrix(owner, scale, Sigma, cov), chol, tau, owner, "scale", "scale"
+        )
         nu = as_parameter(owner, "nu", nu, 0)
-        mu = _expand_mean(as_parameter(owner, "mu", mu, 0), scale, shape, owner, "scale")
+        mu = expand_mean(as_parameter(owner, "mu", mu, 0), scale, shape, owner, "scale")
+        scale.check_constants(mu.type.shape[-1])
         return super().dist(
             [nu, mu, *scale.parameters], structure=scale.structure, shape=shape, **kwargs
         )
+
+
+def _scale_matrix(owner, scale, Sigma, cov):
+    """The scale matrix by whichever of its names, of which PyMC has three."""
+    given = {"scale": scale, "Sigma": Sigma, "cov": cov}
+    given = {name: matrix for name, matrix in given.items() if matrix is not None}
+    if len(given) > 1:
+        raise ValueError(
+            f"{owner}: {' and '.join(given)} are names of one argument, the scale matrix; pass "
+            "scale= alone."
+        )
+    if cov is not None:
+        warnings.warn(
+            f"{owner}: `cov` is taken as the scale matrix, as PyMC does; pass it as scale=. The "
+            "covariance is nu / (nu - 2) times the scale matrix.",
+            FutureWarning,
+            stacklevel=4,
+        )
+    return next(iter(given.values()), None)

@@ -221,6 +221,13 @@ CASES = [
         sized=False,
     ),
     Case(
+        "ComponentSymmetry",
+        lambda n, own, common: gg.cov.CompoundSymmetry.from_components(own, common, size=n),
+        lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0)), np.asarray(rng.uniform(0.1, 2.0))],
+        rejected=(np.asarray(1.0), np.asarray(-1.0)),
+        sized=False,
+    ),
+    Case(
         "Eigenbasis",
         lambda n, eigenvectors, eigenvalues: gg.cov.Eigenbasis(eigenvectors, eigenvalues),
         lambda rng, n: [np.linalg.eigh(positive_definite(rng, n))[1], rng.uniform(0.5, 2.0, n)],

@@ -99,6 +99,10 @@ def test_a_single_observation_has_no_correlation(rng):
     np.testing.assert_allclose(logdet, np.log(4))
 
 
+def test_no_observations_say_nothing():
+    assert not np.any(_computed(np.empty(0), 1.3, 0.5))
+
+
 def test_unknown_size_is_named():
     with pytest.raises(ValueError, match=r"gg.cov.AR1: .* pass size="):
         gg.cov.AR1(1.0, 0.5).to_dense()

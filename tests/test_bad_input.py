@@ -66,7 +66,7 @@ MATRIX_STRUCTURES = [gg.cov.Dense, gg.cov.Cholesky, gg.cov.Precision]
         # parameterisations
         (lambda: gg.MvNormal.dist(0), ValueError, "exactly one of cov=.*found none"),
         (lambda: gg.MvNormal.dist(0, EYE, tau=EYE), ValueError, r"found \['cov', 'tau'\]"),
-        (lambda: gg.MvNormal.dist(0, chol=EYE, lower=True), TypeError, "no argument `lower`"),
+        (lambda: gg.MvNormal.dist(0, chol=EYE, lower=False), ValueError, "Pass chol=upper"),
         # algebra
         (lambda: gg.cov.Dense(EYE) + gg.cov.Diagonal(1.0), TypeError, r"no closed.*to_dense\(\)"),
         (lambda: gg.cov.Dense(EYE) + 1.0, TypeError, "expected another gg.cov structure"),
@@ -127,6 +127,26 @@ def test_factor_that_is_not_finite_gives_minus_infinity(backend, entry, index):
     value, gradient = _logp_and_gradient(gg.cov.Cholesky, backend)(chol)
     assert value == -np.inf
     np.testing.assert_array_equal(gradient, np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("backend", ["py", "jax"])
+@pytest.mark.parametrize("structure", [gg.cov.Cholesky, gg.cov.Diagonal])
+def test_row_that_overflows(backend, structure):
+    """Is -inf, and the other rows are what they are alone: value and gradient."""
+    rows = pt.tensor("rows", shape=(2, 3))
+    parameter = pt.tensor("parameter", shape=(3, 3) if structure is gg.cov.Cholesky else (3,))
+    value = gg.logp(rows, 0.0, structure(parameter))
+    function = pytensor.function(
+        [rows, parameter], [value, *pt.grad(value.sum(), [rows, parameter])], mode=BACKENDS[backend]
+    )
+    numbers = np.linalg.cholesky(np.eye(3) + 0.3)
+    numbers = numbers if structure is gg.cov.Cholesky else np.diag(numbers).copy()
+    row = np.array([0.3, 0.1, -0.2])
+    values, rows_bar, bar = function(np.stack([[0.1, 1e160, 0.2], row]), numbers)
+    alone, alone_rows_bar, alone_bar = function(np.stack([row, row]), numbers)
+    assert_allclose(values, [-np.inf, alone[1]])
+    assert_allclose(rows_bar, [np.zeros(3), alone_rows_bar[1]])
+    assert_allclose(bar, alone_bar / 2)
 
 
 _FUNCTIONS = {}

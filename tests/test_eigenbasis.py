@@ -6,7 +6,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
-from registry import interpreted, positive_definite
+from registry import interpreted, positive_definite, symmetric_part
 
 import pm_gaussgrad as gg
 
@@ -102,8 +102,11 @@ def test_rotation_is_orthogonal_and_keeps_kinds(rng):
     vectors = BASIS.eigenvectors.data
     assert_allclose(BASIS.rotate(rows), rows @ vectors)
     assert_allclose(BASIS.rotate(columns, axis=0), vectors.T @ columns)
-    assert_allclose(BASIS.unrotate(BASIS.rotate(rows)), rows, atol=1e-14)
+    for x in (rows[0], rows, rows.reshape(3, 1, N)):
+        assert_allclose(BASIS.rotate(x), x @ vectors)
+        assert_allclose(BASIS.unrotate(BASIS.rotate(x)), x, atol=1e-14)
     assert isinstance(BASIS.rotate(rows[0]), np.ndarray)
+    assert np.isnan(BASIS.rotate(np.full(N, np.nan))).all()  # a row of which nothing is known
     tensor = pt.dmatrix("columns")
     there = BASIS.rotate(tensor, axis=0)
     back = BASIS.unrotate(there, axis=0)
@@ -114,10 +117,18 @@ def test_rotation_is_orthogonal_and_keeps_kinds(rng):
 
 def test_rotation_by_batches_of_vectors(rng):
     vectors = np.stack([np.linalg.eigh(positive_definite(rng, 3))[1] for _ in range(2)])
-    basis, x = gg.cov.Eigenbasis(vectors, np.ones(3)), rng.normal(size=(2, 3))
+    basis, x = gg.cov.Eigenbasis(vectors, np.ones((2, 3))), rng.normal(size=(2, 3))
     expected = np.einsum("bij,bi->bj", vectors, x)
     assert_allclose(basis.rotate(x), expected)
     assert_allclose(interpreted([], basis.rotate(pt.constant(x)))(), expected)
+
+
+def test_matrices_are_symmetric_to_rounding(rng):
+    """Each of a batch is decomposed by its symmetric part."""
+    matrices = np.stack([positive_definite(rng, 3) for _ in range(2)])
+    matrices[:, 0, 1] *= 1 + 1e-9
+    dense = gg.cov.Eigenbasis.from_matrix(matrices).to_dense()
+    assert_allclose(interpreted([], dense)(), symmetric_part(matrices), rtol=1e-13)
 
 
 def test_functions_of_a_matrix(rng):
@@ -196,6 +207,8 @@ def test_vectors_may_be_data_or_inputs_but_not_random(rng):
         (lambda: gg.cov.Eigenbasis.from_matrix(np.nan * np.eye(3)), ValueError, "finite"),
         (lambda: gg.cov.Eigenbasis.from_matrix(pt.dmatrix()), NotImplementedError, "Dense"),
         (lambda: BASIS.rotate(np.ones((N, 2))), ValueError, "axis="),
+        (lambda: BASIS.rotate([np.nan, *np.ones(N - 1)]), ValueError, "missing values"),
+        (lambda: BASIS.unrotate(pt.constant([np.nan, *np.ones(N - 1)])), ValueError, "missing"),
     ],
 )
 def test_errors(build, error, message):

@@ -9,8 +9,11 @@ from pytensor.graph.replace import vectorize_graph
 from registry import AS_WRITTEN, BACKENDS, CASES, each, interpreted, positive_definite
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.information import covariance_information, through_solves
-from pm_gaussgrad.fisher import _tangents
+from pm_gaussgrad.cov.information import covariance_information
+from pm_gaussgrad.cov.leaf import Leaf
+from pm_gaussgrad.cov.rows import covariance_rows
+from pm_gaussgrad.cov.strips import by_strips
+from pm_gaussgrad.tangents import forward_derivative
 
 POINT = np.array([0.1, 0.2, -0.1])
 JAX_CASES = {"Dense", "LowRankPlusDiagonal", "NoisyKronecker", "RepeatedMeasures", "Toeplitz"}
@@ -49,38 +52,202 @@ def _slepian_bangs(dmu, dcov, cov):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_structure(case, rng):
-    """In closed form, by solves, and by differences of mean and matrix."""
+    """In closed form, and by differences of mean and matrix."""
     a, b = _symbols()
     parameters = case.tensors()
     x = pt.dvector("x")
     mu = b[1] * x + a**2
     cov = case.build(x.shape[0], *_varied(case, parameters, a, b))
     information = gg.fisher_information(mu, cov, [a, b])
-    dense = cov.to_dense()
-    [dcov] = _tangents([dense], [a, b], [True, True])
-    general = through_solves(cov, (dcov + dcov.mT) / 2)
-    only_cov = gg.fisher_information(pt.zeros(x.shape), cov, [a, b])
     function = interpreted(
-        [a, b, x, *parameters],
-        [information, mu, dense, only_cov, general],
-        on_unused_input="ignore",
+        [a, b, x, *parameters], [information, mu, cov.to_dense()], on_unused_input="ignore"
     )
     for n in (4, 1):
         rest = [np.linspace(0.5, 1, n), *case.values(rng, n)]
 
         def at(theta, rest=rest):
-            _, mean, matrix, *_ = function(theta[0], theta[1:], *rest)
+            _, mean, matrix = function(theta[0], theta[1:], *rest)
             return mean, (matrix + matrix.T) / 2
 
-        got, _, _, closed, solved = function(POINT[0], POINT[1:], *rest)
+        got = function(POINT[0], POINT[1:], *rest)[0]
         expected = _slepian_bangs(*_derivatives(at, POINT), at(POINT)[1])
         assert_allclose(got, expected, rtol=1e-8, atol=1e-8)
-        assert_allclose(closed, solved, rtol=1e-10, atol=1e-11)
         assert_allclose(got, got.T, rtol=1e-13)
 
 
+V3, S, B = pt.tensor("v", shape=(3,)), pt.dscalar("s"), pt.dscalar("b")
+SLOPES = np.array([1.0, 2.0, 3.0])
+LINEAR = np.array([[1.0, 0.5, 0.2], [0.0, 1.0, -0.4], [0.3, 0.0, 1.0]])
+# Each as mean and covariance: sums, one variable many times, products, slices and linear maps.
+EXPRESSIONS = {
+    "sum in the mean": lambda: (V3 + B * SLOPES, np.eye(3)),
+    "sum in a parameter": lambda: (B * SLOPES, gg.cov.Diagonal(V3 + S)),
+    "sum of structures": lambda: (0.0, gg.cov.Toeplitz(V3) + gg.cov.Diagonal(S)),
+    "in itself": lambda: (V3 + V3 - B, gg.cov.Diagonal(V3 + V3)),
+    "alone and in a sum": lambda: (V3, gg.cov.AR1(V3[0] + S, V3[2] - 0.1 * B, size=3)),
+    "products": lambda: (V3 * V3 * B, gg.cov.Diagonal(S * V3)),
+    "slices": lambda: (V3[::-1] + V3, gg.cov.Diagonal(V3[[0, 0, 1]] + pt.stack([S, S, B]))),
+    "linear maps": lambda: (
+        LINEAR @ V3 + S,
+        gg.cov.LowRank((LINEAR @ V3 + B)[:, None]) + gg.cov.Diagonal(S + V3),
+    ),
+    "matrix": lambda: (S + B, V3[:, None] * V3 + pt.diag(V3 + S) + B * np.eye(3)),
+    "differences": lambda: (V3 - V3 + S - B, gg.cov.CompoundSymmetry(S + B, S - 0.2 * B, size=3)),
+    "blocks": lambda: (
+        V3 + S,
+        gg.cov.BlockDiagonal(
+            gg.cov.Diagonal(S + B, size=1), gg.cov.AR1(V3[0] + S, V3[2] + V3[2], size=2)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_expressions_of_parameters(name):
+    """Every occurrence of every parameter counts, by differences of mean and matrix."""
+    mean, cov = EXPRESSIONS[name]()
+    structure = cov if isinstance(cov, gg.cov.Covariance) else gg.cov.Dense(cov)
+    mean = pt.as_tensor(mean) + pt.zeros(3)
+    outputs = [gg.fisher_information(mean, cov, [V3, S, B]), mean, structure.to_dense()]
+    function = interpreted([V3, S, B], outputs, AS_WRITTEN, on_unused_input="ignore")
+    point = np.array([1.5, 0.7, 0.2, 0.6, 0.9])
+
+    def at(theta):
+        return function(theta[:3], theta[3], theta[4])[1:]
+
+    expected = _slepian_bangs(*_derivatives(at, point), at(point)[1])
+    assert_allclose(function(point[:3], point[3], point[4])[0], expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_expressions(seed):
+    """Forward mode of random graphs of sums, products, slices and maps, by differences."""
+    rng = np.random.default_rng(seed)
+    nodes = [V3, S, B]
+    for _ in range(6):
+        left, right = (nodes[i] for i in rng.integers(0, len(nodes), 2))
+        made = [
+            left + right,
+            left - right,
+            left * right,
+            left + left,
+            pt.exp(-left),
+            pt.dot(LINEAR, left + pt.zeros(3)),
+            (left + pt.zeros(3))[[2, 0, 0]] + right,
+        ]
+        nodes.append(made[rng.integers(len(made))])
+    output, dots = sum(nodes[-3:]) + pt.zeros(3), [x.type() for x in (V3, S, B)]
+    outputs = [forward_derivative(output, [V3, S, B], dots), output]
+    function = interpreted([V3, S, B, *dots], outputs, AS_WRITTEN, on_unused_input="ignore")
+    point, direction = rng.uniform(0.2, 1, 5), rng.normal(size=5)
+
+    def parts(x):
+        return x[:3], x[3], x[4]
+
+    def along(step):
+        return function(*parts(point + step[0] * direction), *parts(direction))[1:]
+
+    [[expected]] = _derivatives(along, np.zeros(1))
+    got = function(*parts(point), *parts(direction))[0]
+    assert_allclose(got, expected, rtol=1e-8, atol=1e-8 * (1 + np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_known_and_unknown_lengths_of_one(case, rng):
+    """One observation: every length known, none, and those of the first parameter alone."""
+    a, b = _symbols()
+    values = case.values(rng, 1)
+    known, unknown = case.tensors(n=1), case.tensors()
+    expected = None
+    for parameters in (unknown, known, [known[0], *unknown[1:]]):
+        # Size 1 in a block of its own, which it is given by the others.
+        cov = gg.cov.BlockDiagonal(
+            case.build(1, *_varied(case, parameters, a, b)), gg.cov.Diagonal(a + b[0], size=2)
+        )
+        information = gg.fisher_information(b[1] * np.arange(3), cov, [a, b])
+        function = interpreted([a, b, *parameters], information)
+        got = function(POINT[0], POINT[1:], *values)
+        assert_allclose(got, got if expected is None else expected, rtol=1e-12, atol=1e-13)
+        expected = got
+
+
+def test_blocks_of_one_with_noise():
+    """A low-rank block of one observation, whose noise is a slice."""
+    w, factor, d = pt.dscalar("w"), pt.tensor("u", shape=(1, 2)), pt.tensor("d", shape=(4,))
+    blocks = gg.cov.LowRank(factor) + gg.cov.Diagonal(w, size=1), gg.cov.Diagonal(w, size=3)
+    cov = gg.cov.BlockDiagonal(*blocks) + gg.cov.Diagonal(d)
+    got = interpreted([factor, d, w], gg.fisher_information(0.0, cov, [factor, d, w]))(
+        np.ones((1, 2)), np.ones(4), 1.0
+    )
+    # Variances u u' + d_1 + w = 4, and d_i + w = 2.
+    slopes = np.zeros((4, 7))
+    slopes[0, :2], slopes[:, 6], slopes[range(4), range(2, 6)] = 2, 1, 1
+    slopes /= np.array([[4.0], [2], [2], [2]])
+    assert_allclose(got, slopes.T @ slopes / 2, rtol=1e-12, atol=1e-14)
+
+
+def _directions(rng, parameters, values, constant):
+    """Two random directions of each parameter, None for index data."""
+    return [
+        None if x in constant else pt.constant(rng.normal(size=(2, *v.shape)))
+        for x, v in zip(parameters, values, strict=True)
+    ]
+
+
+def _whole_formula(case, cov, tangents):
+    """The trace of products of whole matrices."""
+    moves = [
+        forward_derivative(
+            cov.to_dense(),
+            case.differentiable(cov.parameters),
+            [x[i] for x in tangents if x is not None],
+        )
+        for i in range(2)
+    ]
+    inverse = pt.linalg.inv(cov.to_dense())
+    products = [inverse @ (move + move.mT) / 2 for move in moves]
+    return pt.stack([[(x * y.mT).sum() / 2 for y in products] for x in products])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_structure_by_strips(case, rng, monkeypatch):
+    """Without its closed form: rows of the matrix and solves. Of two rows a strip, with a rest."""
+    monkeypatch.setattr("pm_gaussgrad.cov.strips._FEWEST", 2)
+    n = 5
+    values = case.values(rng, n)
+    parameters = case.tensors(n=n)
+    cov = case.build(n, *parameters)
+    constant = set(parameters) - set(case.differentiable(parameters))
+    tangents = _directions(rng, parameters, values, constant)
+    positions = np.array([3, 0, 3])
+    if case.name == "BlockDiagonal":  # block by block
+        with pytest.raises(NotImplementedError, match=r"covariance_information\.register"):
+            covariance_rows(cov, pt.constant(positions))
+        return
+    dense, strip = cov.to_dense(), covariance_rows(cov, pt.constant(positions))
+    outputs = [by_strips(cov, tangents), _whole_formula(case, cov, tangents), strip, dense]
+    got, expected, rows, matrix = interpreted(parameters, outputs, AS_WRITTEN)(*values)
+    assert_allclose(got, expected, rtol=1e-10, atol=1e-11)
+    assert_allclose(rows, matrix[positions], rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_strips_of_a_long_series(gaps):
+    """Of 64 rows and a rest; the memory of the largest array is that of a strip, not n^2."""
+    v, c = pt.dscalars("v", "c")
+    n = 200
+    cov, observed = gg.cov.AR1(v, c, size=n), np.delete(np.arange(n), [3, 40, 41] if gaps else [])
+    information = by_strips(
+        gg.cov.marginal(cov, observed), list(map(pt.constant, np.eye(2))) + [None, None] * gaps
+    )
+    dense = gg.cov.Dense(gg.cov.AR1(v, c, size=n).to_dense()[observed][:, observed])
+    whole = gg.fisher_information(0.0, dense, [v, c])
+    function = interpreted([v, c], [information, whole], AS_WRITTEN)
+    assert_allclose(*function(1.3, 0.6), rtol=1e-9)
+
+
 def test_every_exported_structure_has_a_closed_form():
-    """None of this package's falls back to the general formula unnoticed; gaps have no other."""
+    """None of this package's takes the general way unnoticed; gaps have no other."""
     general = covariance_information.dispatch(gg.cov.Covariance)
     for case in CASES:
         kind = type(case.build(2, *case.tensors()))
@@ -88,22 +255,55 @@ def test_every_exported_structure_has_a_closed_form():
         assert has_none == (case.name == "Marginal"), kind
 
 
-class Stretched(gg.cov.Dense):
-    """A structure that this package has not heard of."""
+class Unheard(Leaf):
+    """A structure that this package has not heard of: v times the identity."""
+
+    parameter_shapes = {"variance": "", "length": "n"}
+    constant_parameters = frozenset({"length"})
+
+    def __init__(self, variance, n):
+        self.parameters = pt.as_tensor(variance), pt.zeros(n)
+
+    forward = staticmethod(
+        lambda residual, variance: (
+            (residual**2).sum(axis=1) / variance,
+            np.log(variance) * residual.shape[1],
+            residual / variance,
+        )
+    )
+    pullback = staticmethod(
+        lambda residual, variance, quad_bar, logdet_bar: (
+            logdet_bar * residual.shape[1] / variance
+            - (quad_bar * (residual**2).sum(axis=1)).sum() / variance**2,
+        )
+    )
+
+    def to_dense(self):
+        return self.parameters[0] * pt.eye(self.size)
 
 
-@covariance_information.register
-def _unknown(cov: Stretched, tangents):
-    return None
+def test_structures_without_a_form_are_told_so():
+    """Not made dense: an error, until there are rows; alone and as a block."""
+    v = pt.dscalar("v")
+    for cov in (Unheard(v, 3), gg.cov.BlockDiagonal(Unheard(v, 3))):
+        with pytest.raises(NotImplementedError, match=r"covariance_rows.register.*to_dense\(\)"):
+            gg.fisher_information(0.0, cov, v)
 
 
-def test_structures_without_a_closed_form(rng):
-    matrix, s = positive_definite(rng, 3), pt.dscalar("s")
-    dense = gg.fisher_information(s * np.ones(3), gg.cov.Dense(s * matrix), s)
-    for cov in (Stretched(s * matrix), gg.cov.BlockDiagonal(Stretched(s * matrix))):
-        general = gg.fisher_information(s * np.ones(3), cov, s)
-        function = interpreted([s], [general, dense])
-        assert_allclose(*function(1.3), rtol=1e-12)
+class Heard(Unheard):
+    """The same with rows."""
+
+
+@covariance_rows.register
+def _rows_of_heard(cov: Heard, positions):
+    return cov.parameters[0] * pt.eq(positions[:, None], pt.arange(cov.size))
+
+
+def test_structures_with_rows():
+    v = pt.dscalar("v")
+    cov = gg.cov.BlockDiagonal(Heard(v, 3), Heard(v + v, 2))
+    information = interpreted([v], gg.fisher_information(v, cov, v), AS_WRITTEN)
+    assert_allclose(information(2.0), [[3 / 2 + 2 / 4 + 5 / 8]], rtol=1e-12)
 
 
 # Mean X beta and a covariance with two parameters, n = 6, for draws and second derivatives.

@@ -158,6 +158,22 @@ def test_expected_information_of_every_normal():
     assert_allclose(np.linalg.inv(got[0]), information, rtol=1e-9, atol=1e-9)
 
 
+def test_expected_information_of_a_plain_sum():
+    """A mean u + b x: precision J'J + I, J = [I x], and the evidence of a Gaussian posterior."""
+    x = np.array([1.0, 2.0, 3.0])
+    with pm.Model() as model:
+        mean = pm.Normal("u", shape=3) + pm.Normal("b") * x
+        gg.MvNormal("y", mean, gg.cov.Diagonal(1.0, size=3), observed=np.zeros(3))
+    design = np.column_stack([np.eye(3), x])
+    marginal = np.eye(3) + design @ design.T
+    evidence = -(np.linalg.slogdet(marginal)[1] + 3 * np.log(2 * np.pi)) / 2
+    for information in ("observed", "expected"):
+        fit = gg.laplace(model, 1, 1, information=information, **MODE)["laplace"]
+        precision = np.linalg.inv(fit["covariance"])
+        assert_allclose(precision, design.T @ design + np.eye(4), rtol=1e-9, atol=1e-9)
+        assert_allclose(fit["log_evidence"], evidence, rtol=1e-9)
+
+
 def test_expected_information_with_gaps():
     """Rows with different gaps, and one without data, as subjects with missing visits."""
     data = np.random.default_rng(8).normal(size=(4, 3))

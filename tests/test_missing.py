@@ -238,7 +238,12 @@ def test_sizes_that_disagree():
         mean = pm.Data("mean", np.zeros(N))
         with pytest.raises(ValueError, match="is for 5 observations, expected 4"):
             gg.MvNormal("x", mean, gg.cov.AR1(1.0, 0.5, size=4), observed=VALUES)
-        gg.MvNormal("y", mean, np.eye(4), observed=pytensor.shared(VALUES))
+        data = pytensor.shared(VALUES)
+        with pytest.raises(ValueError, match="is for 5 observations, expected 4"):
+            gg.MvNormal("x", mean, np.eye(4), observed=data)
+        data.set_value(VALUES[:4])
+        gg.MvNormal("y", mean, np.eye(4), observed=data)
+        data.set_value(VALUES)
     with pytest.raises(ValueError, match=r"5 entries.* the covariance is for 4"):
         model.compile_logp()
     with pytest.raises(ValueError, match=r"5 entries.* the mean is for 4"):
@@ -257,3 +262,130 @@ def test_rows_with_everything_or_nothing():
     rows = np.array([np.arange(N), np.full(N, NAN)])
     logp = gg.logp(rows, 0.1, gg.cov.AR1(1.0, 0.5))
     assert_allclose(logp.eval(mode="FAST_COMPILE"), [_expected_logp(rows[0]), 0])
+
+
+ROWS = np.array([VALUES, VALUES[::-1], np.full(N, NAN), np.arange(N)])
+HIDDEN = np.ma.masked_array(np.nan_to_num(ROWS, nan=-99.0), mask=np.isnan(ROWS))
+COV = gg.cov.AR1(1.0, 0.5, size=N)
+
+
+def _masked_constant(data=HIDDEN):
+    """What PyMC makes of a masked array where it does not look for masks."""
+    return pt.tensor(shape=(None,) * data.ndim).type.filter_variable(data)
+
+
+def _observed(build, data):
+    with pm.Model() as model:
+        build(data)
+    return model
+
+
+def _observe_later(build, data):
+    with pm.Model() as model:
+        build(None)
+    return pm.observe(model, {"y": data})
+
+
+LIKELIHOODS = {
+    "normal": lambda **kw: gg.MvNormal("y", 0.1, COV, **kw),
+    "student": lambda **kw: gg.MvStudentT("y", 4.0, 0.1, COV, **kw),
+    "mixture": lambda **kw: pm.Mixture(
+        "y", [0.3, 0.7], [gg.MvNormal.dist(m, COV) for m in (0.1, 2.0)], **kw
+    ),
+    "mixture of a batch": lambda **kw: pm.Mixture(
+        "y", [0.3, 0.7], gg.MvNormal.dist([[0.1] * N, [2.0] * N], COV), **kw
+    ),
+    "custom": lambda **kw: pm.CustomDist(
+        "y",
+        np.full(N, 0.1),
+        dist=lambda mu, size: gg.MvNormal.dist(mu, COV, size=size),
+        signature="(n)->(n)",
+        **kw,
+    ),
+}
+
+
+@pytest.mark.usefixtures("python_linker")
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_masks_are_read_on_every_way_in(likelihood):
+    """As constants, observed now or later: the same density as with NaN, and that of the parts."""
+
+    def build(data):
+        kwargs = {"shape": HIDDEN.shape} if data is None else {"observed": data}
+        return LIKELIHOODS[likelihood](**kwargs)
+
+    ways = [
+        _observed(build, pt.constant(ROWS)),
+        _observed(build, _masked_constant()),
+        _observe_later(build, ROWS),
+        _observe_later(build, HIDDEN),
+    ]
+    got = []
+    for model in ways:
+        assert model.free_RVs == []
+        got += model.logp(sum=False)
+    got = interpreted([], got)()
+    if likelihood in ("normal", "custom"):
+        expected = [_expected_logp(VALUES), _expected_logp(VALUES[::-1]), 0]
+        assert_allclose(got[0][:3], expected, rtol=1e-12)
+    assert np.isfinite(got[0]).all()
+    for other in got[1:]:
+        assert_allclose(other, got[0], rtol=1e-14)
+
+
+def test_masks_after_sampling():
+    """What comes later reads the same data."""
+    found = []
+    for data in (HIDDEN, ROWS):
+        model = _observe_later(
+            lambda _: gg.MvNormal("y", pm.Normal("mu"), COV, shape=HIDDEN.shape), data
+        )
+        posterior = xr.Dataset({"mu": (("chain", "draw"), [[0.1, -0.4]])})
+        idata = xr.DataTree.from_dict({"posterior": posterior})
+        gg.loo_log_likelihood(idata, model, progressbar=False)
+        found.append(idata["log_likelihood"]["y"])
+    assert found[0].sizes["y_observed"] == (~HIDDEN.mask).sum()
+    assert_allclose(*found, rtol=1e-14)
+
+
+def test_masked_constants():
+    """In densities as data; anywhere else they are refused."""
+    constant = _masked_constant()
+    for density in (gg.logp, lambda y, *args: gg.student_t_logp(y, 4.0, *args)):
+        got, expected = (density(y, 0.1, COV).eval(mode="FAST_COMPILE") for y in (constant, ROWS))
+        assert_allclose(got, expected, rtol=1e-14)
+    dist = gg.MvNormal.dist(0.1, COV, shape=ROWS.shape)
+    assert_allclose(
+        pm.logp(dist, constant).eval(mode="FAST_COMPILE"),
+        pm.logp(dist, pt.constant(ROWS)).eval(mode="FAST_COMPILE"),
+    )
+    with pytest.raises(ValueError, match=r"gg\.logp: `mu` has masked entries"):
+        gg.logp(ROWS, constant, COV)
+    with pytest.raises(ValueError, match=r"AR1: `variance` has masked entries"):
+        gg.cov.AR1(_masked_constant(np.ma.masked_array([1.0, 2.0], mask=[0, 1])), 0.5)
+    # A parent that was observed, or set, with gaps.
+    with pm.Model() as model:
+        parent = pm.Normal("parent", shape=N)
+        gg.MvNormal("y", parent, COV, observed=np.ones(N))
+    masked = HIDDEN[0]
+    observed = pm.observe(model, {"parent": masked})
+    done = pm.do(model, {"parent": masked}, make_interventions_shared=False)
+    for with_gaps in (observed, done):
+        with pytest.raises(ValueError, match=r"AR1: the mean.* has masked entries"):
+            with_gaps.logp(vars=[with_gaps["y"]])
+
+
+def test_nothing_observed_under_a_batch(rng):
+    """The shape that a value with data has."""
+    variances, mus = rng.uniform(1, 2, size=(2, N)), rng.normal(size=(2, N))
+    batches = [
+        lambda y: gg.logp(y, 0.1, gg.cov.Diagonal(variances)),
+        lambda y: gg.logp(y, mus, COV),
+        lambda y: gg.student_t_logp(y, [3.0, 4.0], 0.1, COV),
+        lambda y: gg.logp(y, 0.1, COV),
+    ]
+    nothing, rows = np.full(N, NAN), np.full((4, 1, N), NAN)
+    got = interpreted([], [f(y) for f in batches for y in (nothing, rows)])()
+    assert [x.shape for x in got] == [*[(2,), (4, 2)] * 3, (), (4, 1)]
+    for x in got:
+        assert_allclose(x, 0)

@@ -52,6 +52,14 @@ def test_static_shapes_follow_the_declaration(case):
         assert not connected or bar.type.shape == x.type.shape
 
 
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_size_is_the_length_of_the_axis_named_n(batch):
+    class Loadings(gg.cov.Covariance):
+        parameter_shapes = {"loadings": "k n"}
+
+    assert Loadings.from_parameters(np.zeros((*batch, 3, 5))).size == 5
+
+
 @LEAF
 def test_infer_shape_does_not_compute(case):
     """Shapes of all outputs come from the inputs: the Op itself is not in the graph."""

@@ -41,7 +41,7 @@ def evaluate():
     function = interpreted([residual, within, *index], outputs)
 
     def evaluate(residual, within, subject, visit):
-        cov = gg.cov.RepeatedMeasures(within, subject, visit)
+        cov = gg.cov.RepeatedMeasures(np.eye(len(within)), subject, visit)
         return function(residual, within, *(p.data for p in cov.parameters[1:]))
 
     return evaluate
@@ -126,6 +126,16 @@ def test_lower_triangle_is_read_and_gradient_is_symmetric(evaluate, within, rng)
     for a, b in zip(got, evaluate(residual, within, SUBJECT, VISIT), strict=True):
         assert_allclose(a, b, rtol=1e-13)
     assert_allclose(got[2], got[2].T)
+
+
+def test_more_subjects_of_a_pattern_than_are_worked_on_at_once(evaluate, within, rng):
+    """Both sides of the boundaries between chunks: their counts add up."""
+    for n_subjects in (64, 65, 150):
+        subject, visit = np.repeat(np.arange(n_subjects), 2), np.tile([0, 2], n_subjects)
+        residual = rng.normal(size=subject.size)
+        got = evaluate(residual, within, subject, visit)
+        for a, b in zip(got, by_hand(residual, within, subject, visit), strict=True):
+            assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
 
 def test_one_bad_pattern_rejects_the_point(evaluate, rng):

@@ -406,6 +406,7 @@ def test_covariance_picture_of_a_fit(correlation, axes):
     assert image.get_clim() == ((-1, 1) if correlation else (-2, 2))
     assert [t.get_text() for t in ax.get_xticklabels()] == ["1990", "1995", "2000", "2005", "2010"]
     assert_allclose(ax.get_xticks(), [0, 5, 10, 15, 20])
+    assert {t.get_rotation() for t in ax.get_xticklabels()} == {0}
     kind = "correlation" if correlation else "covariance"
     assert ax.get_title() == f"Posterior mean {kind} of y"
     some = gg.plot_covariance(idata, model, positions=years >= 2012, progressbar=False, ax=axes())
@@ -434,8 +435,21 @@ def test_covariance_picture_of_rows_with_names(axes):
     for name in "yz":
         ax = gg.plot_covariance(given, model, name, progressbar=False, ax=axes())
         first[name] = [t.get_text() for t in ax.get_xticklabels()][:2]
+        assert {t.get_rotation() for t in ax.get_xticklabels()} == {90}
         assert_allclose(np.diag(ax.get_images()[0].get_array()), 3)
     assert first == {"y": ["station 0", "station 2"], "z": ["2020-01-05", "2020-01-17"]}
+
+
+def test_covariance_picture_of_uneven_labels(axes):
+    """Round labels from the first to the last, where they belong among the others."""
+    times = [*range(30), 100]
+    with pm.Model(coords={"time": times}) as model:
+        gg.MvNormal(
+            "y", 0.0, gg.cov.AR1(pm.HalfNormal("v"), 0.5), observed=np.zeros(31), dims="time"
+        )
+    ax = gg.plot_covariance(posterior(v=[[2.0]]), model, progressbar=False, ax=axes())
+    assert [ax.get_xticklabels()[i].get_text() for i in (0, -1)] == ["0", "100"]
+    assert_allclose(ax.get_xticks()[[0, -1]], [0, 30])
 
 
 def test_without_matplotlib(white, monkeypatch):

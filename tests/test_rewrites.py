@@ -139,6 +139,17 @@ def test_model_logp_is_reduced_and_rows_stay_available(rng):
     assert_allclose(values.sum(), total, rtol=1e-12)
 
 
+@pytest.mark.parametrize("given", ["observed", "shape", "dims", "size"])
+def test_sum_is_found_however_the_shape_is_given(given, rng):
+    """The size of the variable is checked beside the rows, not between them and their sum."""
+    kwargs = {"shape": {"shape": (M, N)}, "dims": {"dims": ("row", "entry")}, "size": {"size": M}}
+    with pm.Model(coords={"row": range(M), "entry": range(N)}) as model:
+        mu = pm.Normal("mu", shape=N)
+        y = rng.normal(size=(M, N))
+        gg.MvNormal("y", mu, np.eye(N), observed=y, **kwargs.get(given, {}))
+    assert _row_count(rewrite_pregrad(model.logp(vars=[model["y"]]))) == N + 1
+
+
 @pytest.mark.parametrize(
     ("structure", "folded"),
     [(gg.cov.Dense, gg.cov.Cholesky), (gg.cov.Precision, ConstantPrecision)],

@@ -11,7 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
-from registry import AS_WRITTEN, BACKENDS, CASES, LEAVES, each, is_index
+from registry import AS_WRITTEN, BACKENDS, CASES, LEAVES, each, interpreted, is_index
 
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback
 
@@ -181,6 +181,20 @@ def _of_batch(name, value, b):
 
 
 @CASE
+def test_one_row_for_each_of_a_batch(case, rng):
+    """Rows without dimensions of their own: parameters (3, ...) against (3, n)."""
+    n = 4
+    rows, values = rng.normal(size=(3, n)), case.values(rng, n, (3,))
+    cov = case.build(n, *map(pt.constant, values))
+    outputs = [cov.to_dense(), cov.whiten(cov.color(rows)), cov.whiten(rows), cov.solve(rows)]
+    dense, again, white, solved = interpreted([], outputs, AS_WRITTEN)()
+    expected = np.linalg.solve(dense, rows[..., None])[..., 0]
+    assert_allclose(solved, expected, rtol=1e-10, atol=1e-12)
+    assert_allclose(again, rows, rtol=1e-10, atol=1e-12)
+    assert_allclose((white**2).sum(axis=-1), (rows * expected).sum(axis=-1), rtol=1e-10)
+
+
+@CASE
 @BACKEND
 def test_color_has_the_covariance(case, backend, rng):
     """The rows of color(I) are the columns of S; S S' must be Sigma, to rounding."""
@@ -247,6 +261,27 @@ def test_outputs_are_arrays_of_their_own(case, m, rng):
     arrays = [*inputs, *outputs, weights, *bars]
     for a, b in itertools.combinations(arrays, 2):
         assert not np.shares_memory(a, b)
+
+
+@LEAF
+@pytest.mark.parametrize("residual_scale", [1e160, 1e300])
+def test_a_row_that_overflows_leaves_the_others_alone(case, residual_scale, rng):
+    """Neither in the value nor in the gradient, where its log density of -inf has no weight."""
+    structure = case.build(2, *case.tensors()).structure
+    forward, pullback = InvQuadLogdet(structure), InvQuadLogdetPullback(structure)
+    rows, _, weights, *parameters = _arguments(case, rng, 5, (3,))
+    overflowing = rows.copy()
+    overflowing[0, 2] = residual_scale
+    weights[0] = 0
+
+    def results(rows, weights):
+        outputs = forward.evaluate(rows, *parameters)
+        bars = pullback.evaluate(rows, *parameters, *outputs[2:], weights, np.array(0.7))
+        return outputs[0][-2:], outputs[1], outputs[2][-2:], *bars
+
+    got, expected = results(overflowing, weights), results(rows[1:], weights[1:])
+    for a, b in zip(got, expected, strict=True):
+        assert_allclose(a, b, rtol=1e-12, atol=1e-13)
 
 
 @CASE

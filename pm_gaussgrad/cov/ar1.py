@@ -27,6 +27,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import as_parameter, as_size
+from pm_gaussgrad.cov.constants import check_positive, check_variance, check_within
 from pm_gaussgrad.cov.leaf import ScalarLeaf
 from pm_gaussgrad.ops import linear_recurrence
 
@@ -105,6 +106,8 @@ class AR1(ScalarLeaf):
     ------
     TypeError
         If an argument is not real.
+    ValueError
+        If a constant variance is negative or a constant correlation is not in -1 to 1.
 
     Notes
     -----
@@ -139,11 +142,21 @@ class AR1(ScalarLeaf):
     pullback = staticmethod(_pullback)
 
     def __init__(self, variance, correlation, size=None):
-        self.parameters = (
-            as_parameter("gg.cov.AR1", "variance", variance, 0),
-            as_parameter("gg.cov.AR1", "correlation", correlation, 0),
-        )
-        self._size = as_size("gg.cov.AR1", size)
+        owner = "gg.cov.AR1"
+        variance = as_parameter(owner, "variance", variance, 0)
+        correlation = as_parameter(owner, "correlation", correlation, 0)
+        check_variance(owner, "variance", variance)
+        self.parameters, self._size = (variance, correlation), as_size(owner, size)
+        if self._size != 1:  # of a single observation the correlation does not matter
+            check_within(owner, "correlation", correlation, -1, 1)
+
+    def check_constants(self, n=None):
+        variance, correlation = self.parameters
+        check_positive(self.label, "variance", variance)
+        if self.size != 1 and n != 1:
+            check_positive(
+                self.label, "1 - |correlation|", 1 - pt.abs(correlation), "|rho| = 1 is singular"
+            )
 
     def _columns(self):
         """v (with all batch dimensions), rho, 1 - rho^2; a last dimension of length one."""

@@ -1,15 +1,16 @@
 """The one abstraction: a covariance is a structure, a tuple of tensors and a definition."""
 
+import functools
 from typing import ClassVar
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor import config
 from pytensor.graph.basic import Constant, Variable
 from pytensor.scalar import upcast
 from pytensor.tensor.type import discrete_dtypes
 from pytensor.tensor.variable import TensorVariable
 
+from pm_gaussgrad.cov.arguments import as_floats, named_dims_hint
 from pm_gaussgrad.cov.products import standardised_by
 from pm_gaussgrad.cov.sums import closed_sum
 
@@ -23,40 +24,13 @@ def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable
             f"{owner}: `{name}` is a {value.label}, expected an array or a tensor; "
             "pass it as `cov=` (`scale=` of a Student-t), or its dense matrix, `.to_dense()`."
         )
-    if np.ma.is_masked(value):
-        raise ValueError(f"{owner}: `{name}` has masked entries, expected numbers; fill them in.")
-    try:
-        tensor = _as_tensor(value)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise TypeError(
-            f"{owner}: `{name}` is a {type(value).__name__}, expected an array or a tensor."
-        ) from error
-    if not tensor.dtype.startswith(("float", "int", "uint", "bool")):
-        raise TypeError(f"{owner}: `{name}` has dtype {tensor.dtype}, expected real numbers.")
+    tensor = as_floats(owner, name, value)
     if tensor.type.ndim < core_ndim:
         raise TypeError(
             f"{owner}: `{name}` has {tensor.type.ndim} dimension(s), expected at least "
             f"{core_ndim}; its last dimensions are the core shape, leading ones are batches."
         )
-    return tensor if tensor.dtype.startswith("float") else tensor.astype(config.floatX)
-
-
-def _as_tensor(value) -> TensorVariable:
-    if isinstance(value, Variable):
-        return pt.as_tensor_variable(value)
-    if isinstance(value, list | tuple) and _has_variables(value):
-        return pt.stack([_as_tensor(entry) for entry in value])
-    # A Python number has the precision of floatX, not the least that represents it.
-    array = np.asarray(value, dtype=config.floatX if isinstance(value, int | float) else None)
-    return pt.as_tensor_variable(
-        array.astype(config.floatX) if array.dtype.kind in "iub" else array
-    )
-
-
-def _has_variables(value) -> bool:
-    if isinstance(value, list | tuple):
-        return any(map(_has_variables, value))
-    return isinstance(value, Variable)
+    return tensor
 
 
 def as_size(owner: str, size):
@@ -72,7 +46,8 @@ def as_size(owner: str, size):
     if size is None or (symbolic and size.type.dtype in discrete_dtypes):
         return size
     raise TypeError(
-        f"{owner}: `size` is a {type(size).__name__}, expected an integer or a scalar of one."
+        f"{owner}: `size` is a {type(size).__name__}, expected an integer or a scalar of one"
+        f"{named_dims_hint(size)}."
     )
 
 
@@ -112,6 +87,22 @@ def check_size(cov, name: str, value: TensorVariable) -> None:
         )
 
 
+def _with_known_shape(to_dense):
+    """``to_dense`` with the static shape that follows from the size.
+
+    PyTensor forgets sizes of one, as in the product of a (1, 1) and a matrix of unknown shape.
+    """
+
+    @functools.wraps(to_dense)
+    def of_known_shape(self):
+        matrix, n = to_dense(self), self.size
+        if not isinstance(n, int) or matrix.type.shape[-2:] == (n, n):
+            return matrix
+        return pt.specify_shape(matrix, (*[None] * (matrix.type.ndim - 2), n, n))
+
+    return of_known_shape
+
+
 class Covariance:
     """A covariance matrix Sigma (n, n) in its own parameters. Immutable and symbolic.
 
@@ -140,6 +131,8 @@ class Covariance:
     def __init_subclass__(cls):
         cls.label = cls.__dict__.get("label", f"gg.cov.{cls.__name__}")
         cls.summand = cls.__dict__.get("summand", cls.label)
+        if "to_dense" in cls.__dict__:
+            cls.to_dense = _with_known_shape(cls.to_dense)
 
     @classmethod
     def from_parameters(cls, *parameters, size=None) -> "Covariance":
@@ -163,6 +156,17 @@ class Covariance:
                 static = parameter.type.shape[axis]
                 return parameter.shape[axis] if static is None else static
         return None
+
+    def check_constants(self, n=None) -> None:
+        """Raise a ValueError where constants are known to make no covariance with a density.
+
+        What depends on symbolic parameters passes: there the log density is -inf.
+
+        Parameters
+        ----------
+        n : int, optional
+            Number of observations, where :attr:`size` does not say it.
+        """
 
     def to_dense(self) -> TensorVariable:
         """The matrix, shape (..., n, n). The definition; nothing calls it unasked."""

@@ -16,6 +16,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import as_parameter, check_square
+from pm_gaussgrad.cov.constants import check_factor, check_lower
 from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.triangular import (
     lower_innovations,
@@ -28,6 +29,15 @@ from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot, wei
 from pm_gaussgrad.ops import inverse_diagonal
 
 
+def _is_finite(factor):
+    """Whether all entries of the lower triangle are finite."""
+    for i in range(factor.shape[0]):
+        for j in range(i + 1):
+            if not np.isfinite(factor[i, j]):
+                return False
+    return True
+
+
 def _forward(residual, chol):
     factor = np.ascontiguousarray(chol)
     white = copy_rows(residual)
@@ -36,8 +46,9 @@ def _forward(residual, chol):
     alpha = copy_rows(white)
     solve_lower_transposed(factor, alpha)
     logdet = 2 * log_product(np.abs(np.diag(factor)))
-    if not np.isfinite(quad).all() and np.isfinite(residual).all():
-        logdet = np.nan * logdet  # an entry below the diagonal is not finite
+    # Looked for where a row shows it: a large residual overflows in its own row only.
+    if not (quad.size and np.isfinite(quad).all()) and not _is_finite(factor):
+        logdet = np.nan
     return quad, logdet, alpha, white
 
 
@@ -73,7 +84,7 @@ class Cholesky(Leaf):
     TypeError
         If ``chol`` has fewer than two dimensions or is not real.
     ValueError
-        If ``chol`` is not square.
+        If ``chol`` is not square, or a constant is not lower triangular.
 
     Notes
     -----
@@ -102,7 +113,11 @@ class Cholesky(Leaf):
     def __init__(self, chol):
         chol = as_parameter("gg.cov.Cholesky", "chol", chol, 2)
         check_square("gg.cov.Cholesky", "chol", chol)
+        check_lower("gg.cov.Cholesky", "chol", chol)
         self.parameters = (chol,)
+
+    def check_constants(self, n=None):
+        check_factor(self.label, "chol", self.parameters[0])
 
     def _factor(self):
         return pt.tril(self.parameters[0])
@@ -138,8 +153,8 @@ class Cholesky(Leaf):
         alpha = solve_triangular(chol, white, lower=True, trans=1).T
         quad = (white**2).sum(axis=0)
         logdet = 2 * jnp.log(jnp.abs(jnp.diag(chol))).sum()
-        broken = ~jnp.isfinite(quad).all() & jnp.isfinite(residual).all()
-        return quad, jnp.where(broken, jnp.nan, logdet), alpha, white.T
+        finite = jnp.isfinite(jnp.tril(chol)).all()
+        return quad, jnp.where(finite, logdet, jnp.nan), alpha, white.T
 
     @staticmethod
     def pullback_jax(chol, alpha, white, quad_bar, logdet_bar):

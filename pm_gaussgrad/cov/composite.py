@@ -111,6 +111,10 @@ class Composite(Covariance):
         sizes = tuple(size if isinstance(size, int) else None for size in self.sizes)
         return Composition(type(self), tuple(part.structure for part in self.parts), sizes)
 
+    def check_constants(self, n=None):
+        for part, size in zip(self.parts, self.sizes, strict=True):
+            part.check_constants(size if isinstance(size, int) else None)
+
     def __repr__(self):
         return f"{self.label}({', '.join(map(repr, self.parts))})"
 

@@ -24,77 +24,33 @@ Sources: Rasmussen and Williams (2006), Gaussian Processes for Machine Learning,
 A.10 with a single column of ones; Searle, Casella and McCulloch (1992), Variance Components.
 """
 
-import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import as_parameter, as_size, length
+from pm_gaussgrad.cov.constants import (
+    check_finite,
+    check_positive,
+    check_variance,
+    check_within,
+)
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.leaf import ScalarLeaf
 from pm_gaussgrad.cov.sums import closes, common_size
-
-
-def _mean(rows, i):
-    """Mean of row i by four partial sums, which do not wait for one another."""
-    n = rows.shape[1]
-    stop = n - n % 4
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    for j in range(0, stop, 4):
-        a += rows[i, j]
-        b += rows[i, j + 1]
-        c += rows[i, j + 2]
-        d += rows[i, j + 3]
-    for j in range(stop, n):
-        a += rows[i, j]
-    return ((a + b) + (c + d)) / n
-
-
-def _split_and_solve(residual, within, between):
-    """quad, logdet, alpha and the two parts of quad from the two eigenvalues."""
-    m, n = residual.shape
-    alpha = np.empty((m, n), residual.dtype)
-    quad_within = np.zeros(m, residual.dtype)
-    quad_between = np.empty(m, residual.dtype)
-    logdet = np.log(between)
-    if n > 1:
-        logdet += (n - 1) * np.log(within)
-    for i in range(m):
-        mean = _mean(residual, i)
-        shared = mean / between
-        quad_between[i] = n * mean * shared
-        if n == 1:
-            alpha[i, 0] = shared
-            continue
-        for j in range(n):
-            alpha[i, j] = residual[i, j] - mean
-        rest = _mean(alpha, i)  # the rounding error of the mean, which 1 / within would magnify
-        total = 0.0
-        for j in range(n):
-            centered = alpha[i, j] - rest
-            solved = centered / within
-            total += centered * solved
-            alpha[i, j] = solved + shared
-        quad_within[i] = total
-    return quad_within + quad_between, logdet, alpha, quad_within, quad_between
-
-
-def _eigenvalue_weights(alpha, quad_within, quad_between, quad_bar, logdet_bar):
-    """W and B of the module docstring: cotangents of the logarithms of the eigenvalues."""
-    through_within, through_between = 0.0, 0.0
-    for i in range(quad_bar.size):
-        through_within += quad_bar[i] * quad_within[i]
-        through_between += quad_bar[i] * quad_between[i]
-    n = alpha.shape[1]
-    return logdet_bar * (n - 1) - through_within, logdet_bar - through_between
+from pm_gaussgrad.kernels.compound_symmetry import (
+    eigenvalue_weights,
+    split_and_solve,
+    split_and_solve_jax,
+)
 
 
 def _forward(residual, variance, correlation):
     n = residual.shape[1]
     between = variance * (1 + (n - 1) * correlation) if n > 1 else variance
-    return _split_and_solve(residual, variance * (1 - correlation), between)
+    return split_and_solve(residual, variance * (1 - correlation), between)
 
 
 def _pullback(variance, correlation, alpha, quad_within, quad_between, quad_bar, logdet_bar):
-    within, between = _eigenvalue_weights(alpha, quad_within, quad_between, quad_bar, logdet_bar)
+    within, between = eigenvalue_weights(alpha, quad_within, quad_between, quad_bar, logdet_bar)
     others = alpha.shape[1] - 1
     correlation_bar = 0.0
     if others > 0:
@@ -104,11 +60,11 @@ def _pullback(variance, correlation, alpha, quad_within, quad_between, quad_bar,
 
 
 def _component_forward(residual, own, common):
-    return _split_and_solve(residual, own, own + residual.shape[1] * common)
+    return split_and_solve(residual, own, own + residual.shape[1] * common)
 
 
 def _component_pullback(own, common, alpha, quad_within, quad_between, quad_bar, logdet_bar):
-    within, between = _eigenvalue_weights(alpha, quad_within, quad_between, quad_bar, logdet_bar)
+    within, between = eigenvalue_weights(alpha, quad_within, quad_between, quad_bar, logdet_bar)
     n = alpha.shape[1]
     through_between = between / (own + n * common)
     own_bar = through_between + within / own if n > 1 else through_between
@@ -137,7 +93,8 @@ class CompoundSymmetry(ScalarLeaf):
     TypeError
         If an argument is not real.
     ValueError
-        If n is asked for and nothing says it.
+        If n is asked for and nothing says it, a constant variance is negative, or a constant
+        correlation is not in -1 to 1.
 
     Notes
     -----
@@ -177,8 +134,28 @@ class CompoundSymmetry(ScalarLeaf):
     def __init__(self, variance, correlation, size=None):
         owner = "gg.cov.CompoundSymmetry"
         variance = as_parameter(owner, "variance", variance, 0)
-        self.parameters = (variance, as_parameter(owner, "correlation", correlation, 0))
-        self._size = as_size(owner, size)
+        correlation = as_parameter(owner, "correlation", correlation, 0)
+        check_variance(owner, "variance", variance)
+        self.parameters, self._size = (variance, correlation), as_size(owner, size)
+        if self._size != 1:  # of a single observation the correlation does not matter
+            check_within(owner, "correlation", correlation, -1, 1)
+
+    def check_constants(self, n=None):
+        n = self.size if isinstance(self.size, int) else n
+        # Where the number of observations is unknown there are at least two.
+        for name, value in self._positive(2 if n is None else n).items():
+            check_positive(self.label, name, value, "the covariance would be singular")
+
+    def _positive(self, n):
+        """What must be positive for n observations, by name."""
+        variance, correlation = self.parameters
+        if n < 2:
+            return {"variance": variance}
+        return {
+            "variance": variance,
+            "1 - correlation": 1 - correlation,
+            f"1 + {n - 1} * correlation": 1 + (n - 1) * correlation,
+        }
 
     @classmethod
     def from_components(cls, own, common, size=None):
@@ -208,6 +185,8 @@ class CompoundSymmetry(ScalarLeaf):
         """
         name = "gg.cov.CompoundSymmetry.from_components"
         parameters = as_parameter(name, "own", own, 0), as_parameter(name, "common", common, 0)
+        check_variance(name, "own", parameters[0])
+        check_finite(name, "common", parameters[1])
         return ComponentSymmetry.from_parameters(*parameters, size=as_size(name, size))
 
     def _components(self):
@@ -261,9 +240,12 @@ class CompoundSymmetry(ScalarLeaf):
         levels, before = self._levels(times), self._levels(times - 1)
         sums = pt.cumsum(residual, axis=-1) - residual
         first = pt.eq(times, 1)
-        mean = pt.switch(first, 0, common * sums / before)
-        variance = pt.switch(first, levels, own * (levels / before))
-        return (residual - mean) / pt.sqrt(variance), pt.log(variance) / 2
+        # Ratios ahead of products, which would leave the range of numbers: PyTensor reorders
+        # factors, but not across a switch without a zero.
+        mean = pt.switch(first, 1, common / before) * sums
+        ratio = pt.switch(first, 1, levels / before)
+        scale = pt.sqrt(pt.switch(first, levels, own)) * pt.sqrt(ratio)
+        return (residual - mean) / scale, pt.log(scale)
 
     def _levels(self, times):
         """w + t c, without the rounding of v (1 - rho) + v rho."""
@@ -278,11 +260,13 @@ class CompoundSymmetry(ScalarLeaf):
     def forward_jax(residual, variance, correlation):
         n = residual.shape[1]
         between = variance * (1 + (n - 1) * correlation) if n > 1 else variance
-        return _split_and_solve_jax(residual, variance * (1 - correlation), between)
+        return split_and_solve_jax(residual, variance * (1 - correlation), between)
 
     @staticmethod
     def pullback_jax(variance, correlation, alpha, quad_within, quad_between, quad_bar, logdet_bar):
         others = alpha.shape[1] - 1
+        if others < 0:
+            return 0 * variance, 0 * correlation
         within = logdet_bar * others - (quad_bar * quad_within).sum()
         between = logdet_bar - (quad_bar * quad_between).sum()
         if others == 0:
@@ -298,6 +282,11 @@ class ComponentSymmetry(CompoundSymmetry):
     parameter_shapes = {"own": "", "common": ""}
     forward = staticmethod(_component_forward)
     pullback = staticmethod(_component_pullback)
+
+    def _positive(self, n):
+        own, common = self.parameters
+        between = {f"own + {n} * common": own + n * common}
+        return between if n < 2 else {"own": own, **between}
 
     def _components(self):
         return self.parameters
@@ -321,33 +310,18 @@ class ComponentSymmetry(CompoundSymmetry):
 
     @staticmethod
     def forward_jax(residual, own, common):
-        return _split_and_solve_jax(residual, own, own + residual.shape[1] * common)
+        return split_and_solve_jax(residual, own, own + residual.shape[1] * common)
 
     @staticmethod
     def pullback_jax(own, common, alpha, quad_within, quad_between, quad_bar, logdet_bar):
         n = alpha.shape[1]
+        if n == 0:
+            return 0 * own, 0 * common
         within = logdet_bar * (n - 1) - (quad_bar * quad_within).sum()
         between = logdet_bar - (quad_bar * quad_between).sum()
         through_between = between / (own + n * common)
         own_bar = through_between + within / own if n > 1 else through_between
         return own_bar, n * through_between
-
-
-def _split_and_solve_jax(residual, within, between):
-    import jax.numpy as jnp
-
-    n = residual.shape[1]
-    mean = residual.mean(axis=1, keepdims=True)
-    quad_between = n * mean[:, 0] * (mean[:, 0] / between)
-    alpha, logdet = jnp.broadcast_to(mean / between, residual.shape), jnp.log(between)
-    if n == 1:
-        return quad_between, logdet, alpha, jnp.zeros_like(quad_between), quad_between
-    centered = residual - mean
-    centered = centered - centered.mean(axis=1, keepdims=True)
-    solved = centered / within
-    quad_within = (centered * solved).sum(axis=1)
-    logdet = logdet + (n - 1) * jnp.log(within)
-    return quad_within + quad_between, logdet, alpha + solved, quad_within, quad_between
 
 
 def _symmetric_product(within, between, rows):

@@ -12,6 +12,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import as_parameter, as_size
+from pm_gaussgrad.cov.constants import check_positive, check_variance
 from pm_gaussgrad.cov.leaf import Leaf, ScalarLeaf
 from pm_gaussgrad.cov.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
@@ -60,7 +61,7 @@ class Diagonal(Leaf):
     TypeError
         If ``variance`` is not real.
     ValueError
-        If ``size`` contradicts the length of ``variance``.
+        If ``size`` contradicts the length of ``variance``, or a constant variance is negative.
 
     Notes
     -----
@@ -87,6 +88,7 @@ class Diagonal(Leaf):
 
     def __new__(cls, variance, size=None):
         variance = as_parameter("gg.cov.Diagonal", "variance", variance, 0)
+        check_variance("gg.cov.Diagonal", "variance", variance)
         size = as_size("gg.cov.Diagonal", size)
         scalar = variance.type.ndim == 0 or (size is not None and variance.type.shape[-1] == 1)
         self = object.__new__(ScalarDiagonal if scalar else Diagonal)
@@ -101,6 +103,9 @@ class Diagonal(Leaf):
                 )
             self.parameters = (variance,)
         return self
+
+    def check_constants(self, n=None):
+        check_positive(self.label, "variance", self.parameters[0])
 
     def to_dense(self):
         variances = self._variances()

@@ -24,6 +24,7 @@ from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.shape import Shape, Shape_i
 
 from pm_gaussgrad.cov.base import as_parameter, check_square
+from pm_gaussgrad.cov.constants import check_finite, check_positive
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.products import rows_times
@@ -67,7 +68,7 @@ class Eigenbasis(Leaf):
     TypeError
         If an argument has too few dimensions or is not real.
     ValueError
-        If sizes disagree or columns are not orthonormal.
+        If sizes disagree, columns are not orthonormal, or eigenvalues are not finite.
     NotImplementedError
         If ``eigenvectors`` depends on a variable of the model.
 
@@ -107,7 +108,16 @@ class Eigenbasis(Leaf):
                 f"gg.cov.Eigenbasis: `eigenvalues` has shape {values.type.shape}, expected n = {n} "
                 "in the last dimension, one for each column of `eigenvectors`."
             )
+        check_finite("gg.cov.Eigenbasis", "eigenvalues", values)
         self.parameters = (vectors, values)
+
+    def check_constants(self, n=None):
+        check_positive(
+            self.label,
+            "eigenvalues",
+            self.eigenvalues,
+            "a singular matrix needs noise: add gg.cov.Diagonal(variance)",
+        )
 
     @classmethod
     def from_matrix(cls, matrix):
@@ -206,7 +216,8 @@ class Eigenbasis(Leaf):
 
     def rotated(self):
         """The covariance of :meth:`rotate`-d observations, ``Diagonal(eigenvalues)``."""
-        return Diagonal(self.eigenvalues)
+        # Not checked: eigenvalues that are zero but for rounding may be waiting for noise.
+        return Diagonal.from_parameters(self.eigenvalues)
 
     def _turn(self, name, x, axis, product):
         basis, numbers = self.eigenvectors, not isinstance(x, Variable)
@@ -217,6 +228,8 @@ class Eigenbasis(Leaf):
                 f"gg.cov.Eigenbasis.{name}: `x` has shape {x.type.shape}, expected n = {n} in "
                 f"dimension {axis}; name the dimension of the observations by axis=."
             )
+        if isinstance(x, Constant):
+            _check_whole(name, np.isnan(x.data), axis)
         if numbers and isinstance(basis, Constant):
             rows = np.moveaxis(x.data, axis, -1)
             return np.moveaxis(product(rows, basis.data), -1, axis)
@@ -320,6 +333,16 @@ def _check_orthonormal(vectors):
             "gg.cov.Eigenbasis: the columns of `eigenvectors` are not orthonormal, expected those "
             "of numpy.linalg.eigh; for the eigenbasis of a symmetric matrix write "
             "gg.cov.Eigenbasis.from_matrix(matrix)."
+        )
+
+
+def _check_whole(name, missing, axis):
+    """Raise where some but not all of a row is NaN: all of the row would become NaN."""
+    if (missing.any(axis=axis) & ~missing.all(axis=axis)).any():
+        raise ValueError(
+            f"gg.cov.Eigenbasis.{name}: `x` has missing values, NaN, expected none, as each entry "
+            "of the result depends on all of a row; leave them as NaN in `observed` of the "
+            "covariance that is not rotated, or take them out of the matrix first."
         )
 
 

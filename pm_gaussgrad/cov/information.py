@@ -8,7 +8,8 @@ A structure whose W_a has few distinct entries gives them as vectors w_a, entrie
 scaled by sqrt(c); the information is then 1/2 w w', positive semidefinite however it is rounded.
 These functions have *tangents*, the derivatives of the structure's own parameters, each (p, core
 shape), in place of dS_a. A structure registers its form below, or in its own file with
-``covariance_information.register``; the others are served by :func:`through_solves`.
+``covariance_information.register``; the others are served by
+:func:`pm_gaussgrad.cov.strips.by_strips`.
 
 Sources: Bangs (1971), Array Processing with Generalized Beamformers (the trace formula); Magnus and
 Neudecker (2019), Matrix Differential Calculus, 3rd ed., chapter 15; Gohberg and Semencul (1972), On
@@ -31,12 +32,14 @@ from pm_gaussgrad.cov.kronecker import Kronecker, NoisyKronecker
 from pm_gaussgrad.cov.low_rank import LowRankPlusDiagonal
 from pm_gaussgrad.cov.precision import Precision
 from pm_gaussgrad.cov.repeated_measures import RepeatedMeasures
+from pm_gaussgrad.cov.strips import by_strips, count_directions
 from pm_gaussgrad.cov.toeplitz import Toeplitz
+from pm_gaussgrad.cov.triangular import symmetric_direction
 
 
 @singledispatch
 def covariance_information(cov: Covariance, tangents):
-    """1/2 tr(P dS_a P dS_b), shape (p, p), or None where the structure has no closed form.
+    """1/2 tr(P dS_a P dS_b), shape (p, p).
 
     Parameters
     ----------
@@ -44,15 +47,13 @@ def covariance_information(cov: Covariance, tangents):
         Without batch dimensions, of known size.
     tangents : list of TensorVariable
         Derivatives of ``cov.parameters`` in p directions, (p, core shape); None for index data.
+
+    Raises
+    ------
+    NotImplementedError
+        If the structure has neither a form here nor one of its rows.
     """
-    return None
-
-
-def through_solves(cov, derivatives):
-    """The same for any structure from dS_a itself, (p, n, n): n solves a direction."""
-    rows = derivatives.reshape((-1, derivatives.shape[-1]))
-    products = cov.solve(rows).reshape(derivatives.shape)  # dS_a P
-    return _gram(products, products.mT) / 2
+    return by_strips(cov, tangents)
 
 
 def _flat(x):
@@ -60,12 +61,6 @@ def _flat(x):
     if x.type.ndim == 1:
         return x[:, None]
     return x if x.type.ndim == 2 else x.reshape((count_directions(x), -1))
-
-
-def count_directions(x):
-    """The number p, an int where it is known: JAX compiles no arithmetic of symbolic lengths."""
-    static = x.type.shape[0]
-    return x.shape[0] if static is None else static
 
 
 def _gram(left, right):
@@ -76,11 +71,6 @@ def _gram(left, right):
 def _half_gram(*vectors):
     """1/2 sum of w w'."""
     return sum(_gram(w, w) for w in vectors) / 2
-
-
-def _symmetric(tangent):
-    """Structures that read a symmetric matrix see the symmetric part of a direction."""
-    return (tangent + tangent.mT) / 2
 
 
 def _whitened(factor, tangent):
@@ -101,7 +91,8 @@ def _solve_stack(factor, stack):
 @covariance_information.register(Precision)
 def _of_matrix(cov, tangents):
     # d log|Q^-1| turns a sign, which the square of W forgets.
-    return _half_gram(_whitened(cov._factor(), _symmetric(tangents[0])))
+    tangent = symmetric_direction(cov.parameters[0], tangents[0])
+    return _half_gram(_whitened(cov._factor(), tangent))
 
 
 @covariance_information.register
@@ -172,17 +163,15 @@ def _of_blocks(cov: BlockDiagonal, tangents):
     total, start = 0, 0
     for block in cov.parts:
         stop = start + len(block.parameters)
-        own = covariance_information(block, tangents[start:stop])
-        if own is None:
-            return None
-        total, start = total + own, stop
+        total = total + covariance_information(block, tangents[start:stop])
+        start = stop
     return total
 
 
 @covariance_information.register
 def _of_repeated_measures(cov: RepeatedMeasures, tangents):
-    _, visits, pattern, *_ = cov.parameters
-    tangent = _symmetric(tangents[0])
+    within, visits, pattern, *_ = cov.parameters
+    tangent = symmetric_direction(within, tangents[0])
     present = pt.ge(visits, 0)
     rows = pt.switch(present, visits, 0)
     both = present[:, :, None] & present[:, None, :]
@@ -211,9 +200,9 @@ def _congruence(inverse, stack):
 def _of_kronecker(cov: Kronecker, tangents):
     """W is a sum over factors; its parts are orthogonal but for the traces, which add."""
     n, total, scale = cov.size, 0, 0
-    for lower, tangent in zip(cov._lower(), tangents, strict=True):
+    for factor, lower, tangent in zip(cov._factors, cov._lower(), tangents, strict=True):
         size = lower.shape[-1].astype(lower.dtype)
-        whitened = _whitened(lower, _symmetric(tangent))
+        whitened = _whitened(lower, symmetric_direction(factor, tangent))
         mean = pt.diagonal(whitened, axis1=-2, axis2=-1).sum(axis=-1) / size
         traceless = whitened - mean[:, None, None] * pt.eye(lower.shape[-1], dtype=lower.dtype)
         total, scale = total + n / size * _half_gram(traceless), scale + mean
@@ -224,14 +213,15 @@ def _of_kronecker(cov: Kronecker, tangents):
 def _of_noisy_kronecker(cov: NoisyKronecker, tangents):
     """In the eigenbasis: entries off the diagonal differ in one factor's index only."""
     *tangents, noise_dot = tangents
-    values, vectors = zip(*(pt.linalg.eigh(x) for x in cov._factors), strict=True)
+    values, vectors = zip(*(pt.linalg.eigh(x) for x in cov._symmetric()), strict=True)
     shape = [x.shape[0] for x in values]
     grid = [_on_axis(x, i, len(values)) for i, x in enumerate(values)]
     others = [_product([g for j, g in enumerate(grid) if j != i]) for i in range(len(grid))]
     spectrum = _product(grid) + cov.parameters[-1]
     diagonal, total = noise_dot[(..., *[None] * len(grid))], 0
     for i, (basis, tangent) in enumerate(zip(vectors, tangents, strict=True)):
-        rotated = basis.T @ (_symmetric(tangent) @ basis)
+        seen = symmetric_direction(cov._factors[i], tangent)
+        rotated = basis.T @ (seen @ basis)
         on_diagonal = pt.diagonal(rotated, axis1=-2, axis2=-1)
         placed = on_diagonal[
             (slice(None), *(slice(None) if j == i else None for j in range(len(grid))))

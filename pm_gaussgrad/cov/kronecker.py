@@ -29,18 +29,22 @@ import re
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Covariance, as_parameter, check_square, length
+from pm_gaussgrad.cov.constants import check_matrix, check_positive, check_symmetric
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.sums import closes, common_size
+from pm_gaussgrad.cov.triangular import symmetric_from_lower
+from pm_gaussgrad.kernels.definite import constant_cholesky
 from pm_gaussgrad.kernels.kronecker import (
     cholesky_forward,
     cholesky_pullback,
     empty_matrix,
     empty_vector,
+    fold_asymmetric,
     spectral_forward,
     spectral_pullback,
 )
-from pm_gaussgrad.kernels.symmetric import copy_lower, copy_rows
+from pm_gaussgrad.kernels.symmetric import copy_lower, copy_rows, is_symmetric
 from pm_gaussgrad.ops import inverse_diagonal, multiply_factor
 
 # What the kernels below call.
@@ -51,6 +55,8 @@ _CALLED = (
     copy_rows,
     empty_matrix,
     empty_vector,
+    fold_asymmetric,
+    is_symmetric,
     spectral_forward,
     spectral_pullback,
 )
@@ -58,40 +64,46 @@ _CALLED = (
 # a call of one, stands for as many as there are factors.
 _PLAIN = """
 def forward(residual, factor_*):
-    lower = (copy_lower(factor_*),)
-    return cholesky_forward(residual, lower) + lower
+    lower, symmetric = (copy_lower(factor_*),), (is_symmetric(factor_*),)
+    return cholesky_forward(residual, lower) + lower + symmetric
 
-def pullback(white, lower_*, quad_bar, logdet_bar):
+def pullback(white, lower_*, symmetric_*, quad_bar, logdet_bar):
     bars = (empty_matrix(lower_*),)
     cholesky_pullback(white, (copy_rows(lower_*),), quad_bar, logdet_bar, bars)
+    fold_asymmetric(bars, (symmetric_*,))
     return bars
 
 def forward_jax(residual, factor_*):
     from pm_gaussgrad.kernels import kronecker_jax
     return kronecker_jax.cholesky_forward(residual, (factor_*,))
 
-def pullback_jax(white, lower_*, quad_bar, logdet_bar):
+def pullback_jax(white, lower_*, symmetric_*, quad_bar, logdet_bar):
     from pm_gaussgrad.kernels import kronecker_jax
-    return kronecker_jax.cholesky_pullback(white, (lower_*,), quad_bar, logdet_bar)
+    lower, symmetric = (lower_*,), (symmetric_*,)
+    return kronecker_jax.cholesky_pullback(white, lower, symmetric, quad_bar, logdet_bar)
 """
 _NOISY = """
 def forward(residual, factor_*, noise):
     vectors, values = (copy_lower(factor_*),), (empty_vector(factor_*),)
-    return spectral_forward(residual, vectors, values, noise) + vectors + values
+    symmetric = (is_symmetric(factor_*),)
+    return spectral_forward(residual, vectors, values, noise) + vectors + values + symmetric
 
-def pullback(noise, rotated, vectors_*, values_*, quad_bar, logdet_bar):
+def pullback(noise, rotated, vectors_*, values_*, symmetric_*, quad_bar, logdet_bar):
     bars, vectors, values = (empty_matrix(vectors_*),), (copy_rows(vectors_*),), (values_*,)
     noise_bar = spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar, bars)
+    fold_asymmetric(bars, (symmetric_*,))
     return bars + (noise_bar,)
 
 def forward_jax(residual, factor_*, noise):
     from pm_gaussgrad.kernels import kronecker_jax
     return kronecker_jax.spectral_forward(residual, (factor_*,), noise)
 
-def pullback_jax(noise, rotated, vectors_*, values_*, quad_bar, logdet_bar):
+def pullback_jax(noise, rotated, vectors_*, values_*, symmetric_*, quad_bar, logdet_bar):
     from pm_gaussgrad.kernels import kronecker_jax
-    vectors, values = (vectors_*,), (values_*,)
-    return kronecker_jax.spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar)
+    vectors, values, symmetric = (vectors_*,), (values_*,), (symmetric_*,)
+    return kronecker_jax.spectral_pullback(
+        rotated, vectors, values, symmetric, noise, quad_bar, logdet_bar
+    )
 """
 
 
@@ -106,22 +118,25 @@ class Kronecker(Leaf):
     *factors : tensor_like, shape (..., n_i, n_i), or gg.cov structure
         One or more covariances, in units whose product is [y]^2. The observations are ordered
         as by ``numpy.kron``: n = n_1 n_2 ... n_k, and the index of the last factor varies
-        fastest, as in ``grid.ravel()`` for an array with an axis a factor. The lower triangles
-        are read. A structure is formed as its small n_i x n_i matrix, by its ``to_dense()``.
+        fastest, as in ``grid.ravel()`` for an array with an axis a factor. Of a factor that is
+        not symmetric the lower triangle is read. A structure is formed as its small n_i x n_i
+        matrix, by its ``to_dense()``.
 
     Raises
     ------
     TypeError
         If there is no factor, or one is not real or has fewer than two dimensions.
     ValueError
-        If a factor is not square.
+        If a factor is not square, or a constant one is not symmetric.
 
     Notes
     -----
     Cost of value and gradient: :math:`O(\sum n_i^3 + n \sum n_i)`; nothing of n x n is formed.
     Without noise the factors must be positive definite, and the work is done by their Cholesky
     factors. With noise it is done by their eigenvectors, the factors may be singular, and the
-    sum must be positive definite. A factor is identified up to a scale only: fix the scale of
+    sum must be positive definite: its smallest eigenvalue more than the rounding of the largest,
+    :math:`(1 + \sqrt{\max n_i})\,\varepsilon` times that. What is not has a log density of -inf. A
+    factor is identified up to a scale only: fix the scale of
     all but one.
 
     The pullback is, for the first of two factors, :math:`X` the :math:`\alpha` as an array
@@ -134,8 +149,9 @@ class Kronecker(Leaf):
         \qquad
         \bar s = \bar l \sum 1 / \lambda - \sum_i \bar q_i |\alpha_i|^2,
 
-    full and symmetric, the entries regarded as independent. It needs no derivative of an
-    eigenvector and is right for repeated eigenvalues.
+    full and symmetric, the entries regarded as independent; for a factor that is not symmetric
+    the gradient of its lower triangle, as for ``Dense``. It needs no derivative of an eigenvector
+    and is right for repeated eigenvalues.
 
     References
     ----------
@@ -174,11 +190,20 @@ class Kronecker(Leaf):
     def size(self):
         return math.prod(length(factor) for factor in self._factors)
 
+    def check_constants(self, n=None):
+        for i, factor in enumerate(self._factors):
+            check_matrix(self.label, f"factors[{i}]", factor, constant_cholesky)
+
+    def _symmetric(self):
+        return [symmetric_from_lower(factor) for factor in self._factors]
+
     def to_dense(self):
-        return functools.reduce(_kron, self._factors)
+        if self.size == 0:  # PyTensor joins dimensions by a reshape to -1, which fails
+            return pt.zeros((0, 0), dtype=self._factors[0].dtype)
+        return functools.reduce(_kron, self._symmetric())
 
     def _lower(self):
-        return [pt.linalg.cholesky(factor, lower=True) for factor in self._factors]
+        return [pt.linalg.cholesky(factor, lower=True) for factor in self._symmetric()]
 
     def color(self, z):
         return _along_axes(self._lower(), z)
@@ -225,7 +250,7 @@ class NoisyKronecker(Kronecker):
 
     def _spectrum(self):
         """Eigenvectors of the factors, and eigenvalues of the sum, shape (..., n)."""
-        values, vectors = zip(*(pt.linalg.eigh(x) for x in self._factors), strict=True)
+        values, vectors = zip(*(pt.linalg.eigh(x) for x in self._symmetric()), strict=True)
         return vectors, _kron_vectors(values) + self._noise
 
     def _power(self, exponent, rows):
@@ -247,6 +272,9 @@ class NoisyKronecker(Kronecker):
         vectors, spectrum = self._spectrum()
         return _along_axes([v**2 for v in vectors], 1 / spectrum)
 
+    def check_constants(self, n=None):
+        check_positive(self.label, "eigenvalues of the sum", self._spectrum()[1])
+
     innovations = Covariance.innovations
 
     def scaled(self, factor):
@@ -262,6 +290,7 @@ def _flattened(i, factor):
         factor = factor.to_dense()
     factor = as_parameter("gg.cov.Kronecker", f"factors[{i}]", factor, 2)
     check_square("gg.cov.Kronecker", f"factors[{i}]", factor)
+    check_symmetric("gg.cov.Kronecker", f"factors[{i}]", factor)
     return (factor,)
 
 
@@ -294,6 +323,7 @@ def _of_order(base, k):
     noisy = base is NoisyKronecker
     matrices, vectors = "n{0} n{0}", "n{0}"
     parameters, saved = each("factor", matrices), {"white": "m n"} | each("lower", matrices)
+    symmetric = each("symmetric", "")
     if noisy:
         parameters |= {"noise": ""}
         saved = {"rotated": "m n"} | each("vectors", matrices) | each("values", vectors)
@@ -303,7 +333,7 @@ def _of_order(base, k):
         "__doc__": base.__doc__,
         "label": base.label,
         "parameter_shapes": parameters,
-        "saved_shapes": saved,
+        "saved_shapes": saved | symmetric,
         **_kernels(_NOISY if noisy else _PLAIN, k),
     }
     structure = type(name, (base,), members)

@@ -6,6 +6,7 @@ from typing import ClassVar
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Covariance, as_parameter, check_size
+from pm_gaussgrad.cov.constants import check_kernel
 from pm_gaussgrad.ops import quad_logdet_alpha
 
 
@@ -55,6 +56,9 @@ class Leaf(Covariance):
             p.type.ndim - len(dims.split())
             for p, dims in zip(self.parameters, self.parameter_shapes.values(), strict=True)
         )
+
+    def check_constants(self, n=None):
+        check_kernel(self, self.size if isinstance(self.size, int) else n)
 
     def quad_logdet(self, residual):
         quad, logdet, _ = self._apply(residual)

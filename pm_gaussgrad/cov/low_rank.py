@@ -33,6 +33,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import Covariance, as_parameter
+from pm_gaussgrad.cov.constants import check_finite, check_positive
 from pm_gaussgrad.cov.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.products import rows_times
@@ -95,6 +96,8 @@ class LowRank(Covariance):
     ------
     TypeError
         If ``factor`` has fewer than two dimensions or is not real.
+    ValueError
+        If a constant factor has entries that are not finite.
     NotImplementedError
         If a log density, an inverse or a determinant is asked for before a
         :class:`Diagonal` was added.
@@ -134,6 +137,7 @@ class LowRank(Covariance):
 
     def __init__(self, factor):
         self.parameters = (_factor("gg.cov.LowRank", factor),)
+        check_finite("gg.cov.LowRank", "factor", self.parameters[0])
 
     def to_dense(self):
         [factor] = self.parameters
@@ -178,6 +182,9 @@ class LowRankPlusDiagonal(Leaf):
 
     def __init__(self, factor, variance):
         self.parameters = (factor, variance)
+
+    def check_constants(self, n=None):
+        check_positive(self.label, "variance", self.parameters[1])
 
     def _variances(self):
         """Those of the noise, with a last dimension of n or one."""

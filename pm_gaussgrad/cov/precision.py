@@ -6,7 +6,9 @@ determinant, and one symmetric product a row. Gradient: Q^-1 from the factor (xP
 
 Pullback: quad = r' Q r and logdet = -log|Q|, hence
 
-    matrix_bar = sum_i q_bar_i r_i r_i' - l_bar Q^-1,  full and symmetric.
+    matrix_bar = sum_i q_bar_i r_i r_i' - l_bar Q^-1,  full and symmetric,
+
+where Q is; elsewhere the cotangent of the lower triangle, as for ``Dense``.
 
 Sources: Giles (2008), Collected matrix derivative results for forward and reverse mode
 algorithmic differentiation, sections 2.2 and 2.3.
@@ -16,46 +18,51 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.base import as_parameter, check_square
+from pm_gaussgrad.cov.constants import check_matrix, check_symmetric
 from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.products import rows_times
-from pm_gaussgrad.cov.triangular import constant_cholesky
-from pm_gaussgrad.kernels.lapack import cholesky, symmetric_product
+from pm_gaussgrad.cov.triangular import symmetric_from_lower
+from pm_gaussgrad.kernels.definite import constant_cholesky, definite_cholesky
+from pm_gaussgrad.kernels.lapack import symmetric_product
 from pm_gaussgrad.kernels.symmetric import (
     adjoint_from_factor,
     copy_lower,
     copy_rows,
+    is_symmetric,
     log_product,
+    read_lower,
     rows_dot,
 )
 from pm_gaussgrad.ops import inverse_diagonal
 
 
 def _forward(residual, matrix):
-    return _multiply_and_factor(residual, copy_lower(matrix))
+    return _multiply_and_factor(residual, *read_lower(matrix))
 
 
 def _forward_inplace(residual, matrix):
-    return _multiply_and_factor(residual, np.ascontiguousarray(matrix))
+    symmetric = is_symmetric(matrix)
+    return _multiply_and_factor(residual, np.ascontiguousarray(matrix), symmetric)
 
 
-def _multiply_and_factor(residual, factor):
+def _multiply_and_factor(residual, factor, symmetric):
     rows = copy_rows(residual)
     alpha = np.empty(rows.shape, rows.dtype)
     symmetric_product(factor, rows, alpha)
     quad = rows_dot(rows, alpha)
-    if not cholesky(factor):
-        factor[:] = np.nan
+    definite_cholesky(factor)
     logdet = -2 * log_product(np.diag(factor))
-    return quad, logdet, alpha, factor
+    return quad, logdet, alpha, factor, symmetric
 
 
-def _pullback(residual, factor, quad_bar, logdet_bar):
-    return (adjoint_from_factor(copy_lower(factor), residual, quad_bar, -logdet_bar),)
+def _pullback(residual, factor, symmetric, quad_bar, logdet_bar):
+    factor = copy_lower(factor)
+    return (adjoint_from_factor(factor, residual, quad_bar, -logdet_bar, symmetric),)
 
 
-def _pullback_inplace(residual, factor, quad_bar, logdet_bar):
+def _pullback_inplace(residual, factor, symmetric, quad_bar, logdet_bar):
     factor = np.ascontiguousarray(factor)
-    return (adjoint_from_factor(factor, residual, quad_bar, -logdet_bar),)
+    return (adjoint_from_factor(factor, residual, quad_bar, -logdet_bar, symmetric),)
 
 
 def _constant_forward(residual, matrix, logdet):
@@ -86,21 +93,24 @@ class Precision(Leaf):
     Parameters
     ----------
     matrix : tensor_like, shape (..., n, n), in units of [y]^-2
-        Precision matrix Q, symmetric positive definite. The lower triangle is read.
+        Precision matrix Q, symmetric positive definite. Where it is not symmetric, the lower
+        triangle is read.
 
     Raises
     ------
     TypeError
         If ``matrix`` has fewer than two dimensions or is not real.
     ValueError
-        If ``matrix`` is not square.
+        If ``matrix`` is not square, or a constant is not symmetric.
 
     Notes
     -----
     Cost of value and gradient: n^3 flops; a row adds n^2. A constant matrix is factored once,
     when the graph is compiled. The pullback is
     :math:`\bar Q = \sum_i \bar q_i\, r_i r_i^\top - \bar l\, Q^{-1}`, full and symmetric, with
-    the entries of Q regarded as independent.
+    the entries of Q regarded as independent; where Q is not symmetric, the gradient of its lower
+    triangle, as for ``Dense``. A Q that is singular up to rounding, as the precision of an
+    intrinsic autoregression, gives a log density of -inf.
 
     References
     ----------
@@ -117,7 +127,7 @@ class Precision(Leaf):
     """
 
     parameter_shapes = {"matrix": "n n"}
-    saved_shapes = {"factor": "n n"}
+    saved_shapes = {"factor": "n n", "symmetric": ""}
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
     overwrites = {"factor": "matrix", "matrix_bar": "factor"}
@@ -127,13 +137,20 @@ class Precision(Leaf):
     def __init__(self, matrix):
         matrix = as_parameter("gg.cov.Precision", "matrix", matrix, 2)
         check_square("gg.cov.Precision", "matrix", matrix)
+        check_symmetric("gg.cov.Precision", "matrix", matrix)
         self.parameters = (matrix,)
 
+    def check_constants(self, n=None):
+        check_matrix(self.label, "matrix", self.parameters[0], constant_cholesky)
+
+    def _symmetric(self):
+        return symmetric_from_lower(self.parameters[0])
+
     def _factor(self):
-        return pt.linalg.cholesky(self.parameters[0], lower=True)
+        return pt.linalg.cholesky(self._symmetric(), lower=True)
 
     def to_dense(self):
-        return pt.linalg.inv(self.parameters[0])
+        return pt.linalg.inv(self._symmetric())
 
     def color(self, z):
         # Sigma = L'^-1 L^-1 for Q = L L', so S = L'^-1.
@@ -145,7 +162,7 @@ class Precision(Leaf):
     def whiten(self, residual):
         factor, residual = self._factor(), pt.as_tensor_variable(residual)
         if factor.type.ndim == 2:
-            return residual @ factor
+            return rows_times(residual, factor)
         return (factor.mT @ residual[..., None])[..., 0]
 
     def diagonal(self):
@@ -156,9 +173,8 @@ class Precision(Leaf):
 
     def innovations(self, residual):
         # Backwards the factor of Q is that of its upper triangular counterpart U: Q = U U'.
-        [matrix] = self.parameters
-        symmetric = pt.tril(matrix) + pt.tril(matrix, -1).mT
-        factor = pt.linalg.cholesky(symmetric[..., ::-1, ::-1], lower=True)[..., ::-1, ::-1]
+        backwards = self._symmetric()[..., ::-1, ::-1]
+        factor = pt.linalg.cholesky(backwards, lower=True)[..., ::-1, ::-1]
         residual = pt.as_tensor_variable(residual)
         white = rows_times(residual, factor)
         log_scale = -pt.log(pt.diagonal(factor, axis1=-2, axis2=-1))
@@ -175,17 +191,22 @@ class Precision(Leaf):
     @staticmethod
     def forward_jax(residual, matrix):
         import jax.numpy as jnp
-        from jax.lax.linalg import cholesky
+
+        from pm_gaussgrad.kernels.symmetric_jax import definite_cholesky, is_symmetric
 
         symmetric = jnp.tril(matrix) + jnp.tril(matrix, -1).T
         alpha = residual @ symmetric
-        factor = cholesky(matrix, symmetrize_input=False)
-        return (residual * alpha).sum(axis=1), -2 * jnp.log(jnp.diag(factor)).sum(), alpha, factor
+        factor = definite_cholesky(matrix)
+        logdet = -2 * jnp.log(jnp.diag(factor)).sum()
+        return (residual * alpha).sum(axis=1), logdet, alpha, factor, is_symmetric(matrix)
 
     @staticmethod
-    def pullback_jax(residual, factor, quad_bar, logdet_bar):
+    def pullback_jax(residual, factor, symmetric, quad_bar, logdet_bar):
         import jax.numpy as jnp
         from jax.scipy.linalg import cho_solve
 
+        from pm_gaussgrad.kernels.symmetric_jax import symmetric_cotangent
+
         inverse = cho_solve((factor, True), jnp.eye(factor.shape[0], dtype=factor.dtype))
-        return ((residual * quad_bar[:, None]).T @ residual - logdet_bar * inverse,)
+        bar = (residual * quad_bar[:, None]).T @ residual - logdet_bar * inverse
+        return (symmetric_cotangent(bar, symmetric),)

@@ -1,6 +1,7 @@
 """Products of rows with matrices, and other arithmetic that structures share."""
 
 import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
 
 
 def rows_times(rows, matrix):
@@ -8,6 +9,10 @@ def rows_times(rows, matrix):
 
     Arrays or tensors.
     """
+    if matrix.ndim == 2 and isinstance(matrix, Variable) and 0 in matrix.type.shape:
+        # Zeros: PyTensor reshapes many rows to (-1, 0), which fails.
+        nothing = pt.zeros(matrix.shape[1], dtype=matrix.dtype) + matrix.sum()
+        return nothing + 0 * rows.sum(axis=-1, keepdims=True)
     if matrix.ndim == 2:
         return rows @ matrix
     return (rows[..., None, :] @ matrix)[..., 0, :]

@@ -35,14 +35,17 @@ from pm_gaussgrad.cov.subjects import (
     as_subject,
     as_visit,
     as_within,
+    check_patterns,
     check_same_subjects,
     check_visits,
     layout,
 )
 from pm_gaussgrad.cov.sums import closes, common_size
-from pm_gaussgrad.kernels.lapack import cholesky, inverse_from_cholesky
+from pm_gaussgrad.cov.triangular import symmetric_from_lower
+from pm_gaussgrad.kernels.definite import definite_cholesky
+from pm_gaussgrad.kernels.lapack import inverse_from_cholesky
 from pm_gaussgrad.kernels.substitution import backward_substitution, forward_substitution
-from pm_gaussgrad.kernels.symmetric import log_product
+from pm_gaussgrad.kernels.symmetric import fold_to_lower, is_symmetric, log_product
 from pm_gaussgrad.ops import inverse_diagonal
 
 # As many subjects of a pattern are solved for side by side as stay in the first-level cache.
@@ -77,8 +80,7 @@ def _factor(within, visits):
     for i in range(k):
         for j in range(i + 1):
             factor[i, j] = within[visits[i], visits[j]]
-    if not cholesky(factor):
-        factor[:] = np.nan
+    definite_cholesky(factor)
     return factor
 
 
@@ -113,7 +115,7 @@ def _forward(residual, within, visits, pattern, observations):
                     alpha[row, parts[j, s]] = columns[j, s]
         logdet += 2 * (stop - start) * halves[p]
         start = stop
-    return quad, logdet, alpha, factors
+    return quad, logdet, alpha, factors, is_symmetric(within)
 
 
 def _add_block(within_bar, visits, lower):
@@ -125,7 +127,9 @@ def _add_block(within_bar, visits, lower):
                 within_bar[visits[j], visits[i]] += lower[i, j]
 
 
-def _pullback(within, visits, pattern, observations, alpha, factors, quad_bar, logdet_bar):
+def _pullback(
+    within, visits, pattern, observations, alpha, factors, symmetric, quad_bar, logdet_bar
+):
     within_bar = np.zeros(within.shape, alpha.dtype)
     counts, start = np.zeros(visits.shape[0], np.int64), 0
     part = np.empty(visits.shape[1], alpha.dtype)
@@ -151,6 +155,8 @@ def _pullback(within, visits, pattern, observations, alpha, factors, quad_bar, l
             inverse_from_cholesky(inverse)
             inverse *= logdet_bar * counts[p]
             _add_block(within_bar, visits[p], inverse)
+    if symmetric == 0:
+        fold_to_lower(within_bar)
     return (within_bar,)
 
 
@@ -165,8 +171,9 @@ class RepeatedMeasures(Leaf):
     Parameters
     ----------
     within : tensor_like or gg.cov structure, shape (..., t, t), in units of [y]^2
-        Covariance of a subject with all T visits. Of a matrix the lower triangle is read. A
-        structure of known size T is formed as its T x T matrix, by ``to_dense()``.
+        Covariance of a subject with all T visits. Of a matrix that is not symmetric the lower
+        triangle is read. A structure of known size T is formed as its T x T matrix, by
+        ``to_dense()``.
     subject : array_like, shape (n), in units of labels
         Constant: whose each observation is. Numbers, strings or other labels.
     visit : array_like of int, shape (n), in units of rows of ``within``
@@ -190,9 +197,9 @@ class RepeatedMeasures(Leaf):
         If ``within`` has fewer than two dimensions, ``visit`` is not integer, or an index is
         symbolic.
     ValueError
-        If ``within`` is not square or not of known size, ``subject`` and ``visit`` are not two
-        vectors of one length, labels are missing, a visit is not in 0 to T - 1, or a subject has
-        two observations at one visit.
+        If ``within`` is not square, not symmetric where it is constant, or not of known size,
+        ``subject`` and ``visit`` are not two vectors of one length, labels are missing, a visit is
+        not in 0 to T - 1, or a subject has two observations at one visit.
 
     Notes
     -----
@@ -202,7 +209,8 @@ class RepeatedMeasures(Leaf):
 
     The pullback is
     :math:`\overline{\texttt{within}} = \sum_p E_p (\bar l\,c_p W_p^{-1} - \sum_{i \in p} \bar q\,
-    \alpha_i \alpha_i^\top) E_p^\top`, full and symmetric as that of ``Dense``, where
+    \alpha_i \alpha_i^\top) E_p^\top`, full and symmetric where ``within`` is, and else
+    the gradient of its lower triangle, as for ``Dense``.
     :math:`W_p = E_p^\top \texttt{within}\, E_p` is shared by :math:`c_p` subjects. Pairs of
     visits that no subject has both of do not matter, and their gradient is zero.
 
@@ -232,7 +240,7 @@ class RepeatedMeasures(Leaf):
         "place": "n",
     }
     constant_parameters = frozenset(parameter_shapes) - {"within"}
-    saved_shapes = {"factors": "p w w"}
+    saved_shapes = {"factors": "p w w", "symmetric": ""}
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
 
@@ -242,11 +250,17 @@ class RepeatedMeasures(Leaf):
         check_visits(subject, visit, within.type.shape[-1])
         self.parameters = (within, *map(pt.constant, layout(subject, visit)))
 
+    def check_constants(self, n=None):
+        check_patterns(*self.parameters[:2])
+
     def to_dense(self):
         subject, visit = self.parameters[4], self._visit()
         same = pt.eq(subject[:, None], subject)
         # One after the other: PyTensor takes both out of an outer product of batches wrongly.
-        return pt.switch(same, self.parameters[0][..., visit, :][..., visit], 0)
+        return pt.switch(same, self._within()[..., visit, :][..., visit], 0)
+
+    def _within(self):
+        return symmetric_from_lower(self.parameters[0])
 
     def _visit(self):
         """The visit of each observation, (n,)."""
@@ -255,7 +269,7 @@ class RepeatedMeasures(Leaf):
 
     def _factors(self):
         """Factors of the patterns (..., p, w, w), those of fewer visits bordered by identities."""
-        within, visits, *_ = self.parameters
+        within, visits = self._within(), self.parameters[1]
         present = pt.ge(visits, 0)
         rows = pt.switch(present, visits, 0)
         # By one index: PyTensor takes two out of an outer product of batches wrongly.
@@ -351,11 +365,13 @@ class RepeatedMeasures(Leaf):
         )
 
     @staticmethod
-    def pullback_jax(within, visits, pattern, observations, alpha, factors, quad_bar, logdet_bar):
+    def pullback_jax(
+        within, visits, pattern, observations, alpha, factors, symmetric, quad_bar, logdet_bar
+    ):
         from pm_gaussgrad.kernels import repeated_measures_jax
 
         return repeated_measures_jax.pullback(
-            within, visits, pattern, observations, alpha, factors, quad_bar, logdet_bar
+            within, visits, pattern, observations, alpha, factors, symmetric, quad_bar, logdet_bar
         )
 
 

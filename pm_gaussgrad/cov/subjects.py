@@ -1,10 +1,14 @@
 """Who was measured when: the index data of :class:`RepeatedMeasures`, from columns of a table."""
 
+from numbers import Integral
+
 import numpy as np
 import pandas as pd
 from pytensor.graph.basic import Variable, equal_computations
 
 from pm_gaussgrad.cov.base import Covariance, as_parameter, check_square
+from pm_gaussgrad.cov.constants import check_matrix, check_symmetric, constant_value
+from pm_gaussgrad.kernels.definite import constant_cholesky
 
 NAME = "gg.cov.RepeatedMeasures"
 # Rows of the table: half a megabyte of numbers.
@@ -43,6 +47,8 @@ def as_subject(subject):
 def as_visit(visit):
     """Visits as integers."""
     visit = _constant("visit", visit)
+    if visit.dtype.kind == "O" and all(isinstance(v, Integral) for v in visit):
+        visit = visit.astype("int64")
     if visit.dtype.kind not in "iu":
         raise TypeError(
             f"{NAME}: `visit` has dtype {visit.dtype}, expected integers 0 to T - 1, the rows of "
@@ -62,6 +68,7 @@ def as_within(within):
         return within.to_dense()
     within = as_parameter(NAME, "within", within, 2)
     check_square(NAME, "within", within)
+    check_symmetric(NAME, "within", within)
     return within
 
 
@@ -87,6 +94,15 @@ def check_visits(subject, visit, n_visits):
             "visit at most once, as the covariance would be singular; give replicates visits of "
             "their own, with their covariance in `within`."
         )
+
+
+def check_patterns(within, visits) -> None:
+    """Raise a ValueError where constants are not positive definite at the visits of a pattern."""
+    patterns = constant_value(visits)
+    for row in () if patterns is None else np.unique(patterns, axis=0):
+        at = row[row >= 0]
+        name = "within" if len(at) == within.type.shape[-1] else f"within at visits {at.tolist()}"
+        check_matrix(NAME, name, within[..., at, :][..., at], constant_cholesky)
 
 
 def layout(subject, visit, order=None):

@@ -15,8 +15,10 @@ Sources: Schur (1917); Durbin (1960), eq. 11; Gohberg and Semencul (1972); Dietr
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.base import as_parameter
+from pm_gaussgrad.cov.constants import check_finite, check_variance
 from pm_gaussgrad.cov.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.leaf import Leaf
 from pm_gaussgrad.cov.sums import closes, common_size
@@ -93,7 +95,7 @@ class Toeplitz(Leaf):
     TypeError
         If ``first_column`` has no dimension or is not real.
     ValueError
-        In a sum, if the sizes disagree.
+        In a sum, if the sizes disagree; or if a constant is no column of autocovariances.
 
     Notes
     -----
@@ -145,6 +147,7 @@ class Toeplitz(Leaf):
 
     def __init__(self, first_column):
         column = as_parameter("gg.cov.Toeplitz", "first_column", first_column, 1)
+        _check_column(column)
         self.parameters = (column,)
 
     def to_dense(self):
@@ -171,9 +174,11 @@ class Toeplitz(Leaf):
 
     def diagonal(self):
         [column] = self.parameters
-        return pt.broadcast_to(column[..., 0, None], column.shape)
+        return column if self.size == 0 else pt.broadcast_to(column[..., 0, None], column.shape)
 
     def inverse_diagonal(self):
+        if self.size == 0:
+            return self.parameters[0]
         # Gohberg and Semencul: element i is the sum of (a_p^2 - b_p^2) / v over p <= i.
         first = self.solve(self._unit())
         predictor = first / first[..., 0, None]
@@ -183,7 +188,7 @@ class Toeplitz(Leaf):
 
     def _unit(self):
         [column] = self.parameters
-        return pt.zeros_like(column)[..., 0].set(1)
+        return column if self.size == 0 else pt.zeros_like(column)[..., 0].set(1)
 
     def scaled(self, factor):
         return Toeplitz(factor * self.parameters[0])
@@ -222,6 +227,22 @@ class Toeplitz(Leaf):
         from pm_gaussgrad.kernels import toeplitz_jax
 
         return (toeplitz_jax.circulant_times(first_column, rows),)
+
+
+def _check_column(column):
+    """Raise a ValueError where constants exceed the variance, their first entry."""
+    if not isinstance(column, Constant) or not column.data.shape[-1]:
+        return
+    owner, name = "gg.cov.Toeplitz", "first_column"
+    check_variance(owner, f"{name}[..., 0]", pt.constant(column.data[..., 0]))
+    check_finite(owner, name, column)
+    variance, lagged = column.data[..., :1], np.abs(column.data)
+    beyond = lagged > variance * (1 + 1e-6)
+    if beyond.any():
+        raise ValueError(
+            f"{owner}: `{name}` has an autocovariance of size {lagged[beyond][0]:g}, expected at "
+            "most the variance, the entry at lag 0."
+        )
 
 
 @closes(Toeplitz, Toeplitz)

@@ -11,14 +11,14 @@ Factors come as a tuple of square C-contiguous arrays of one dtype.
 
 import numpy as np
 
+from pm_gaussgrad.kernels.definite import definite_cholesky, rounding_level
 from pm_gaussgrad.kernels.lapack import (
-    cholesky,
     eigen,
     matrix_product,
     solve_lower,
     solve_lower_transposed,
 )
-from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot
+from pm_gaussgrad.kernels.symmetric import copy_rows, fold_to_lower, log_product, rows_dot
 
 
 def rotate(rows, size, out):
@@ -39,6 +39,8 @@ def fibres(rows, size):
 def factor_product(rows, matrix):
     """A matrix (t, s) along the last axis of each row, then moved in front: (m, n) -> n t / s."""
     (m, n), (t, s) = rows.shape, matrix.shape
+    if s == 0:
+        return (np.zeros((m, 0), rows.dtype),)
     work = np.empty((m, n // s * t), rows.dtype)
     matrix_product(fibres(copy_rows(rows), s), copy_rows(matrix).T, fibres(work, t))
     product = np.empty(work.shape, rows.dtype)
@@ -77,10 +79,11 @@ def cholesky_forward(residual, factors):
     check_product(factors, n)
     white, work = copy_rows(residual), np.empty(residual.shape, residual.dtype)
     logdet = 0.0
+    if n == 0:
+        return rows_dot(white, white), logdet, white.copy(), white
     for j in range(len(factors) - 1, -1, -1):
         size = factors[j].shape[0]
-        if not cholesky(factors[j]):
-            factors[j][:] = np.nan
+        definite_cholesky(factors[j])
         logdet += 2 * (n // size) * log_product(np.diag(factors[j]))
         solve_lower(factors[j], fibres(white, size))
         rotate(white, size, work)
@@ -101,6 +104,8 @@ def cholesky_pullback(white, factors, quad_bar, logdet_bar, bars):
     bar_j = L_j'^-1 (logdet_bar n / n_j I - sum_i quad_bar_i W_i(j) W_i(j)') L_j^-1.
     """
     n = white.shape[1]
+    if n == 0:
+        return set_to_zero(bars)
     current, work = copy_rows(white), np.empty(white.shape, white.dtype)
     for j in range(len(factors) - 1, -1, -1):
         bar, size = bars[j], factors[j].shape[0]
@@ -116,6 +121,19 @@ def cholesky_pullback(white, factors, quad_bar, logdet_bar, bars):
         solve_lower_transposed(factors[j], bar)
         rotate(current, size, work)
         current, work = work, current
+
+
+def set_to_zero(bars):
+    """Zero cotangents: of no observations."""
+    for bar in bars:
+        bar[:] = 0
+
+
+def fold_asymmetric(bars, symmetric):
+    """Cotangents of the lower triangles, where ``symmetric`` is zero."""
+    for j in range(len(bars)):
+        if symmetric[j] == 0:
+            fold_to_lower(bars[j])
 
 
 def transpose(a):
@@ -143,11 +161,22 @@ def outer_products(values, first, count):
 
 
 def noisy_spectrum(values, noise):
-    """Eigenvalues of K_1 x ... x K_k + noise I, in the order of the axes; NaN if not positive."""
+    """Eigenvalues of K_1 x ... x K_k + noise I, in the order of the axes.
+
+    NaN where one is not positive, or no more than the rounding of the largest: the eigenvalues of
+    a factor are right to some eps of its largest, and so are their products and sums.
+    """
     spectrum = outer_products(values, 0, len(values))
+    size, largest = 0, 0.0
+    for factor_values in values:
+        size = max(size, factor_values.size)
     for a in range(spectrum.size):
+        largest = max(largest, abs(spectrum[a]))
         spectrum[a] += noise
-        if not spectrum[a] > 0:
+        largest = max(largest, spectrum[a])
+    level = rounding_level(size, np.finfo(spectrum.dtype).eps)
+    for a in range(spectrum.size):
+        if not spectrum[a] > level * largest:
             spectrum[a] = np.nan
     return spectrum
 
@@ -160,6 +189,9 @@ def spectral_forward(residual, factors, values, noise):
     """
     n = residual.shape[1]
     check_product(factors, n)
+    if n == 0:
+        rows = copy_rows(residual)
+        return rows_dot(rows, rows), 0.0, rows, rows.copy()
     rows, work = copy_rows(residual), np.empty(residual.shape, residual.dtype)
     for j in range(len(factors) - 1, -1, -1):
         size = factors[j].shape[0]
@@ -185,6 +217,9 @@ def spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar, bar
     products of those of the other factors, bar_j = V_j S_j V_j' where
     S_j = logdet_bar diag_a(sum_b w_b / (mu_ja w_b + noise)) - sum_i quad_bar_i A_i(j) w A_i(j)'.
     """
+    if rotated.shape[1] == 0:
+        set_to_zero(bars)
+        return 0.0
     k = len(values)
     current, work = copy_rows(rotated), np.empty(rotated.shape, rotated.dtype)
     for j in range(k - 1, -1, -1):

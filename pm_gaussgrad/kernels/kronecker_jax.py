@@ -3,10 +3,16 @@
 from functools import partial, reduce
 
 import jax.numpy as jnp
-from jax.lax.linalg import cholesky, eigh
+from jax.lax.linalg import eigh
 from jax.scipy.linalg import solve_triangular
 
+from pm_gaussgrad.kernels.definite import rounding_level
 from pm_gaussgrad.kernels.kronecker import check_product
+from pm_gaussgrad.kernels.symmetric_jax import (
+    definite_cholesky,
+    is_symmetric,
+    symmetric_cotangent,
+)
 
 
 def along_axes(operators, sizes, rows):
@@ -28,19 +34,20 @@ def unfold(rows, sizes):
 
 
 def cholesky_forward(residual, factors):
-    """quad, logdet, alpha, the whitened rows, the Cholesky factors."""
+    """quad, logdet, alpha, the whitened rows, the Cholesky factors, whether each is symmetric."""
     sizes, n = [len(factor) for factor in factors], residual.shape[1]
     check_product(factors, n)
-    lower = [cholesky(factor, symmetrize_input=False) for factor in factors]
+    lower = [definite_cholesky(factor) for factor in factors]
     solve = [partial(solve_triangular, x, lower=True) for x in lower]
     solve_transposed = [partial(solve_triangular, x, lower=True, trans=1) for x in lower]
     white = along_axes(solve, sizes, residual)
     alpha = along_axes(solve_transposed, sizes, white)
     logdet = sum(2 * (n // len(x)) * jnp.log(jnp.diag(x)).sum() for x in lower)
-    return (white**2).sum(axis=1), logdet, alpha, white, *lower
+    symmetric = map(is_symmetric, factors)
+    return (white**2).sum(axis=1), logdet, alpha, white, *lower, *symmetric
 
 
-def cholesky_pullback(white, lower, quad_bar, logdet_bar):
+def cholesky_pullback(white, lower, symmetric, quad_bar, logdet_bar):
     """Cotangents of the factors."""
     n, bars = white.shape[1], []
     for x, rows in zip(lower[::-1], unfold(white, list(map(len, lower))), strict=True):
@@ -48,25 +55,29 @@ def cholesky_pullback(white, lower, quad_bar, logdet_bar):
         core = core + logdet_bar * (n // len(x)) * jnp.eye(len(x), dtype=core.dtype)
         half = solve_triangular(x, core, lower=True, trans=1)
         bars.append(solve_triangular(x, half.T, lower=True, trans=1))
-    return tuple(bars[::-1])
+    return tuple(map(symmetric_cotangent, bars[::-1], symmetric))
 
 
 def spectral_forward(residual, factors, noise):
-    """quad, logdet, alpha, its rotated rows, the eigenvectors, one a row, and the eigenvalues."""
+    """As :func:`pm_gaussgrad.kernels.kronecker.spectral_forward`, with all that is saved."""
     sizes = [len(factor) for factor in factors]
     check_product(factors, residual.shape[1])
     columns, values = zip(*(eigh(x, symmetrize_input=False) for x in factors), strict=True)
     vectors = [x.T for x in columns]
-    spectrum = reduce(jnp.kron, values) + noise
-    spectrum = jnp.where(spectrum > 0, spectrum, jnp.nan)
+    signal = reduce(jnp.kron, values)
+    spectrum = signal + noise
+    largest = jnp.maximum(jnp.abs(signal).max(), spectrum.max())
+    level = rounding_level(max(sizes), jnp.finfo(spectrum.dtype).eps)
+    spectrum = jnp.where(spectrum > level * largest, spectrum, jnp.nan)
     rows = along_axes([x.__matmul__ for x in vectors], sizes, residual)
     rotated = rows / spectrum
     alpha = along_axes([x.__matmul__ for x in columns], sizes, rotated)
     quad = (rows * rotated).sum(axis=1)
-    return quad, jnp.log(spectrum).sum(), alpha, rotated, *vectors, *values
+    symmetric = map(is_symmetric, factors)
+    return quad, jnp.log(spectrum).sum(), alpha, rotated, *vectors, *values, *symmetric
 
 
-def spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar):
+def spectral_pullback(rotated, vectors, values, symmetric, noise, quad_bar, logdet_bar):
     """Cotangents of the factors and of the noise."""
     k, bars = len(values), []
     for j, rows in zip(range(k)[::-1], unfold(rotated, list(map(len, values))), strict=True):
@@ -77,4 +88,4 @@ def spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar):
         bars.append(vectors[j].T @ (core + logdet_bar * jnp.diag(traces)) @ vectors[j])
     spectrum = reduce(jnp.kron, values) + noise
     noise_bar = logdet_bar * (1 / spectrum).sum() - (quad_bar[:, None] * rotated**2).sum()
-    return *bars[::-1], noise_bar
+    return *map(symmetric_cotangent, bars[::-1], symmetric), noise_bar

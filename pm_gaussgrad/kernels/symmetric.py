@@ -22,12 +22,77 @@ def copy_lower(matrix):
     return copied
 
 
+def read_lower(matrix):
+    """:func:`copy_lower` and :func:`is_symmetric` in one pass over a matrix (n, n)."""
+    n, different = matrix.shape[0], 0
+    copied = np.empty(matrix.shape, matrix.dtype)
+    for top in range(0, n, _TILE):
+        for left in range(0, top + 1, _TILE):
+            for i in range(top, min(top + _TILE, n)):
+                for j in range(left, min(left + _TILE, i + 1)):
+                    entry = matrix[i, j]
+                    copied[i, j] = entry
+                    different += entry != matrix[j, i]
+    return copied, 1.0 if different == 0 else is_symmetric_to_rounding(matrix)
+
+
+def is_symmetric(matrix):
+    """1.0 where a matrix (n, n) is symmetric, 0.0 where it is not."""
+    n = matrix.shape[0]
+    for top in range(0, n, _TILE):
+        for left in range(0, top + 1, _TILE):
+            different = 0
+            for i in range(top, min(top + _TILE, n)):
+                for j in range(left, min(left + _TILE, i)):
+                    different += matrix[i, j] != matrix[j, i]
+            if different > 0:
+                return is_symmetric_to_rounding(matrix)
+    return 1.0
+
+
+def is_symmetric_to_rounding(matrix):
+    """1.0 where all |a_ij - a_ji| <= 4 n eps sqrt(a_ii a_jj), the rounding of a product.
+
+    There the adjoint of reading one triangle and that of reading both differ by rounding only.
+    """
+    n = matrix.shape[0]
+    scales = np.empty(n, matrix.dtype)
+    for i in range(n):
+        scales[i] = np.sqrt(4 * n * np.finfo(matrix.dtype).eps * abs(matrix[i, i]))
+    for top in range(0, n, _TILE):
+        for left in range(0, top + 1, _TILE):
+            for i in range(top, min(top + _TILE, n)):
+                for j in range(left, min(left + _TILE, i)):
+                    if not abs(matrix[i, j] - matrix[j, i]) <= scales[i] * scales[j]:
+                        return 0.0
+    return 1.0
+
+
+def fold_to_lower(bar):
+    """Overwrite the cotangent of a symmetric matrix by that of its lower triangle."""
+    for i in range(bar.shape[0]):
+        for j in range(i):
+            bar[i, j] += bar[j, i]
+            bar[j, i] = 0
+
+
 def copy_rows(rows):
     """A C-contiguous copy, whatever the memory layout of the argument."""
     copied = np.empty(rows.shape, rows.dtype)
     for i in range(rows.shape[0]):
         for j in range(rows.shape[1]):
             copied[i, j] = rows[i, j]
+    return copied
+
+
+def weighted_rows(rows, weights):
+    """The rows (m, ...), zero where they have no weight: an overflow in one is not the others'."""
+    if weights.all():
+        return rows
+    copied = rows.copy()
+    for i in range(weights.size):
+        if weights[i] == 0:
+            copied[i] = 0
     return copied
 
 
@@ -96,11 +161,16 @@ def mirror_and_add(lower, scale, rows, weights):
                     lower[j, i] = lower[i, j]
 
 
-def adjoint_from_factor(factor, rows, weights, scale):
-    """Overwrite ``factor`` (n, n) by ``scale * (L L')^-1 + sum_i weights_i rows_i rows_i'``."""
+def adjoint_from_factor(factor, rows, weights, scale, symmetric):
+    """Overwrite ``factor`` (n, n) by ``scale * (L L')^-1 + sum_i weights_i rows_i rows_i'``.
+
+    Where ``symmetric`` is zero, by the cotangent of the lower triangle of the matrix.
+    """
     if scale == 0:
         factor[:] = 0
     else:
         inverse_from_cholesky(factor)
     mirror_and_add(factor, scale, rows, weights)
+    if symmetric == 0:
+        fold_to_lower(factor)
     return factor

@@ -6,7 +6,11 @@ With the last predictor a = (1, a_1, ..., a_{n-1}) and its innovation variance v
     Sigma^-1 = (A A' - B B') / v,
 
 A and B lower triangular Toeplitz with first columns a and b = (0, a_{n-1}, ..., a_1). All
-arithmetic is in double precision. Where t is not positive definite the results are NaN.
+arithmetic is in double precision. Where t is not positive definite the results are NaN, and so
+where it is singular up to rounding: v / (t_0 |a|^2), which is no less than the smallest eigenvalue
+of Sigma / t_0, is (1 + n) eps or less. (Of sums of (n - 1) / 2 cosines, which are singular,
+rounding leaves it at 1.5 eps for n = 3, 7 for 15 and 43 for 101: more than a Cholesky
+factorisation does.)
 
 Sources: Schur (1917), On power series which are bounded in the interior of the unit circle;
 Durbin (1960), The fitting of time-series models, eq. 11; Bojanczyk, Brent, de Hoog and Sweet
@@ -50,8 +54,9 @@ def durbin(column):
     predictor[0] = 1
     variances = np.empty(n)
     variances[0] = behind[0]
+    level = (1 + n) * np.finfo(np.float64).eps * behind[0]
     for j in range(1, n):
-        if not variances[j - 1] > 0:
+        if not variances[j - 1] > level:
             variances[j - 1 :] = np.nan
             predictor[:] = np.nan
             break
@@ -61,6 +66,12 @@ def durbin(column):
         for i in range(j + 1):
             updated[i] = forward[i] + reflection * backward[i]
         predictor, following = following, predictor
+    squares = 0.0
+    for i in range(n):
+        squares += predictor[i] ** 2
+    if n > 1 and not variances[-1] > level * squares:
+        variances[-1] = np.nan
+        predictor[:] = np.nan
     return predictor, variances
 
 

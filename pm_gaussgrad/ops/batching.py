@@ -1,8 +1,8 @@
 """Rows and batches: how leading dimensions of data and parameters meet the core Op."""
 
 import pytensor.tensor as pt
-from pytensor.tensor.blockwise import Blockwise
 
+from pm_gaussgrad.ops.batched import Batched
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, RowTransform
 
 
@@ -66,7 +66,7 @@ def rows_last(x, batch_ndim):
 
 
 def _apply(op, batch_ndim, *inputs):
-    op = Blockwise(op) if batch_ndim else op
+    op = Batched(op) if batch_ndim else op
     return op.make_node(*inputs).outputs
 
 

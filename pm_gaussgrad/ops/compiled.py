@@ -15,6 +15,7 @@ from types import CodeType, FunctionType, ModuleType
 import numpy as np
 
 from pm_gaussgrad.kernels import lapack
+from pm_gaussgrad.kernels.symmetric import weighted_rows
 from pm_gaussgrad.ops.signature import Signature
 
 
@@ -146,6 +147,8 @@ def wrapper_source(signature: Signature, reads: list[str], zero_inputs: tuple[st
         Inputs in which the kernel is linear (the cotangents of a pullback). Where all of
         them vanish the wrapper returns zeros without calling the kernel, so that a point
         rejected for its covariance, where the saved factors are NaN, has a finite gradient.
+        Rows of the other inputs whose own cotangent vanishes, where a quadratic form has
+        overflowed, are zero to the kernel.
     """
     dims_of = dict(signature.inputs)
     dtype = f"{signature.dtype_from}.dtype"
@@ -160,6 +163,12 @@ def wrapper_source(signature: Signature, reads: list[str], zero_inputs: tuple[st
             for _, dims in signature.outputs
         ]
         lines += [f"    if {' and '.join(vanish)}:", f"        return {_result(zeros)}"]
+        [weights] = (name for name in zero_inputs if dims_of[name])
+        lines += [
+            f"    {name} = weighted_rows(as_mutable({name}), {weights})"
+            for name in reads
+            if name not in zero_inputs and dims_of[name][:1] == dims_of[weights]
+        ]
     arguments = [f"as_mutable({name})" if dims_of[name] else f"{name}[()]" for name in reads]
     outputs = [f"output_{i}" for i in range(len(signature.outputs))]
     lines.append(f"    ({', '.join(outputs)},) = kernel({', '.join(arguments)})")
@@ -193,7 +202,7 @@ def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tup
 
     from pm_gaussgrad.ops.mutable import as_mutable
 
-    for function in reachable_functions(kernel):
+    for function in [*reachable_functions(kernel), weighted_rows]:
         _register(function)
     source = wrapper_source(signature, kernel_arguments(kernel), zero_inputs)
     this = fingerprint(compiled_kernel.__wrapped__)
@@ -203,7 +212,13 @@ def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tup
     wrapper = compile_numba_function_src(
         source,
         "wrapper",
-        global_env={"np": np, "kernel": inner, "as_mutable": as_mutable, "__name__": __name__},
+        global_env={
+            "np": np,
+            "kernel": inner,
+            "as_mutable": as_mutable,
+            "weighted_rows": weighted_rows,
+            "__name__": __name__,
+        },
         cache_key=key,
     )
     return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True), key

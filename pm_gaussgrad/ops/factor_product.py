@@ -32,12 +32,12 @@ class FactorProduct(CompiledOp):
     def make_node(self, rows, matrix):
         rows, matrix = common_float(rows, matrix)
         [(m, n), (t, s)] = rows.type.shape, matrix.type.shape
-        size = None if None in (n, t, s) else n // s * t
+        size = None if None in (n, t, s) else n // max(s, 1) * t
         return Apply(self, [rows, matrix], [pt.tensor(dtype=rows.dtype, shape=(m, size))])
 
     def infer_shape(self, node, input_shapes):
         (m, n), (t, s) = input_shapes
-        return [(m, n // s * t)]
+        return [(m, n // pt.maximum(s, 1) * t)]
 
     def pullback(self, inputs, outputs, cotangents):
         rows, matrix = inputs

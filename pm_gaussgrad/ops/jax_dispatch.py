@@ -54,11 +54,17 @@ def _named(op, inputs) -> dict:
 
 
 def _pullback_function(op):
-    """The pullback Op, with zero gradients where the cotangents vanish."""
+    """The pullback Op, with zero gradients where the cotangents vanish, of all or of a row."""
     function = _array_function(op, op.structure.pullback_jax)
+    by_row = [dims[:1] == ("m",) for _, dims in op.signature.inputs]
 
     def pullback(*inputs):
-        rejected = jnp.all(inputs[-2] == 0) & (inputs[-1] == 0)
+        weights = inputs[-2]
+        inputs = [
+            jnp.where(weights.reshape(-1, *[1] * (x.ndim - 1)) == 0, 0, x) if rows else x
+            for rows, x in zip(by_row, inputs, strict=True)
+        ]
+        rejected = jnp.all(weights == 0) & (inputs[-1] == 0)
         return tuple(jnp.where(rejected, 0, bar) for bar in function(*inputs))
 
     return pullback

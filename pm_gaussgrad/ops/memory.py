@@ -11,6 +11,7 @@ from pytensor.tensor.rewriting.basic import register_specialize
 from pytensor.tensor.rewriting.blockwise import blockwise_of
 from pytensor.tensor.rewriting.elemwise import InplaceGraphOptimizer
 
+from pm_gaussgrad.ops.batched import Batched
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdetPullback, StructureOp
 
 
@@ -27,7 +28,7 @@ def trim_pullback(fgraph, node):
     inputs = [
         x for (name, _), x in zip(op.signature.inputs, node.inputs, strict=True) if name in kept
     ]
-    outputs = (Blockwise(trimmed) if batched else trimmed).make_node(*inputs).outputs
+    outputs = (Batched(trimmed) if batched else trimmed).make_node(*inputs).outputs
     if [x.type for x in outputs] != [x.type for x in node.outputs]:
         return None  # a static shape was known from a dropped input only
     return copy_stack_trace(node.outputs, outputs)

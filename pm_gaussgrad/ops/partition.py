@@ -75,7 +75,11 @@ class Assemble(Join):
     """``Join`` along the last axis with a :class:`Partition` as its pullback."""
 
     def pullback(self, inputs, outputs, cotangents):
-        return partition("assemble", cotangents[0], [block.shape[-1] for block in inputs])
+        sizes = [
+            block.shape[-1] if block.type.shape[-1] is None else block.type.shape[-1]
+            for block in inputs
+        ]
+        return partition("assemble", cotangents[0], sizes)
 
 
 def partition(owner, x, sizes):

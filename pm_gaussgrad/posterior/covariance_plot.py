@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
@@ -75,7 +76,8 @@ def plot_covariance(
     >>> cov = gg.cov.AR1(2.0, 0.8, size=20)
     >>> ax = gg.plot_covariance(cov, correlation=True)  # doctest: +SKIP
     """
-    fitted = isinstance(idata_or_cov, xr.DataTree)
+    # A model in the place of the draws is told so where they are asked for.
+    fitted = isinstance(idata_or_cov, xr.DataTree | pm.Model)
     kind = "correlation" if correlation else "covariance"
     if fitted:
         likelihood = gaussian_likelihood(NAME, model, var_name)

@@ -1,6 +1,7 @@
 """Expressions of a model evaluated at each draw of its posterior."""
 
 import numpy as np
+import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import xarray as xr
@@ -80,47 +81,76 @@ def each_draw(
     values : list of array
         Of the outputs.
     """
-    posterior = posterior_of(owner, idata)
-    shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
-    if not np.prod(shape):
-        raise ValueError(f"{owner}: the posterior has no draws, expected at least one.")
-    inputs, function = _function(
-        owner, model, posterior, outputs, [*pieces[0], *noise], compile_kwargs
-    )
-    draws = [_values(posterior[rv.name], model.named_vars_to_dims.get(rv.name)) for rv in inputs]
-    draws = [d.astype(rv.dtype, copy=False) for d, rv in zip(draws, inputs, strict=True)]
+    posterior_of(owner, idata)
+    function = DrawFunction(owner, model, outputs, [*pieces[0], *noise], compile_kwargs)
     rng = np.random.default_rng(random_seed)
-    with Progress(disable=not progressbar, transient=True) as progress:
-        task = progress.add_task(owner, total=int(np.prod(shape)))
-        for index in np.ndindex(shape):
-            white = [rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise]
-            point = [d[index] for d in draws]
-            yield index, _joined([function(*point, *piece, *white) for piece in pieces[1]])
-            progress.advance(task)
+    for index, point in function.points(idata, progressbar):
+        white = [rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise]
+        yield index, _joined([function(*point, *piece, *white) for piece in pieces[1]])
+
+
+class DrawFunction:
+    """Expressions of a model's variables, compiled once for any number of posteriors.
+
+    Called with the values of its inputs at one draw, and those of the others.
+
+    Parameters
+    ----------
+    owner : str
+        The function that asks, for messages.
+    model : pymc.Model
+    outputs : list of TensorVariable
+    others : sequence of TensorVariable
+        Inputs that the posterior does not have.
+    compile_kwargs : dict, optional
+        For ``pytensor.function``.
+    """
+
+    def __init__(self, owner, model, outputs, others=(), compile_kwargs=None):
+        self.owner, self.model = owner, model
+        # Replaced at once: what is cloned does not share the random variables of the model.
+        given = {rv: rv.type(name=rv.name) for rv in model.free_RVs}
+        observed = {rv: model.rvs_to_values[rv] for rv in model.observed_RVs}
+        outputs = clone_replace(outputs, {**given, **observed})
+        upstream = set(ancestors(outputs))
+        self.inputs = [x for x in given.values() if x in upstream]
+        _check_given(owner, outputs, self.inputs)
+        options = {"mode": INTERPRETED, **(compile_kwargs or {})}
+        self._function = pytensor.function([*self.inputs, *others], outputs, **options)
+
+    def __call__(self, *values):
+        return self._function(*values)
+
+    def points(self, idata, progressbar=False):
+        """The index of each draw of a tree, and the values of the model's variables there."""
+        posterior = posterior_of(self.owner, idata)
+        shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
+        if not np.prod(shape):
+            raise ValueError(f"{self.owner}: the posterior has no draws, expected at least one.")
+        draws = self.values(posterior)
+        with Progress(disable=not progressbar, transient=True) as progress:
+            task = progress.add_task(self.owner, total=int(np.prod(shape)))
+            for index in np.ndindex(shape):
+                yield index, [d[index] for d in draws]
+                progress.advance(task)
+
+    def values(self, posterior):
+        """Those of the model's variables, an array each, from draws or from a single point."""
+        if absent := [x.name for x in self.inputs if x.name not in posterior]:
+            raise ValueError(
+                f"{self.owner}: the posterior lacks the variables {absent}, expected all that the "
+                "likelihood depends on; keep them when sampling (var_names=)."
+            )
+        dims = self.model.named_vars_to_dims
+        found = [_values(posterior[x.name], dims.get(x.name)) for x in self.inputs]
+        return [v.astype(x.dtype, copy=False) for v, x in zip(found, self.inputs, strict=True)]
 
 
 def _values(variable, dims):
     """Draws of a variable, its dimensions in the model's order."""
     named = dims is not None and set(dims) <= set(variable.dims)
-    return variable.transpose(*SAMPLE_DIMS, *(dims if named else [...])).to_numpy()
-
-
-def _function(owner, model, posterior, outputs, others, compile_kwargs):
-    """The variables that the outputs depend on, and a function of these and other inputs."""
-    # Replaced at once: what is cloned does not share the random variables of the model.
-    given = {rv: rv.type(name=rv.name) for rv in model.free_RVs}
-    observed = {rv: model.rvs_to_values[rv] for rv in model.observed_RVs}
-    outputs = clone_replace(outputs, {**given, **observed})
-    upstream = set(ancestors(outputs))
-    inputs = [x for x in given.values() if x in upstream]
-    if absent := [rv.name for rv in inputs if rv.name not in posterior]:
-        raise ValueError(
-            f"{owner}: the posterior lacks the variables {absent}, expected all that the "
-            "likelihood depends on; keep them when sampling (var_names=)."
-        )
-    _check_given(owner, outputs, inputs)
-    options = {"mode": INTERPRETED, **(compile_kwargs or {})}
-    return inputs, pytensor.function([*inputs, *others], outputs, **options)
+    sample = [dim for dim in SAMPLE_DIMS if dim in variable.dims]
+    return variable.transpose(*sample, *(dims if named else [...])).to_numpy()
 
 
 def _check_given(owner, outputs, inputs):
@@ -155,9 +185,10 @@ def white_noise(rows, size, dtype):
 def posterior_of(owner, idata):
     """The posterior of a tree, as a Dataset with chains and draws."""
     if not isinstance(idata, xr.DataTree):
+        swapped = isinstance(idata, pm.Model)
         raise TypeError(
             f"{owner}: `idata` is a {type(idata).__name__}, expected an xarray.DataTree as "
-            "pm.sample returns it."
+            f"pm.sample returns it{'; the draws come first, then the model' if swapped else ''}."
         )
     if "posterior" not in idata.children:
         raise ValueError(

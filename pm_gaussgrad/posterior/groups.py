@@ -2,26 +2,38 @@
 
 import numpy as np
 import pandas as pd
+from pytensor.graph.basic import Variable
 
+from pm_gaussgrad.cov import BlockDiagonal, RepeatedMeasures
+from pm_gaussgrad.cov.arguments import named_dims_hint
 from pm_gaussgrad.posterior.draws import SAMPLE_DIMS
 
 # Unit rows that are solved for at a time where the covariance is not stored as a matrix.
 _AT_A_TIME = 64
 
 
-def as_groups(owner, group, idata, entries):
+def as_groups(owner, group, idata, entries, cov):
     """The name of the groups' dimension, the group of each observed entry, and the labels.
 
     Parameters
     ----------
     owner : str
         The function that asks, for messages.
-    group : array_like, shape (n), or str
-        Labels, or the name of the coordinate or variable that holds them.
+    group : array_like, shape (n), or str, or True
+        Labels, or the name of the coordinate or variable that holds them, or those of ``cov``.
     idata : xarray.DataTree
     entries : ObservedEntries
         Whose positions select from the labels.
+    cov : Covariance
+        Of all n entries, missing or not.
     """
+    if isinstance(group, Variable):
+        raise TypeError(
+            f"{owner}: `group` is a {type(group).__name__}, expected labels, an array"
+            f"{named_dims_hint(group)}, and .eval() of a symbolic one."
+        )
+    if group is True:
+        group = _of_structure(owner, cov)
     name = group if isinstance(group, str) else getattr(group, "name", None) or "group"
     values = _found(owner, group, idata, entries) if isinstance(group, str) else group
     # Objects: among strings a missing label would become the label "nan".
@@ -41,6 +53,20 @@ def as_groups(owner, group, idata, entries):
             "result; pass the labels as an array."
         )
     return str(name), codes, labels
+
+
+def _of_structure(owner, cov):
+    """The independent groups that a structure is made of, as a named Series."""
+    if isinstance(cov, RepeatedMeasures):
+        subject = dict(zip(cov.parameter_shapes, cov.parameters, strict=True))["subject"]
+        return pd.Series(subject.eval(), name="subject")
+    if isinstance(cov, BlockDiagonal) and all(isinstance(size, int) for size in cov.sizes):
+        return pd.Series(np.repeat(np.arange(len(cov.sizes)), cov.sizes), name="block")
+    raise ValueError(
+        f"{owner}: `group` is True, expected labels for {cov.label}, which has no groups of its "
+        "own as gg.cov.RepeatedMeasures and gg.cov.BlockDiagonal have; pass a label for each "
+        "observation."
+    )
 
 
 def _found(owner, name, idata, entries):

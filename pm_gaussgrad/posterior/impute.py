@@ -3,7 +3,7 @@
 import pytensor.tensor as pt
 
 from pm_gaussgrad.missing import given_observed
-from pm_gaussgrad.posterior.draws import over_draws, white_noise
+from pm_gaussgrad.posterior.draws import over_draws, posterior_of, white_noise
 from pm_gaussgrad.posterior.labels import store
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
 
@@ -46,7 +46,8 @@ def impute(
     random_seed : int or numpy.random.Generator, optional
     progressbar : bool, default True
     compile_kwargs : dict, optional
-        For ``pytensor.function``.
+        For ``pytensor.function``. By default only kernels are compiled;
+        ``{"mode": "NUMBA"}`` compiles everything, for many draws.
 
     Returns
     -------
@@ -90,6 +91,7 @@ def impute(
     array([0. , 0.8, 0. ])
     """
     likelihood = gaussian_likelihood(NAME, model, var_name)
+    posterior_of(NAME, idata)
     if likelihood.missing is None:
         raise ValueError(
             f"{NAME}: no entry of {likelihood.name!r} is missing, expected NaN in its data; for "

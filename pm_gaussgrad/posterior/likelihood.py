@@ -5,14 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+import xarray as xr
 from pymc.distributions.multivariate import MvNormal as PyMCMvNormal
+from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov import Covariance, Dense
 from pm_gaussgrad.cov.sized import of_size
 from pm_gaussgrad.distribution import MvNormalRV
-from pm_gaussgrad.missing import missing_entries
+from pm_gaussgrad.missing import missing_entries, without_masks
 from pm_gaussgrad.student import MvStudentTRV
 
 
@@ -72,8 +74,55 @@ def gaussian_likelihood(owner: str, model=None, var_name=None, student=False) ->
     student : bool
         Whether a ``gg.MvStudentT`` will do.
     """
-    model = pm.modelcontext(model)
-    normal = {rv.name: rv for rv in model.observed_RVs if _is_normal(rv, student)}
+    model = as_model(owner, model)
+    rv = _observed_normal(owner, model, var_name, student)
+    var_name = rv.name
+    value = without_masks(model.rvs_to_values[rv])
+    data = _held(owner, var_name, value)
+    normal = _unwrapped(rv)
+    mu, cov = _mean_and_covariance(normal, data.shape[-1])
+    missing = missing_entries(value)
+    dims = model.named_vars_to_dims.get(var_name)
+    dims = tuple(dims or (f"{var_name}_dim_{i}" for i in range(data.ndim)))
+    coords = {d: _labels(model, d, size) for d, size in zip(dims, data.shape, strict=True)}
+    return Likelihood(
+        model=model,
+        name=var_name,
+        data=data,
+        value=value if missing is None else pt.switch(missing, 0, value),
+        mu=pt.broadcast_to(mu, data.shape),
+        cov=cov,
+        missing=missing,
+        dims=dims,
+        coords=coords,
+        nu=normal.owner.inputs[2] if isinstance(normal.owner.op, MvStudentTRV) else None,
+    )
+
+
+def as_model(owner, model=None):
+    """The given model, or the one on the context stack."""
+    if model is not None and not isinstance(model, pm.Model):
+        swapped = isinstance(model, xr.DataTree)
+        raise TypeError(
+            f"{owner}: `model` is a {type(model).__name__}, expected a pymc.Model"
+            f"{'; the draws come first, then the model' if swapped else ''}."
+        )
+    return pm.modelcontext(model)
+
+
+def _observed_normal(owner, model, var_name, student):
+    """The observed variable, the only one or that of the given name."""
+    normal = {rv.name: rv for rv in model.observed_RVs if is_normal(rv, student)}
+    latent = [rv.name for rv in model.free_RVs if is_normal(rv, student=True)]
+    if var_name in latent or (latent and not normal):
+        name = var_name or latent[0]
+        raise ValueError(
+            f"{owner}: {name!r} is a latent variable, expected as `var_name` one of the observed "
+            f"gg.MvNormal and pm.MvNormal variables {sorted(normal)}. For new entries of a latent "
+            "variable put a variable with the mean and covariance of gg.condition("
+            f"{name}, mu, cov, mu_new, cross_cov, cov_new) into the model, and draw it by "
+            "pm.sample_posterior_predictive."
+        )
     if not normal:
         raise ValueError(
             f"{owner}: none of the observed variables {[rv.name for rv in model.observed_RVs]} is "
@@ -93,26 +142,13 @@ def gaussian_likelihood(owner: str, model=None, var_name=None, student=False) ->
             f"{owner}: `var_name` is {var_name!r}, expected one of the observed gg.MvNormal and "
             f"pm.MvNormal variables {sorted(normal)}. Data with missing values need gg.MvNormal."
         )
-    rv = normal[var_name]
-    value = model.rvs_to_values[rv]
-    data = _held(owner, var_name, value)
-    mu, cov = _mean_and_covariance(rv, data.shape[-1])
-    missing = missing_entries(value)
-    dims = model.named_vars_to_dims.get(var_name)
-    dims = tuple(dims or (f"{var_name}_dim_{i}" for i in range(data.ndim)))
-    coords = {d: _labels(model, d, size) for d, size in zip(dims, data.shape, strict=True)}
-    return Likelihood(
-        model=model,
-        name=var_name,
-        data=data,
-        value=value if missing is None else pt.switch(missing, 0, value),
-        mu=pt.broadcast_to(mu, data.shape),
-        cov=cov,
-        missing=missing,
-        dims=dims,
-        coords=coords,
-        nu=rv.owner.inputs[2] if isinstance(rv.owner.op, MvStudentTRV) else None,
-    )
+    return normal[var_name]
+
+
+def _unwrapped(rv):
+    """A variable without ``total_size=``, which scales its log density only."""
+    wrapped = rv.owner is not None and isinstance(rv.owner.op, MinibatchRandomVariable)
+    return rv.owner.inputs[0] if wrapped else rv
 
 
 def _labels(model, dim, size):
@@ -120,8 +156,10 @@ def _labels(model, dim, size):
     return np.arange(size) if labels is None else np.asarray(labels)
 
 
-def _is_normal(rv, student) -> bool:
+def is_normal(rv, student=False) -> bool:
+    """Whether a variable of a model is multivariate normal, or Student-t where that will do."""
     kinds = MvNormalRV | PyMCMvNormal.rv_type
+    rv = _unwrapped(rv)
     return rv.owner is not None and isinstance(
         rv.owner.op, kinds | MvStudentTRV if student else kinds
     )

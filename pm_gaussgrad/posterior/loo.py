@@ -1,29 +1,17 @@
-r"""Leaving out: pointwise log densities of a multivariate normal likelihood, at each draw.
+"""Leaving out: pointwise log densities of a multivariate normal likelihood, for ArviZ.
 
-With P = Sigma^-1, alpha = P (y - mu), c = diag(P), and a group g of observations,
-
-    y_i | y_-i ~ N(y_i - alpha_i / c_i, 1 / c_i)
-    y_g | y_-g ~ N(y_g - P_gg^-1 alpha_g, P_gg^-1)
-
-and y_i | y_<i, its mean and variance from the rows of the factor L of Sigma = L L'. Missing
-observations are integrated out first: what is left out and what is given are observed.
-
-Sources: Sundararajan and Keerthi (2001), Predictive approaches for choosing hyperparameters in
-Gaussian processes, Neural Computation 13, 1103-1118, section 3; Buerkner, Gabry and Vehtari (2021),
-Efficient leave-one-out cross-validation for Bayesian non-factorized normal and Student-t models,
-Computational Statistics 36, 1243-1261; Buerkner, Gabry and Vehtari (2020), Approximate
-leave-future-out cross-validation for Bayesian time series models, Journal of Statistical
-Computation and Simulation 90, 2499-2523.
+Definitions and sources: :mod:`pm_gaussgrad.posterior.terms`.
 """
 
-import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.conditioning import left_out_quad_logdet
 from pm_gaussgrad.posterior.draws import add_to_group, labelled, over_draws, posterior_of
-from pm_gaussgrad.posterior.groups import as_groups, equal_sized
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
+from pm_gaussgrad.posterior.moment_match import serve_arviz
 from pm_gaussgrad.posterior.observed import ObservedEntries
+from pm_gaussgrad.posterior.terms import ahead_terms, leave_out_terms, left_out
+
+serve_arviz()
 
 
 def loo_log_likelihood(
@@ -43,13 +31,15 @@ def loo_log_likelihood(
     var_name : str, optional
         The ``gg.MvNormal``, ``pm.MvNormal`` or ``gg.MvStudentT`` variable, needed where several
         are observed.
-    group : array_like, shape (n), or str, optional
+    group : array_like, shape (n), or str, or True, optional
         Leave out one group at a time: a label for each observation, or the name of a
-        coordinate or variable that holds them. The joint density of each group's
-        observations given all others, :math:`\log p(y_g \mid y_{-g}, \theta)`.
+        coordinate or variable that holds them. True: the groups of the structure, the subjects
+        of a ``RepeatedMeasures`` or the blocks of a ``BlockDiagonal``. The joint density of each
+        group's observations given all others, :math:`\log p(y_g \mid y_{-g}, \theta)`.
     progressbar : bool, default True
     compile_kwargs : dict, optional
-        For ``pytensor.function``. By default only kernels are compiled.
+        For ``pytensor.function``. By default only kernels are compiled;
+        ``{"mode": "NUMBA"}`` compiles everything, for many draws.
 
     Returns
     -------
@@ -104,15 +94,12 @@ def loo_log_likelihood(
            [-1.032, -0.872, -0.851]])
     """
     owner = "gg.loo_log_likelihood"
+    serve_arviz(load=True)
     likelihood = gaussian_likelihood(owner, model, var_name, student=True)
     options = {"progressbar": progressbar, "compile_kwargs": compile_kwargs}
-    if group is not None:
-        return _add_groups(owner, idata, likelihood, group, options)
-    entries = ObservedEntries(likelihood)
-    if entries.nu is not None:
-        entries.check_common(owner)
-    logp = entries.select(_left_out(entries, *entries.leave_one_out()))
-    return _add(owner, idata, likelihood, entries, logp, options)
+    terms = leave_out_terms(owner, likelihood, idata, group)
+    add_to_group(idata, "log_likelihood", terms.evaluate(owner, idata, **options))
+    return idata
 
 
 def lfo_log_likelihood(idata, model=None, var_name=None, *, progressbar=True, compile_kwargs=None):
@@ -169,13 +156,10 @@ def lfo_log_likelihood(idata, model=None, var_name=None, *, progressbar=True, co
     """
     owner = "gg.lfo_log_likelihood"
     likelihood = gaussian_likelihood(owner, model, var_name, student=True)
-    entries = ObservedEntries(likelihood)
-    entries.check_common(owner)
-    standardised, log_scale = entries.cov.innovations(entries.residual)
-    so_far = pt.cumsum(standardised**2, axis=-1), 1 + np.arange(entries.positions.size)
-    logp = entries.log_density(standardised**2, 2 * log_scale, 1, *so_far)
     options = {"progressbar": progressbar, "compile_kwargs": compile_kwargs}
-    return _add(owner, idata, likelihood, entries, logp, options)
+    terms = ahead_terms(owner, likelihood)
+    add_to_group(idata, "log_likelihood", terms.evaluate(owner, idata, **options))
+    return idata
 
 
 def loo_predictive(
@@ -231,7 +215,7 @@ def loo_predictive(
     standardised, log_scale = entries.leave_one_out()
     z = pt.tensor("z", dtype=entries.residual.dtype, shape=entries.data.shape)
     draws = entries.value + (z - standardised) * pt.exp(log_scale)
-    logp = _left_out(entries, standardised, log_scale)
+    logp = left_out(entries, standardised, log_scale)
     posterior = posterior_of(owner, idata)
     drawn, logp = over_draws(
         owner,
@@ -250,39 +234,3 @@ def loo_predictive(
         add_to_group(tree, name, array)
     add_to_group(tree, "observed_data", entries.labelled_data())
     return tree
-
-
-def _left_out(entries, standardised, log_scale):
-    """Log densities of single entries given all others."""
-    total = None if entries.nu is None else entries.quad()
-    count = entries.positions.size
-    return entries.log_density(standardised**2, 2 * log_scale, 1, total, count)
-
-
-def _add(owner, idata, likelihood, entries, logp, options):
-    """Evaluate, label, and put into the group ``log_likelihood``."""
-    posterior = posterior_of(owner, idata)
-    [values] = over_draws(owner, likelihood.model, idata, [logp], **options)
-    array = labelled(likelihood.name, values, posterior, entries.dims, entries.coords)
-    add_to_group(idata, "log_likelihood", array)
-    return idata
-
-
-def _add_groups(owner, idata, likelihood, group, options):
-    posterior = posterior_of(owner, idata)
-    entries = ObservedEntries(likelihood)
-    entries.check_common(owner)
-    name, codes, labels = as_groups(owner, group, idata, entries)
-    order, pieces = equal_sized(entries.cov, codes)
-    positions = pt.lmatrix("positions")
-    quad, logdet = left_out_quad_logdet(entries.cov, entries.residual, positions, codes.size)
-    total = None if entries.nu is None else entries.quad()
-    logp = entries.log_density(quad, logdet, positions.shape[1], total, codes.size)
-    pieces = [positions], pieces
-    [values] = over_draws(owner, likelihood.model, idata, [logp], pieces=pieces, **options)
-    rows = entries.dims[:-1]
-    coords = {dim: entries.coords[dim] for dim in rows} | {name: labels}
-    values = values[..., np.argsort(order)]
-    array = labelled(likelihood.name, values, posterior, (*rows, name), coords)
-    add_to_group(idata, "log_likelihood", array)
-    return idata

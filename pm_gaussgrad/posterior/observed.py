@@ -77,9 +77,9 @@ class ObservedEntries:
         self.coords[stacked] = np.arange(where[0].size)
         self.dims = (stacked,)
 
-    def check_common(self, owner):
-        """Raise a NotImplementedError where rows miss different entries."""
-        if self._missing is not None:
+    def check_common(self, owner, whole_rows=False):
+        """Raise a NotImplementedError where rows miss different entries, or also whole rows."""
+        if self._missing is not None and not (whole_rows and not self._gaps().any()):
             raise NotImplementedError(
                 f"{owner}: the rows of {self.name!r} miss different entries, expected the same in "
                 "all; write the data as one long table without gaps, with "
@@ -110,10 +110,15 @@ class ObservedEntries:
         """As that of a covariance: two tensors of the shape of the data."""
         if self._missing is None:
             return self.cov.leave_one_out(self.residual)
-        # Rows without any observation are not selected afterwards; here they miss nothing.
-        missing = self._missing & ~self._missing.all(axis=-1, keepdims=True)
-        entries = MissingEntries(self.cov, pt.constant(missing_positions(missing)), self.n)
+        gaps = self._gaps()
+        if not gaps.any():
+            return self.cov.leave_one_out(self.residual)
+        entries = MissingEntries(self.cov, pt.constant(missing_positions(gaps)), self.n)
         return entries.leave_one_out(self.residual)
+
+    def _gaps(self):
+        """What rows miss; those without any observation, which are not selected, miss nothing."""
+        return self._missing & ~self._missing.all(axis=-1, keepdims=True)
 
     def select(self, x):
         """What is observed of a tensor or array of the shape of the data."""

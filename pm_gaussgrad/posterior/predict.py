@@ -7,11 +7,12 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.condition import check_blocks, matrix_of, variances_of
 from pm_gaussgrad.cov import Covariance, Dense, marginal
+from pm_gaussgrad.cov.arguments import named_dims_hint
 from pm_gaussgrad.cov.base import as_parameter
 from pm_gaussgrad.cov.kriging import Kriging, color_semidefinite
 from pm_gaussgrad.cov.sized import of_size
 from pm_gaussgrad.missing import common_pattern, given_observed
-from pm_gaussgrad.posterior.draws import evaluated_size, over_draws, white_noise
+from pm_gaussgrad.posterior.draws import evaluated_size, over_draws, posterior_of, white_noise
 from pm_gaussgrad.posterior.labels import dims_of_new, store
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
 
@@ -87,7 +88,8 @@ def predict(
     random_seed : int or numpy.random.Generator, optional
     progressbar : bool, default True
     compile_kwargs : dict, optional
-        For ``pytensor.function``.
+        For ``pytensor.function``. By default only kernels are compiled;
+        ``{"mode": "NUMBA"}`` compiles everything, for many draws.
 
     Returns
     -------
@@ -148,6 +150,7 @@ def predict(
             [0.75 , 0.938],
             [0.64 , 0.87 ]]])
     """
+    posterior_of(NAME, idata)
     by_blocks = _way((mu_new, cross_cov, cov_new), (mu, cov, new))
     likelihood = gaussian_likelihood(NAME, model, var_name)
     if by_blocks:
@@ -301,11 +304,11 @@ def _by_positions(likelihood, mu, cov, new, diag) -> Predicted:
 
 def _positions(new, n):
     """Positions of the new entries, in the user's order, and of the observations."""
-    new = np.asarray(new)
+    hint, new = named_dims_hint(new), np.asarray(new)
     if new.ndim != 1 or new.dtype.kind not in "biu" or new.size == 0:
         raise TypeError(
             f"{NAME}: `new` has shape {new.shape} and dtype {new.dtype}, expected a vector of "
-            "bool, a mask, or of int, positions; at least one entry is new."
+            f"bool, a mask, or of int, positions{hint}; at least one entry is new."
         )
     size = new.size if new.dtype.kind == "b" else n + new.size
     new = np.flatnonzero(new) if new.dtype.kind == "b" else new.astype("int64")

@@ -1,0 +1,103 @@
+"""Which tests concern a file of the package: those that a mutant of it has to pass."""
+
+# Rows of the tests' registry that use the file, as an expression of pytest -k; modules of tests
+# to run first; modules to run last.
+TABLE = {
+    "cov/ar1.py": ("AR1", "ar1", "reference_blocks"),
+    "cov/base.py": ("AR1 or Cholesky", "bad_input", "op distribution"),
+    "cov/block_diagonal.py": ("BlockDiagonal", "block_diagonal", "reference_blocks"),
+    "cov/cholesky.py": ("Cholesky", "", "reference_stan reference_highprec"),
+    "cov/composite.py": ("BlockDiagonal or Marginal", "block_diagonal", ""),
+    "cov/compound_symmetry.py": (
+        "CompoundSymmetry",
+        "compound_symmetry",
+        "reference_compound_symmetry",
+    ),
+    "cov/conditioning.py": ("Marginal", "missing", "innovations condition loo predict residuals"),
+    "cov/dense.py": ("Dense]", "", "bad_input reference_stan reference_highprec"),
+    "cov/diagonal.py": ("Diagonal and not Low and not Block", "diagonal", "bad_input"),
+    "cov/eigenbasis.py": ("Eigenbasis", "eigenbasis", "reference_eigenbasis"),
+    "cov/information.py": ("", "fisher", "laplace"),
+    "cov/kriging.py": ("", "condition", "predict"),
+    "cov/kronecker.py": ("Kronecker", "kronecker", "reference_kronecker"),
+    "cov/leaf.py": ("AR1", "op", ""),
+    "cov/low_rank.py": ("LowRank", "low_rank", "reference_low_rank"),
+    "cov/marginal.py": ("Marginal", "missing", "condition"),
+    "cov/precision.py": ("Precision", "", "bad_input reference_stan"),
+    "cov/products.py": ("Dense] or Eigenbasis", "innovations", ""),
+    "cov/repeated_measures.py": (
+        "RepeatedMeasures",
+        "repeated_measures",
+        "reference_repeated_measures",
+    ),
+    "cov/sized.py": ("AR1 or LowRankPlusScalar", "condition", "missing"),
+    "cov/subjects.py": ("", "repeated_measures", "loo"),
+    "cov/sums.py": ("", "toeplitz compound_symmetry", "bad_input"),
+    "cov/toeplitz.py": ("Toeplitz", "toeplitz", "reference_toeplitz"),
+    "cov/triangular.py": ("Cholesky", "triangular", ""),
+    "kernels/conditioning.py": ("Marginal", "kernels_conditioning", ""),
+    "kernels/fft.py": ("Toeplitz", "kernels_toeplitz", ""),
+    "kernels/kronecker.py": ("Kronecker", "kernels_kronecker", "kronecker"),
+    "kernels/kronecker_jax.py": ("Kronecker", "", ""),
+    "kernels/lapack_numba.py": (
+        "Dense] or Kronecker",
+        "kernels kernels_gram kernels_matrix_product",
+        "",
+    ),
+    "kernels/low_rank.py": ("LowRank", "", "low_rank reference_low_rank"),
+    "kernels/repeated_measures_jax.py": ("RepeatedMeasures", "", ""),
+    "kernels/substitution.py": ("RepeatedMeasures", "kernels_substitution", ""),
+    "kernels/symmetric.py": ("Dense] or LowRankPlusScalar", "kernels", "op"),
+    "kernels/toeplitz.py": ("Toeplitz", "kernels_toeplitz", "toeplitz reference_toeplitz"),
+    "kernels/toeplitz_jax.py": ("Toeplitz", "", ""),
+    "posterior/axes.py": ("", "residuals", ""),
+    "posterior/covariance_plot.py": ("", "residuals", ""),
+    "posterior/draws.py": ("", "residuals", "predict loo"),
+    "posterior/groups.py": ("", "loo", ""),
+    "posterior/impute.py": ("", "predict", ""),
+    "posterior/labels.py": ("", "predict", ""),
+    "posterior/likelihood.py": ("", "residuals", "loo predict"),
+    "posterior/loo.py": ("", "loo", "reference_loo"),
+    "posterior/observed.py": ("", "loo", "residuals"),
+    "posterior/plots.py": ("", "residuals", ""),
+    "posterior/predict.py": ("", "predict", ""),
+    "posterior/residuals.py": ("", "residuals", ""),
+    "posterior/whiteness.py": ("", "residuals", ""),
+}
+# Of the first modules, the tests to begin with.
+BEGIN = {
+    "cov/information.py": "every_structure",
+    "cov/kriging.py": "by_blocks or by_positions or edge_sizes",
+    "posterior/axes.py": "picture",
+    "posterior/covariance_plot.py": "covariance_picture or drawn",
+    "posterior/draws.py": "dimensions or rows or hierarchy",
+    "posterior/groups.py": "group",
+    "posterior/impute.py": "imputed",
+    "posterior/likelihood.py": "dimensions or rows or gaps or posterior or model",
+    "posterior/observed.py": "missing or rows or each_given or student",
+    "posterior/plots.py": "qq or acf or drawn",
+    "posterior/residuals.py": "rows or gaps or one_observation or dimensions",
+    "posterior/whiteness.py": "simultaneous or order_statistics or autocorrelation",
+}
+INTERPRETED = "not numba and not jax and not sampling"
+
+
+def stages(file: str, jax: bool) -> list[tuple[list[str], str]]:
+    """Modules of tests and a pytest -k each, for a change of a file or of its form for JAX."""
+    rows, first, last = TABLE[file]
+    kernels = [module for module in first.split() if module.startswith("kernels")]
+    of_rows = []
+    if rows:
+        # A twin of every output of a structure says most in the least time.
+        way = "jax" if jax else INTERPRETED
+        of_rows = [("structures", f"({rows}) and dense_twin and {way}")]
+        of_rows += [("structures", f"({rows}) and {way}")]
+        modules = ("structures", "innovations", "missing", "condition", "op", "fisher", "residuals")
+        rest = [(module, f"({rows}) and {INTERPRETED}") for module in modules]
+        rest += [("structures", f"({rows}) and not numba"), ("op", f"({rows}) and not numba")]
+    own = [(first.split()[0], f"({BEGIN[file]}) and {INTERPRETED}")] if file in BEGIN else []
+    own += [(module, INTERPRETED) for module in first.split() if module not in kernels]
+    own += [(module, INTERPRETED) for module in last.split()]
+    chosen = [(module, INTERPRETED) for module in kernels] + of_rows
+    chosen += own + rest if rows else own
+    return [([f"tests/test_{module}.py"], k) for module, k in chosen]

@@ -1,0 +1,282 @@
+"""Random covariances: nested structures of random sizes, each beside its dense matrix in NumPy.
+
+A :class:`Structure` is built twice from the same numbers: as a ``gg.cov`` object from tensors, and
+as a matrix by a formula of its own that takes complex numbers, so that its derivative is exact (the
+complex step: Squire and Trapp, 1998).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from registry import positive_definite
+from scipy.linalg import block_diag
+
+import pm_gaussgrad as gg
+
+
+@dataclass
+class Structure:
+    """A covariance of n observations.
+
+    Attributes
+    ----------
+    build
+        ``build(*tensors)`` makes the ``gg.cov`` object.
+    matrix
+        ``matrix(*arrays)`` is its dense matrix (n, n).
+    draw
+        ``draw()`` draws numbers for the parameters anew, of the same shapes.
+    directions
+        For each parameter, the projection on the matrices that it may be.
+    """
+
+    n: int
+    name: str
+    build: Callable
+    matrix: Callable
+    draw: Callable
+    directions: tuple
+
+
+def free(x):
+    return x
+
+
+def symmetric(x):
+    return (x + x.T) / 2
+
+
+def _scalar(rng, low=0.5, high=2.0):
+    return np.asarray(rng.uniform(low, high))
+
+
+def dense(rng, n):
+    return Structure(
+        n, "Dense", gg.cov.Dense, free, lambda: [positive_definite(rng, n)], (symmetric,)
+    )
+
+
+def cholesky(rng, n):
+    return Structure(
+        n,
+        "Cholesky",
+        gg.cov.Cholesky,
+        lambda factor: factor @ factor.T,
+        lambda: [np.linalg.cholesky(positive_definite(rng, n))],
+        (np.tril,),
+    )
+
+
+def precision(rng, n):
+    return Structure(
+        n,
+        "Precision",
+        gg.cov.Precision,
+        np.linalg.inv,
+        lambda: [positive_definite(rng, n)],
+        (symmetric,),
+    )
+
+
+def diagonal(rng, n):
+    return Structure(
+        n, "Diagonal", gg.cov.Diagonal, np.diag, lambda: [rng.uniform(0.5, 2, n)], (free,)
+    )
+
+
+def scalar_diagonal(rng, n):
+    def build(v):
+        return gg.cov.Diagonal(v[..., None] if v.type.ndim else v, size=n)
+
+    return Structure(
+        n, "Diagonal(scalar)", build, lambda v: v * np.eye(n), lambda: [_scalar(rng)], (free,)
+    )
+
+
+def low_rank(rng, n):
+    k, noise = rng.integers(4), rng.choice([diagonal, scalar_diagonal])(rng, n)
+    return Structure(
+        n,
+        f"LowRank[{k}] + {noise.name}",
+        lambda factor, v: gg.cov.LowRank(factor) + noise.build(v),
+        lambda factor, v: factor @ factor.T + noise.matrix(v),
+        lambda: [rng.normal(size=(n, k)), *noise.draw()],
+        (free, free),
+    )
+
+
+def ar1(rng, n):
+    lags = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    return Structure(
+        n,
+        "AR1",
+        lambda v, rho: gg.cov.AR1(v, rho, size=n),
+        lambda v, rho: v * rho**lags,
+        lambda: [_scalar(rng), _scalar(rng, -0.8, 0.8)],
+        (free, free),
+    )
+
+
+def compound_symmetry(rng, n):
+    return Structure(
+        n,
+        "CompoundSymmetry",
+        lambda v, rho: gg.cov.CompoundSymmetry(v, rho, size=n),
+        lambda v, rho: v * ((1 - rho) * np.eye(n) + rho * np.ones((n, n))),
+        lambda: [_scalar(rng), _scalar(rng, -0.5 / max(n - 1, 1), 0.8)],
+        (free, free),
+    )
+
+
+def components(rng, n):
+    return Structure(
+        n,
+        "from_components",
+        lambda own, common: gg.cov.CompoundSymmetry.from_components(own, common, size=n),
+        lambda own, common: own * np.eye(n) + common * np.ones((n, n)),
+        lambda: [_scalar(rng), _scalar(rng)],
+        (free, free),
+    )
+
+
+def random_intercept(rng, n):
+    return Structure(
+        n,
+        "CompoundSymmetry + Diagonal",
+        lambda t, s: (
+            gg.cov.CompoundSymmetry(t, 1.0)
+            + gg.cov.Diagonal(s[..., None] if s.type.ndim else s, size=n)
+        ),
+        lambda t, s: t * np.ones((n, n)) + s * np.eye(n),
+        lambda: [_scalar(rng), _scalar(rng)],
+        (free, free),
+    )
+
+
+def toeplitz(rng, n):
+    lags = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+
+    def draw():
+        wave = np.cos(rng.uniform(0, 3) * np.arange(n)) * 0.8 ** np.arange(n)
+        return [rng.uniform(1, 2) * wave + np.eye(1, n).ravel() * rng.uniform(0.2, 1)]
+
+    return Structure(n, "Toeplitz", gg.cov.Toeplitz, lambda column: column[lags], draw, (free,))
+
+
+def eigenbasis(rng, n):
+    vectors = np.linalg.eigh(positive_definite(rng, n))[1]
+    return Structure(
+        n,
+        "Eigenbasis",
+        lambda values: gg.cov.Eigenbasis(vectors, values),
+        lambda values: (vectors * values) @ vectors.T,
+        lambda: [rng.uniform(0.5, 2, n)],
+        (free,),
+    )
+
+
+def repeated_measures(rng, n):
+    visits = int(rng.integers(1, 4))
+    rows = rng.permutation(n * visits)[:n]
+    subject, visit = rows // visits, rows % visits
+    same = np.equal.outer(subject, subject)
+    return Structure(
+        n,
+        f"RepeatedMeasures[{visits}]",
+        lambda within: gg.cov.RepeatedMeasures(within, subject, visit),
+        lambda within: np.where(same, within[np.ix_(visit, visit)], 0),
+        lambda: [positive_definite(rng, visits)],
+        (symmetric,),
+    )
+
+
+def kronecker(rng, n):
+    """Of two factors, matrices or structures, with noise or without."""
+    first = int(rng.choice([i for i in range(1, n + 1) if n % i == 0]))
+    parts = [rng.choice([dense, dense, cholesky, ar1])(rng, size) for size in (first, n // first)]
+    count, noisy = len(parts[0].directions), rng.uniform() < 0.5
+
+    def split(arrays):
+        return arrays[:count], arrays[count : len(arrays) - noisy], arrays[len(arrays) - noisy :]
+
+    def factor(part, tensors):
+        # A matrix as it is, a structure formed.
+        return tensors[0] if part.name == "Dense" else part.build(*tensors)
+
+    def build(*tensors):
+        left, right, noise = split(tensors)
+        product = gg.cov.Kronecker(factor(parts[0], left), factor(parts[1], right))
+        return product + scalar_diagonal(rng, n).build(*noise) if noisy else product
+
+    def matrix(*arrays):
+        left, right, noise = split(arrays)
+        product = np.kron(parts[0].matrix(*left), parts[1].matrix(*right))
+        return product + noise[0] * np.eye(n) if noisy else product
+
+    return Structure(
+        n,
+        f"Kronecker({', '.join(part.name for part in parts)}{', noise' * noisy})",
+        build,
+        matrix,
+        lambda: [*parts[0].draw(), *parts[1].draw(), *[_scalar(rng)] * noisy],
+        (*parts[0].directions, *parts[1].directions, *[free] * noisy),
+    )
+
+
+LEAVES = (
+    *(dense, cholesky, precision, diagonal, scalar_diagonal, low_rank, ar1, compound_symmetry),
+    *(components, random_intercept, toeplitz, eigenbasis, repeated_measures, kronecker),
+)
+
+
+def block_diagonal(rng, depth):
+    """One to three blocks, which may be block diagonal themselves."""
+    blocks = [random_structure(rng, depth - 1) for _ in range(rng.integers(1, 4))]
+    counts = [len(block.directions) for block in blocks]
+
+    def split(arrays):
+        ends = np.cumsum(counts)
+        return [arrays[end - count : end] for end, count in zip(ends, counts, strict=True)]
+
+    def build(*tensors):
+        parts = zip(blocks, split(tensors), strict=True)
+        return gg.cov.BlockDiagonal(*(block.build(*own) for block, own in parts))
+
+    def matrix(*arrays):
+        parts = zip(blocks, split(arrays), strict=True)
+        return block_diag(*(block.matrix(*own) for block, own in parts))
+
+    return Structure(
+        sum(block.n for block in blocks),
+        f"BlockDiagonal({', '.join(block.name for block in blocks)})",
+        build,
+        matrix,
+        lambda: [array for block in blocks for array in block.draw()],
+        reduce(tuple.__add__, (block.directions for block in blocks)),
+    )
+
+
+def random_structure(rng, depth=2):
+    """A leaf, or blocks of structures to this depth."""
+    if depth and rng.uniform() < 0.3:
+        return block_diagonal(rng, depth)
+    return rng.choice(LEAVES)(rng, int(rng.choice([1, 2, 3, 4, 6])))
+
+
+def random_gaps(rng, shape):
+    """Which entries of data are missing, and what kind of gaps it is."""
+    kind = rng.choice(
+        ["none", "common", "by row", "whole rows", "everything"], p=[0.5, *[0.125] * 4]
+    )
+    missing = np.zeros(shape, bool)
+    if kind == "common":
+        missing[..., rng.uniform(size=shape[-1]) < 0.4] = True
+    elif kind in ("by row", "whole rows"):
+        missing[:] = rng.uniform(size=shape) < 0.3
+    elif kind == "everything":
+        missing[:] = True
+    if kind == "whole rows":
+        missing[rng.uniform(size=shape[:-1]) < 0.5] = True
+    return missing, str(kind)
