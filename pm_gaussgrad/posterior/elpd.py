@@ -90,7 +90,7 @@ def loo(
     >>> idata = az.from_dict({"posterior": {"rho": np.linspace(0.1, 0.9, 200)[None]}})
     >>> elpd = gg.loo(idata, model, progressbar=False)
     >>> elpd.elpd_i.values.round(2)
-    array([-1.04, -0.96, -0.89])
+    array([-1.03, -0.84, -0.76])
     """
     import arviz_stats
 
@@ -164,7 +164,7 @@ def loo_log_lik_fn(model=None, var_name=None, *, compile_kwargs=None):
     >>> import numpy as np
     >>> import pymc as pm
     >>> import pm_gaussgrad as gg
-    >>> y = [0.5, -0.2, 0.1]
+    >>> y = np.array([0.5, -0.2, 0.1])
     >>> with pm.Model() as model:
     ...     rho = pm.Uniform("rho")
     ...     gg.MvNormal("y", 0.0, gg.cov.AR1(1.0, rho, size=3), observed=y)
@@ -174,8 +174,8 @@ def loo_log_lik_fn(model=None, var_name=None, *, compile_kwargs=None):
     >>> idata = gg.loo_log_likelihood(idata, model, progressbar=False)
     >>> log_lik_fn = gg.loo_log_lik_fn(model)
     >>> elpd = az.loo_subsample(idata, 2, method="plpd", log_lik_fn=log_lik_fn, seed=1)
-    >>> round(elpd.elpd, 1)
-    -2.9
+    >>> print(round(elpd.elpd, 1))
+    -2.7
     """
     owner = "gg.loo_log_lik_fn"
     likelihood = gaussian_likelihood(owner, model, var_name, student=True)
