@@ -232,6 +232,16 @@ def test_second_derivatives(y):
     assert_allclose(got, expected, rtol=1e-8)
 
 
+def test_rows_without_weight_have_no_gradient():
+    y, mu = np.array([VALUES, VALUES[::-1]]), pt.dmatrix("mu")
+    logp = gg.logp(y, mu, gg.cov.AR1(1.0, 0.5))
+    gradient = interpreted([mu], pt.grad((logp * np.array([1.0, 0.0])).sum(), mu))(
+        np.zeros(y.shape)
+    )
+    assert gradient[0].any()
+    assert not gradient[1].any()
+
+
 def test_sizes_that_disagree():
     """Not a submatrix of a covariance for other observations."""
     with pm.Model() as model:
