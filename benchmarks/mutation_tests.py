@@ -49,7 +49,7 @@ TABLE = {
     "kernels/substitution.py": ("RepeatedMeasures", "kernels_substitution", ""),
     "kernels/symmetric.py": ("Dense] or LowRankPlusScalar", "kernels", "op"),
     "kernels/toeplitz.py": ("Toeplitz", "kernels_toeplitz", "toeplitz reference_toeplitz"),
-    "kernels/toeplitz_jax.py": ("Toeplitz", "", ""),
+    "kernels/toeplitz_jax.py": ("Toeplitz", "", "kernels_toeplitz"),
     "posterior/axes.py": ("", "residuals", ""),
     "posterior/covariance_plot.py": ("", "residuals", ""),
     "posterior/draws.py": ("", "residuals", "predict loo"),
