@@ -49,7 +49,7 @@ TABLE = {
     "kernels/substitution.py": ("RepeatedMeasures", "kernels_substitution", ""),
     "kernels/symmetric.py": ("Dense] or LowRankPlusScalar", "kernels", "op"),
     "kernels/toeplitz.py": ("Toeplitz", "kernels_toeplitz", "toeplitz reference_toeplitz"),
-    "kernels/toeplitz_jax.py": ("Toeplitz", "", ""),
+    "kernels/toeplitz_jax.py": ("Toeplitz", "", "kernels_toeplitz"),
     "posterior/axes.py": ("", "residuals", ""),
     "posterior/covariance_plot.py": ("", "residuals", ""),
     "posterior/draws.py": ("", "residuals", "predict loo"),
@@ -76,6 +76,7 @@ BEGIN = {
     "posterior/likelihood.py": "dimensions or rows or gaps or posterior or model",
     "posterior/observed.py": "missing or rows or each_given or student",
     "posterior/plots.py": "qq or acf or drawn",
+    "posterior/predict.py": "numbers_at or mask_and or variances_only or seed_and or data_containers",
     "posterior/residuals.py": "rows or gaps or one_observation or dimensions",
     "posterior/whiteness.py": "simultaneous or order_statistics or autocorrelation",
 }

@@ -14,6 +14,7 @@ import pytest
 from registry import BACKENDS, interpreted
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.sized import of_size
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback, linear_recurrence
 
 EPS = np.finfo(float).eps
@@ -106,6 +107,14 @@ def test_no_observations_say_nothing():
 def test_unknown_size_is_named():
     with pytest.raises(ValueError, match=r"gg.cov.AR1: .* pass size="):
         gg.cov.AR1(1.0, 0.5).to_dense()
+
+
+def test_size_is_learnt_where_it_is_unknown_only():
+    n, cov = pt.lscalar("n"), gg.cov.AR1(1.0, 0.5)
+    assert of_size(cov, n).size is n
+    sized = of_size(cov, 3)
+    assert sized.size == 3
+    assert of_size(sized, n) is sized
 
 
 def test_long_series_need_no_matrix(rng):

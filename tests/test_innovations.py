@@ -118,6 +118,7 @@ def test_leave_one_out_with_gaps(case, rng):
     for row, kept in enumerate([OBSERVED, np.arange(1, 6)]):
         for found, values in zip(by_row, expected(kept), strict=True):
             assert_allclose(found[row, kept], values[row], rtol=1e-9, atol=1e-12)
+            assert not np.delete(found[row], kept).any()
 
 
 @each(CASES)

@@ -91,7 +91,7 @@ def test_lower_factor(n, rng):
     assert_allclose(kernels.lower_solve(column(n), product), rows, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(
+CIRCULANT = pytest.mark.parametrize(
     ("covariances", "embeds"),
     [
         (column(1), True),
@@ -101,6 +101,9 @@ def test_lower_factor(n, rng):
         (np.exp(-0.5 * (np.arange(12) / 8.0) ** 2) + 0.001 * np.eye(1, 12).ravel(), False),
     ],
 )
+
+
+@CIRCULANT
 def test_circulant_square_root(covariances, embeds):
     """S S' = Sigma where the embedding is non-negative and where it is not."""
     n = covariances.size
@@ -108,3 +111,15 @@ def test_circulant_square_root(covariances, embeds):
     assert_allclose(rows.T @ rows, toeplitz(covariances), rtol=1e-10, atol=1e-12)
     eigenvalues = kernels.circulant_eigenvalues(covariances, fourier.power_of_two(2 * n))
     assert (eigenvalues.min() > -1e-12) == embeds
+
+
+@CIRCULANT
+def test_circulant_square_root_by_jax(covariances, embeds):
+    jax = pytest.importorskip("jax")
+    from pm_gaussgrad.kernels import toeplitz_jax
+
+    rows = np.eye(4 * covariances.size)
+    with jax.enable_x64(True):
+        found = toeplitz_jax.circulant_times(jax.numpy.array(covariances), jax.numpy.array(rows))
+    # Roots of eigenvalues that are zero but for rounding differ by 1e-8.
+    assert_allclose(found, kernels.circulant_times(covariances, rows), rtol=1e-10, atol=1e-7)

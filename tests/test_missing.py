@@ -14,6 +14,7 @@ from scipy.linalg import toeplitz
 from scipy.stats import multivariate_normal
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.marginal import Marginal
 from pm_gaussgrad.density import log_density_of_data
 
 N = 5
@@ -230,6 +231,23 @@ def test_second_derivatives(y):
     second = [pt.grad(pt.grad(f, rho), rho) for f in (logp, twin)]
     got, expected = interpreted([rho], second)(0.4)
     assert_allclose(got, expected, rtol=1e-8)
+
+
+def test_rebuilt_where_only_positions_say_the_size():
+    whole = gg.cov.AR1(1.0, 0.5, size=pt.lscalar("n"))
+    cov = Marginal.of(whole, pt.constant([0, 2]), pt.constant([1]))
+    again = cov.structure.from_parameters(*cov.parameters)
+    assert_allclose(interpreted([], again.to_dense())(), [[1, 0.25], [0.25, 1]])
+
+
+def test_rows_without_weight_have_no_gradient():
+    y, mu = np.array([VALUES, VALUES[::-1]]), pt.dmatrix("mu")
+    logp = gg.logp(y, mu, gg.cov.AR1(1.0, 0.5))
+    gradient = interpreted([mu], pt.grad((logp * np.array([1.0, 0.0])).sum(), mu))(
+        np.zeros(y.shape)
+    )
+    assert gradient[0].any()
+    assert not gradient[1].any()
 
 
 def test_sizes_that_disagree():

@@ -81,6 +81,18 @@ def test_numbers_at_each_draw(panel, way, rng):
             assert_allclose(variances, np.diag(covariance), rtol=1e-10)
 
 
+def test_blocks_for_each_row(panel):
+    """Leading dimensions of the blocks are those of rows."""
+    idata = posterior(scale=np.array([[1.5, 4.0]]), mean=np.array([[1.0, 2.0]]))
+    full = panel.column[np.abs(LAGS[:, None] - LAGS)]
+    cross, own = (pt.stack([block] * ROWS) for block in (full[:N, N:], full[N:, N:]))
+    options = {**QUIET, "dims": "later", "model": panel, "extend_inferencedata": False}
+    found = gg.predict(idata, panel["mean"], cross, own, **options)
+    expected = by_blocks(panel, idata, extend_inferencedata=False)
+    for name, values in expected.items():
+        assert_allclose(found[name], values, rtol=1e-10, err_msg=name)
+
+
 @pytest.mark.parametrize("way", [by_positions, by_blocks, None])
 def test_draws_have_the_distribution(panel, way):
     """Means and covariances of 4,000 draws at one value of the parameters."""

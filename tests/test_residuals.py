@@ -344,6 +344,7 @@ def test_qq_picture(white, axes):
     assert_allclose(y, ordered.mean(axis=0))
     segments = np.array(drawn["90 % of the draws"].get_segments())
     assert_allclose(segments[:, :, 1].T, np.quantile(ordered, [0.05, 0.95], axis=0))
+    assert_allclose(drawn["N(0, 1)"].get_data(), [median[[0, -1]]] * 2)
     [band] = drawn["95 % simultaneous band"].get_paths()
     assert_allclose(band.vertices[:, 1].min(), lower[0])
     assert_allclose(band.vertices[:, 1].max(), upper[-1])
