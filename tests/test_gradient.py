@@ -127,7 +127,8 @@ def test_numbers_of_parameters_that_disagree():
 
 
 def test_not_positive_definite_is_nan():
-    got = gg.gradient.frobenius(np.ones(2), 0.0, -np.eye(2), dmu=np.ones((2, 1)))
+    indefinite = np.array([[1.0, 2.0], [2.0, 1.0]])
+    got = gg.gradient.frobenius(np.ones(2), 0.0, indefinite, dmu=np.ones((2, 1)))
     assert np.isnan(got).all()
 
 

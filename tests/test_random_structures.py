@@ -189,7 +189,9 @@ def test_case(seed):
     gradient = pt.grad(logp.sum(), trial.tensors, disconnected_inputs="ignore")
     outputs = {"logp": logp, **{f"gradient {i}": g for i, g in enumerate(gradient)}}
     kept = None
-    if not missing.any():
+    # PyTensor's own Ops in batches of length zero have no Python form.
+    whole = not missing.any() and trial.value.size > 0
+    if whole:
         if isinstance(trial.cov.size, int) and trial.cov.size > 1:
             kept = np.sort(rng.permutation(trial.cov.size)[: -(-trial.cov.size // 2)])
         outputs |= members(trial, kept)
@@ -198,7 +200,7 @@ def test_case(seed):
         assert got["logp"].shape == trial.value.shape[:-1]
         trial.value = np.where(missing, np.nan, trial.value)
         check_logp(trial, got, rng)
-        if not missing.any():
+        if whole:
             check_members(trial, got, kept)
     except Exception as error:
         error.add_note(

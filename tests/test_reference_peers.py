@@ -168,7 +168,7 @@ def test_all_error_behaviours_are_covered():
 @pytest.mark.parametrize("kind", ["cov", "tau"])
 def test_only_the_lower_triangle_is_read(rows, kind):
     """A covariance that is not symmetric is an error in Stan; here its upper half is not read."""
-    lopsided = as_argument(kind, COVARIANCE)
+    lopsided = as_argument(kind, COVARIANCE).copy()
     symmetric = np.tril(lopsided) + np.tril(lopsided, -1).T
     lopsided[0, 1] += 0.5
     np.testing.assert_array_equal(rows[kind](Y, MU, lopsided)[0], rows[kind](Y, MU, symmetric)[0])

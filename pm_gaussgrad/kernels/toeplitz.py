@@ -8,9 +8,9 @@ With the last predictor a = (1, a_1, ..., a_{n-1}) and its innovation variance v
 A and B lower triangular Toeplitz with first columns a and b = (0, a_{n-1}, ..., a_1). All
 arithmetic is in double precision. Where t is not positive definite the results are NaN, and so
 where it is singular up to rounding: v / (t_0 |a|^2), which is no less than the smallest eigenvalue
-of Sigma / t_0, is (1 + n) eps or less. (Of sums of (n - 1) / 2 cosines, which are singular,
-rounding leaves it at 1.5 eps for n = 3, 7 for 15 and 43 for 101: more than a Cholesky
-factorisation does.)
+of Sigma / t_0, is (1 + n / 2) eps or less. (Of sums of (n - 1) / 2 cosines, which are singular,
+rounding leaves it at up to 1.5 eps for n = 3, 7 for 15 and 11 for 41, and beyond that at more than
+the bound for some: more than a Cholesky factorisation does.)
 
 Sources: Schur (1917), On power series which are bounded in the interior of the unit circle;
 Durbin (1960), The fitting of time-series models, eq. 11; Bojanczyk, Brent, de Hoog and Sweet
@@ -54,7 +54,7 @@ def durbin(column):
     predictor[0] = 1
     variances = np.empty(n)
     variances[0] = behind[0]
-    level = (1 + n) * np.finfo(np.float64).eps * behind[0]
+    level = (1 + n / 2) * np.finfo(np.float64).eps * behind[0]
     for j in range(1, n):
         if not variances[j - 1] > level:
             variances[j - 1 :] = np.nan

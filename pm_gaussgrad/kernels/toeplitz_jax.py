@@ -42,7 +42,7 @@ def durbin(column):
 
     unit = jnp.zeros_like(column).at[0].set(1)
     (predictor, _), variances = _schur(column, visit, (unit, jnp.roll(unit, -1)))
-    level = (1 + column.size) * jnp.finfo(column.dtype).eps * column[0]
+    level = (1 + column.size / 2) * jnp.finfo(column.dtype).eps * column[0]
     definite = (variances > level).all() & (variances[-1] > level * (predictor**2).sum())
     definite |= (column.size == 1) & (column[0] > 0)
     return predictor, jnp.where(definite, variances, jnp.nan)
