@@ -240,5 +240,8 @@ def test_high_precision_of_parameters(name):
     )
     bound = np.linalg.cond(toeplitz(column)) * EPS
     np.testing.assert_allclose(logp, stored["logp"], rtol=bound)
-    # In units of the parameters: the sensitivity to the logarithm of each.
-    assert_normwise(gradient * stored["theta"], stored["dtheta"] * stored["theta"], bound)
+    # In units of the parameters: the sensitivity to the logarithm of each. The chain rule through
+    # the column adds terms that are up to 3,700 times their sum (phi = 0.99), so that the order of
+    # a sum, which differs between machines, ends on either side of the bound itself; the tolerance
+    # is that of the cases' README, ten times as large.
+    assert_normwise(gradient * stored["theta"], stored["dtheta"] * stored["theta"], 10 * bound)
