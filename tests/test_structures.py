@@ -24,7 +24,7 @@ SIZES = [(5, 3), (5, 1), (1, 2), (1, 1), (4, 0), (2, 9)]
 
 def _objective(quad, logdet, solved, weights, z):
     """A scalar in which all three outputs matter, unequally; the last alone without weights."""
-    return (weights * quad).sum() + 0.3 * weights.sum() * logdet.sum() + (z * solved).sum()
+    return (weights * (quad + 0.3 * logdet)).sum() + (z * solved).sum()
 
 
 def _primitive_outputs(case, residual, z, weights, parameters):
