@@ -132,12 +132,12 @@ def test_all_methods_see_the_lower_triangle(case, rng):
 
 @CASE
 def test_constants(case, rng):
-    """Folded into a factor or not."""
+    """Folded into a factor or not. Constructors refuse them; a graph may come to have them."""
     rows, values = rng.normal(size=(2, N)), case.values(rng, N)
     expected = _value_and_gradients(case, "py")(rows, *values)[0]
     filled = _filled(case, values, rng, upper=1.0)
     constants = [pt.constant(v, dtype=v.dtype if is_index(v) else "float64") for v in filled]
-    cov = case.build(N, *constants)
+    cov = case.build(N, *case.tensors()).structure.from_parameters(*constants, size=N)
     residual = pt.matrix("residual")
     got, dense = interpreted([residual], [cov.logp(residual).sum(), cov.to_dense()])(rows)
     assert_allclose(got, expected, rtol=1e-12)
