@@ -35,6 +35,7 @@ from pytensor.tensor.rewriting.blockwise import blockwise_of
 from pm_gaussgrad.cov.base import gaussian_log_density
 from pm_gaussgrad.density import GaussianLogDensity
 from pm_gaussgrad.ops import InvQuadLogdet
+from pm_gaussgrad.ops.batched import Batched
 
 
 def _common_mean(mu, leading):
@@ -134,7 +135,7 @@ def fold_constant_covariance(fgraph, node):
         return None
     folded, arrays = structure.constant_form(*(p.data for p in parameters))
     op = InvQuadLogdet(folded)
-    op = Blockwise(op) if batched else op
+    op = Batched(op) if batched else op
     constants = [pt.constant(a.astype(residual.dtype)) for a in arrays]
     new = op.make_node(residual, *constants).outputs[:3]
     return dict(zip(outputs, new, strict=True))
