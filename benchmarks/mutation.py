@@ -3,7 +3,7 @@
     pip install -e ".[bench,test]"
     python -m benchmarks.mutation                           # from the project's root; an hour
     python -m benchmarks.mutation --mutants 50 --seed 3     # fewer, and others
-    python -m benchmarks.mutation --files cov/toeplitz.py   # of some files of the package
+    python -m benchmarks.mutation --files cov/grids/toeplitz.py   # of some files of the package
 
 Mutants (``mutants.py``) are sampled from ``kernels/``, ``cov/`` and ``posterior/``, from each file
 as many as its share of the places where an operator applies. Each is written to a copy of the

@@ -1,19 +1,24 @@
 """Gaussian likelihoods with analytic gradients for PyMC."""
 
-from pm_gaussgrad import cov, gradient, rewrites
-from pm_gaussgrad.condition import condition
-from pm_gaussgrad.density import logp
-from pm_gaussgrad.distribution import MvNormal
-from pm_gaussgrad.fisher import fisher_information
-from pm_gaussgrad.laplace import laplace, mass_matrix
+from pm_gaussgrad import cov, gradient
+from pm_gaussgrad.distributions.normal import MvNormal
+from pm_gaussgrad.distributions.student import MvStudentT, student_t_logp
+from pm_gaussgrad.information.fisher import fisher_information
+from pm_gaussgrad.information.laplace import laplace, mass_matrix
+from pm_gaussgrad.likelihood import rewrites
+from pm_gaussgrad.likelihood.condition import condition
+from pm_gaussgrad.likelihood.density import logp
 from pm_gaussgrad.posterior.covariance_plot import plot_covariance
-from pm_gaussgrad.posterior.elpd import loo, loo_log_lik_fn, refit_wrapper
-from pm_gaussgrad.posterior.impute import impute
-from pm_gaussgrad.posterior.loo import lfo_log_likelihood, loo_log_likelihood, loo_predictive
-from pm_gaussgrad.posterior.plots import plot_residual_acf, plot_residual_qq
-from pm_gaussgrad.posterior.predict import predict
-from pm_gaussgrad.posterior.residuals import whitened_residuals
-from pm_gaussgrad.student import MvStudentT, student_t_logp
+from pm_gaussgrad.posterior.leave_out.elpd import loo, loo_log_lik_fn, refit_wrapper
+from pm_gaussgrad.posterior.leave_out.loo import (
+    lfo_log_likelihood,
+    loo_log_likelihood,
+    loo_predictive,
+)
+from pm_gaussgrad.posterior.predict.impute import impute
+from pm_gaussgrad.posterior.predict.predict import predict
+from pm_gaussgrad.posterior.residuals.plots import plot_residual_acf, plot_residual_qq
+from pm_gaussgrad.posterior.residuals.residuals import whitened_residuals
 
 __version__ = "0.1.0"
 

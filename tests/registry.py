@@ -10,8 +10,8 @@ import pytest
 from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.leaf import Leaf
-from pm_gaussgrad.cov.marginal import Marginal
+from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.marginal import Marginal
 
 # Python functions, with nothing to compile but kernels: where a backend is not the subject. Not
 # fused: PyTensor's Python form of a fused 1 / x has single precision.

@@ -14,7 +14,7 @@ import pytest
 from registry import BACKENDS, interpreted
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.sized import of_size
+from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback, linear_recurrence
 
 EPS = np.finfo(float).eps

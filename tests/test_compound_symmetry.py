@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from registry import interpreted
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.compound_symmetry import ComponentSymmetry
+from pm_gaussgrad.cov.groups.compound_symmetry import ComponentSymmetry
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from registry import AS_WRITTEN, CASES, each, interpreted, is_index, positive_definite
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.missing import given_observed
+from pm_gaussgrad.likelihood.missing import given_observed
 
 # Entries of a joint distribution and how many of them are new.
 N, N_NEW = 6, 2

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from registry import AS_WRITTEN, CASES, LEAVES, each, interpreted, is_index, positive_definite
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.base import as_parameter
+from pm_gaussgrad.cov.protocol.base import as_parameter
 
 EMPTY = np.zeros((0, 0))
 NOTHING = {

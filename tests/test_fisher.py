@@ -9,11 +9,11 @@ from pytensor.graph.replace import vectorize_graph
 from registry import AS_WRITTEN, BACKENDS, CASES, each, interpreted, positive_definite
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.information import covariance_information
-from pm_gaussgrad.cov.leaf import Leaf
-from pm_gaussgrad.cov.rows import covariance_rows
-from pm_gaussgrad.cov.strips import by_strips
-from pm_gaussgrad.tangents import forward_derivative
+from pm_gaussgrad.cov.protocol.information import covariance_information
+from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.rows import covariance_rows
+from pm_gaussgrad.cov.protocol.strips import by_strips
+from pm_gaussgrad.ops.tangents import forward_derivative
 
 POINT = np.array([0.1, 0.2, -0.1])
 JAX_CASES = {"Dense", "LowRankPlusDiagonal", "NoisyKronecker", "RepeatedMeasures", "Toeplitz"}
@@ -212,7 +212,7 @@ def _whole_formula(case, cov, tangents):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_structure_by_strips(case, rng, monkeypatch):
     """Without its closed form: rows of the matrix and solves. Of two rows a strip, with a rest."""
-    monkeypatch.setattr("pm_gaussgrad.cov.strips._FEWEST", 2)
+    monkeypatch.setattr("pm_gaussgrad.cov.protocol.strips._FEWEST", 2)
     n = 5
     values = case.values(rng, n)
     parameters = case.tensors(n=n)

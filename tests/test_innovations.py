@@ -10,7 +10,7 @@ from registry import AS_WRITTEN, CASES, each, interpreted, is_index
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov import marginal
-from pm_gaussgrad.cov.conditioning import MissingEntries
+from pm_gaussgrad.cov.protocol.gaps import MissingEntries
 from pm_gaussgrad.ops import inverse_diagonal
 
 # Eigenvectors and gaps mix observations: nothing but the dense factor is causal.

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from registry import interpreted, positive_definite
 
 from pm_gaussgrad.ops import condition_on_observed_rows
-from pm_gaussgrad.ops.condition import ConditionOnObserved
+from pm_gaussgrad.ops.gaps import ConditionOnObserved
 
 N = 6
 condition_on_observed, _ = ConditionOnObserved().compiled()

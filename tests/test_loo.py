@@ -12,7 +12,7 @@ from registry import interpreted
 from scipy.stats import multivariate_normal, multivariate_t, norm
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.posterior.groups import equal_sized
+from pm_gaussgrad.posterior.leave_out.groups import equal_sized
 
 N, CHAINS, DRAWS = 7, 2, 3
 TIMES = np.arange(1990, 1990 + N)

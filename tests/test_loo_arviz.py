@@ -19,9 +19,9 @@ from scipy.stats import norm
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.posterior.draws import add_to_group
+from pm_gaussgrad.posterior.leave_out.moment_match import moment_match_functions
+from pm_gaussgrad.posterior.leave_out.terms import leave_out_terms
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
-from pm_gaussgrad.posterior.moment_match import moment_match_functions
-from pm_gaussgrad.posterior.terms import leave_out_terms
 
 N, RHO, PRIOR = 12, 0.6, 2.0
 TIME = np.arange(2001, 2001 + N)

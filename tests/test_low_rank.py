@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from registry import interpreted
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.low_rank import LowRankPlusDiagonal
+from pm_gaussgrad.cov.matrices.low_rank import LowRankPlusDiagonal
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback
 
 FORWARD, PULLBACK = InvQuadLogdet(LowRankPlusDiagonal), InvQuadLogdetPullback(LowRankPlusDiagonal)

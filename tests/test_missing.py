@@ -14,8 +14,8 @@ from scipy.linalg import toeplitz
 from scipy.stats import multivariate_normal
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.marginal import Marginal
-from pm_gaussgrad.density import log_density_of_data
+from pm_gaussgrad.cov.protocol.marginal import Marginal
+from pm_gaussgrad.likelihood.density import log_density_of_data
 
 N = 5
 NAN = np.nan

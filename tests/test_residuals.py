@@ -13,7 +13,7 @@ from scipy.linalg import toeplitz
 from scipy.special import ndtri
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.posterior.whiteness import (
+from pm_gaussgrad.posterior.residuals.whiteness import (
     autocorrelation,
     normal_order_band,
     order_probability,

@@ -10,7 +10,7 @@ from pymc.pytensorf import rewrite_pregrad
 from registry import interpreted, positive_definite
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.precision import ConstantPrecision
+from pm_gaussgrad.cov.matrices.precision import ConstantPrecision
 from pm_gaussgrad.ops import InvQuadLogdet
 
 pytestmark = pytest.mark.usefixtures("python_linker")

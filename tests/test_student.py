@@ -13,8 +13,8 @@ from scipy.special import psi
 from scipy.stats import f, kstest, multivariate_normal, multivariate_t
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.distributions.student import student_log_density
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback
-from pm_gaussgrad.student import student_log_density
 
 pytestmark = pytest.mark.usefixtures("python_linker")
 

@@ -26,7 +26,7 @@ from registry import (
 )
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.marginal import Marginal
+from pm_gaussgrad.cov.protocol.marginal import Marginal
 
 MATRICES = [case for case in CASES if symmetric_part in case.tangents.values()] + [
     Case(

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 from registry import interpreted, positive_definite
 
-from pm_gaussgrad.cov.triangular import lower_solve, lower_times, lower_transposed_solve
+from pm_gaussgrad.cov.protocol.triangular import lower_solve, lower_times, lower_transposed_solve
 
 N = 3
 

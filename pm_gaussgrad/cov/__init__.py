@@ -1,19 +1,19 @@
 """Covariance structures, one a file."""
 
-from pm_gaussgrad.cov.ar1 import AR1
-from pm_gaussgrad.cov.base import Covariance
-from pm_gaussgrad.cov.block_diagonal import BlockDiagonal
-from pm_gaussgrad.cov.cholesky import Cholesky
-from pm_gaussgrad.cov.compound_symmetry import CompoundSymmetry
-from pm_gaussgrad.cov.dense import Dense
-from pm_gaussgrad.cov.diagonal import Diagonal
-from pm_gaussgrad.cov.eigenbasis import Eigenbasis
-from pm_gaussgrad.cov.kronecker import Kronecker
-from pm_gaussgrad.cov.low_rank import LowRank
-from pm_gaussgrad.cov.marginal import marginal
-from pm_gaussgrad.cov.precision import Precision
-from pm_gaussgrad.cov.repeated_measures import RepeatedMeasures
-from pm_gaussgrad.cov.toeplitz import Toeplitz
+from pm_gaussgrad.cov.grids.kronecker import Kronecker
+from pm_gaussgrad.cov.grids.toeplitz import Toeplitz
+from pm_gaussgrad.cov.groups.block_diagonal import BlockDiagonal
+from pm_gaussgrad.cov.groups.compound_symmetry import CompoundSymmetry
+from pm_gaussgrad.cov.groups.repeated_measures import RepeatedMeasures
+from pm_gaussgrad.cov.matrices.cholesky import Cholesky
+from pm_gaussgrad.cov.matrices.dense import Dense
+from pm_gaussgrad.cov.matrices.diagonal import Diagonal
+from pm_gaussgrad.cov.matrices.eigenbasis import Eigenbasis
+from pm_gaussgrad.cov.matrices.low_rank import LowRank
+from pm_gaussgrad.cov.matrices.precision import Precision
+from pm_gaussgrad.cov.protocol.base import Covariance
+from pm_gaussgrad.cov.protocol.marginal import marginal
+from pm_gaussgrad.cov.series.ar1 import AR1
 
 __all__ = [
     "AR1",

@@ -1,4 +1,4 @@
-"""Rows split into their mean and what is left; letters as in cov/compound_symmetry.py."""
+"""Rows split into their mean and what is left; letters as in cov/groups/compound_symmetry.py."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Low rank plus diagonal, Sigma = U U' + D, by a k x k matrix; letters as in cov/low_rank.py.
+"""Low rank plus diagonal, Sigma = U U' + D, by a k x k matrix; letters as in ``LowRank``.
 
 Sources: Woodbury (1950), Inverting modified matrices; Björck (1987), Stability analysis of the
 method of seminormal equations for linear least squares problems; Potter, in Battin (1964),

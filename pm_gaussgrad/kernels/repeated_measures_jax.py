@@ -1,4 +1,4 @@
-"""The kernels of ``RepeatedMeasures`` in ``jax.numpy``; letters as in cov/repeated_measures.py."""
+"""The kernels of ``RepeatedMeasures`` in ``jax.numpy``; letters as in the NumPy ones."""
 
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular

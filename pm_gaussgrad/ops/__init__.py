@@ -1,12 +1,12 @@
 """The custom Op, its pullback, and the one place where backends are registered."""
 
 from pm_gaussgrad.ops import memory  # noqa: F401  (registers its rewrites)
-from pm_gaussgrad.ops.backends import register_backends
+from pm_gaussgrad.ops.backends.loading import register_backends
 from pm_gaussgrad.ops.batching import quad_logdet_alpha, rows_last, transform_rows
-from pm_gaussgrad.ops.condition import condition_on_observed_rows
 from pm_gaussgrad.ops.definition import is_disconnected, pullback_by_definition
 from pm_gaussgrad.ops.factor_product import FactorProduct, multiply_factor
 from pm_gaussgrad.ops.gamma_ratio import log_gamma_ratio
+from pm_gaussgrad.ops.gaps import condition_on_observed_rows
 from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdet,
     InvQuadLogdetPullback,

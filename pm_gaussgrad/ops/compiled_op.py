@@ -5,7 +5,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 
-from pm_gaussgrad.ops.backends import DispatchTravels
+from pm_gaussgrad.ops.backends.loading import DispatchTravels
 from pm_gaussgrad.ops.compiled import compiled_kernel
 from pm_gaussgrad.ops.signature import Signature, common_float
 

@@ -10,7 +10,7 @@ from pytensor.graph.replace import _vectorize_node
 from pytensor.tensor.basic import Join
 from pytensor.tensor.type import discrete_dtypes
 
-from pm_gaussgrad.ops.backends import DispatchTravels
+from pm_gaussgrad.ops.backends.loading import DispatchTravels
 from pm_gaussgrad.ops.definition import is_disconnected
 
 

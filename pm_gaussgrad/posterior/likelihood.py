@@ -12,10 +12,10 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov import Covariance, Dense
-from pm_gaussgrad.cov.sized import of_size
-from pm_gaussgrad.distribution import MvNormalRV
-from pm_gaussgrad.missing import missing_entries, without_masks
-from pm_gaussgrad.student import MvStudentTRV
+from pm_gaussgrad.cov.protocol.sized import of_size
+from pm_gaussgrad.distributions.normal import MvNormalRV
+from pm_gaussgrad.distributions.student import MvStudentTRV
+from pm_gaussgrad.likelihood.missing import missing_entries, without_masks
 
 
 @dataclass(frozen=True)

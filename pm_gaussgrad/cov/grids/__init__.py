@@ -1,0 +1,1 @@
+"""Structures of grids: Kronecker products and regular series."""

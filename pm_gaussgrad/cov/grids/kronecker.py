@@ -1,0 +1,374 @@
+r"""``Kronecker``: a product of small covariances, without or with independent noise.
+
+Definition: Sigma = K_1 x ... x K_k, (n, n), K_i (n_i, n_i), n = n_1 ... n_k, ordered as by
+``numpy.kron``: the index of the last factor varies fastest. A sum with ``Diagonal(scalar)`` gives
+Sigma + s I. Storage: the factors. Value and gradient: O(sum n_i^3 + n sum n_i) a row.
+
+Without noise: the Cholesky factors L_i; (L_1 x ... x L_k)^-1 is applied to the residual, an array
+with k axes, along one axis after another. With noise: the eigenvalues mu_i and eigenvectors V_i
+of the factors; those of Sigma are lam = mu_1 x ... x mu_k + s and V_1 x ... x V_k.
+
+Pullback, for the first of two factors, X_i being alpha_i as an array (n_1, n_2):
+
+    K_1_bar = -sum_i q_bar_i X_i K_2 X_i' + l_bar V_1 diag_a(sum_b mu_2b / lam_ab) V_1'
+    s_bar   = l_bar sum 1 / lam - sum_i q_bar_i |alpha_i|^2
+
+and without noise the second term of K_1_bar is l_bar n_2 K_1^-1. Eigenvectors are not
+differentiated: no difference of eigenvalues is divided by, and they may be equal.
+
+Sources: Van Loan (2000), The ubiquitous Kronecker product, sections 2 and 3; Saatchi (2011),
+Scalable inference for structured Gaussian process models, chapter 5; Gupta and Nagar (2000),
+Matrix Variate Distributions, section 2.2; Giles (2008), Collected matrix derivative results for
+forward and reverse mode algorithmic differentiation, section 2.2.
+"""
+
+import functools
+import math
+import re
+
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_square, length
+from pm_gaussgrad.cov.protocol.constants import check_matrix, check_positive, check_symmetric
+from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.sums import closes, common_size
+from pm_gaussgrad.cov.protocol.triangular import symmetric_from_lower
+from pm_gaussgrad.kernels.definite import constant_cholesky
+from pm_gaussgrad.kernels.kronecker import (
+    cholesky_forward,
+    cholesky_pullback,
+    empty_matrix,
+    empty_vector,
+    fold_asymmetric,
+    spectral_forward,
+    spectral_pullback,
+)
+from pm_gaussgrad.kernels.symmetric import copy_lower, copy_rows, is_symmetric
+from pm_gaussgrad.ops import inverse_diagonal, multiply_factor
+
+# What the kernels below call.
+_CALLED = (
+    cholesky_forward,
+    cholesky_pullback,
+    copy_lower,
+    copy_rows,
+    empty_matrix,
+    empty_vector,
+    fold_asymmetric,
+    is_symmetric,
+    spectral_forward,
+    spectral_pullback,
+)
+# Kernels take their arguments by name, and the number of factors varies: a name with a star, or
+# a call of one, stands for as many as there are factors.
+_PLAIN = """
+def forward(residual, factor_*):
+    lower, symmetric = (copy_lower(factor_*),), (is_symmetric(factor_*),)
+    return cholesky_forward(residual, lower) + lower + symmetric
+
+def pullback(white, lower_*, symmetric_*, quad_bar, logdet_bar):
+    bars = (empty_matrix(lower_*),)
+    cholesky_pullback(white, (copy_rows(lower_*),), quad_bar, logdet_bar, bars)
+    fold_asymmetric(bars, (symmetric_*,))
+    return bars
+
+def forward_jax(residual, factor_*):
+    from pm_gaussgrad.kernels import kronecker_jax
+    return kronecker_jax.cholesky_forward(residual, (factor_*,))
+
+def pullback_jax(white, lower_*, symmetric_*, quad_bar, logdet_bar):
+    from pm_gaussgrad.kernels import kronecker_jax
+    lower, symmetric = (lower_*,), (symmetric_*,)
+    return kronecker_jax.cholesky_pullback(white, lower, symmetric, quad_bar, logdet_bar)
+"""
+_NOISY = """
+def forward(residual, factor_*, noise):
+    vectors, values = (copy_lower(factor_*),), (empty_vector(factor_*),)
+    symmetric = (is_symmetric(factor_*),)
+    return spectral_forward(residual, vectors, values, noise) + vectors + values + symmetric
+
+def pullback(noise, rotated, vectors_*, values_*, symmetric_*, quad_bar, logdet_bar):
+    bars, vectors, values = (empty_matrix(vectors_*),), (copy_rows(vectors_*),), (values_*,)
+    noise_bar = spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar, bars)
+    fold_asymmetric(bars, (symmetric_*,))
+    return bars + (noise_bar,)
+
+def forward_jax(residual, factor_*, noise):
+    from pm_gaussgrad.kernels import kronecker_jax
+    return kronecker_jax.spectral_forward(residual, (factor_*,), noise)
+
+def pullback_jax(noise, rotated, vectors_*, values_*, symmetric_*, quad_bar, logdet_bar):
+    from pm_gaussgrad.kernels import kronecker_jax
+    vectors, values, symmetric = (vectors_*,), (values_*,), (symmetric_*,)
+    return kronecker_jax.spectral_pullback(
+        rotated, vectors, values, symmetric, noise, quad_bar, logdet_bar
+    )
+"""
+
+
+class Kronecker(Leaf):
+    r"""A Kronecker product of covariances, :math:`\Sigma = K_1 \otimes \dots \otimes K_k`.
+
+    A sum with ``gg.cov.Diagonal(s)``, s a scalar, is the same with noise,
+    :math:`K_1 \otimes \dots \otimes K_k + s I`.
+
+    Parameters
+    ----------
+    *factors : tensor_like, shape (..., n_i, n_i), or gg.cov structure
+        One or more covariances, in units whose product is [y]^2. The observations are ordered
+        as by ``numpy.kron``: n = n_1 n_2 ... n_k, and the index of the last factor varies
+        fastest, as in ``grid.ravel()`` for an array with an axis a factor. Of a factor that is
+        not symmetric the lower triangle is read. A structure is formed as its small n_i x n_i
+        matrix, by its ``to_dense()``.
+
+    Raises
+    ------
+    TypeError
+        If there is no factor, or one is not real or has fewer than two dimensions.
+    ValueError
+        If a factor is not square, or a constant one is not symmetric.
+
+    Notes
+    -----
+    Cost of value and gradient: :math:`O(\sum n_i^3 + n \sum n_i)`; nothing of n x n is formed.
+    Without noise the factors must be positive definite, and the work is done by their Cholesky
+    factors. With noise it is done by their eigenvectors, the factors may be singular, and the
+    sum must be positive definite: its smallest eigenvalue more than the rounding of the largest,
+    :math:`(1 + \sqrt{\max n_i})\,\varepsilon` times that. What is not has a log density of -inf. A
+    factor is identified up to a scale only: fix the scale of
+    all but one.
+
+    The pullback is, for the first of two factors, :math:`X` the :math:`\alpha` as an array
+    (n_1, n_2), :math:`\lambda_{ab} = \mu_{1a} \mu_{2b} + s`,
+
+    .. math::
+
+        \bar K_1 = -\sum_i \bar q_i X_i K_2 X_i^\top
+        + \bar l\, V_1 \operatorname{diag}_a\Big(\sum_b \mu_{2b} / \lambda_{ab}\Big) V_1^\top,
+        \qquad
+        \bar s = \bar l \sum 1 / \lambda - \sum_i \bar q_i |\alpha_i|^2,
+
+    full and symmetric, the entries regarded as independent; for a factor that is not symmetric
+    the gradient of its lower triangle, as for ``Dense``. It needs no derivative of an eigenvector
+    and is right for repeated eigenvalues.
+
+    References
+    ----------
+    Van Loan, C. F. (2000). The ubiquitous Kronecker product. Journal of Computational and
+    Applied Mathematics 123, sections 2 and 3.
+
+    Saatchi, Y. (2011). Scalable inference for structured Gaussian process models. PhD thesis,
+    University of Cambridge, chapter 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pm_gaussgrad as gg
+    >>> rows, columns = np.array([[2.0, 1.0], [1.0, 2.0]]), np.eye(2)
+    >>> cov = gg.cov.Kronecker(rows, columns) + gg.cov.Diagonal(0.5)
+    >>> cov.to_dense().eval()
+    array([[2.5, 0. , 1. , 0. ],
+           [0. , 2.5, 0. , 1. ],
+           [1. , 0. , 2.5, 0. ],
+           [0. , 1. , 0. , 2.5]])
+    """
+
+    label = "gg.cov.Kronecker"
+
+    def __new__(cls, *factors):
+        if not factors:
+            raise TypeError("gg.cov.Kronecker: found no factor, expected at least one.")
+        parameters = [p for i, factor in enumerate(factors) for p in _flattened(i, factor)]
+        return _of_order(Kronecker, len(parameters)).from_parameters(*parameters)
+
+    @property
+    def _factors(self):
+        return self.parameters
+
+    @property
+    def size(self):
+        return math.prod(length(factor) for factor in self._factors)
+
+    def check_constants(self, n=None):
+        for i, factor in enumerate(self._factors):
+            check_matrix(self.label, f"factors[{i}]", factor, constant_cholesky)
+
+    def _symmetric(self):
+        return [symmetric_from_lower(factor) for factor in self._factors]
+
+    def to_dense(self):
+        if self.size == 0:  # PyTensor joins dimensions by a reshape to -1, which fails
+            return pt.zeros((0, 0), dtype=self._factors[0].dtype)
+        return functools.reduce(_kron, self._symmetric())
+
+    def _lower(self):
+        return [pt.linalg.cholesky(factor, lower=True) for factor in self._symmetric()]
+
+    def color(self, z):
+        return _along_axes(self._lower(), z)
+
+    def whiten(self, residual):
+        inverses = [
+            pt.linalg.solve_triangular(lower, pt.eye(length(lower), dtype=lower.dtype), lower=True)
+            for lower in self._lower()
+        ]
+        return _along_axes(inverses, residual)
+
+    def diagonal(self):
+        return _kron_vectors(pt.diagonal(x, axis1=-2, axis2=-1) for x in self._factors)
+
+    def inverse_diagonal(self):
+        return _kron_vectors(map(inverse_diagonal, self._lower()))
+
+    def innovations(self, residual):
+        white = self.whiten(residual)
+        scales = _kron_vectors(pt.diagonal(x, axis1=-2, axis2=-1) for x in self._lower())
+        return white, pt.log(scales) + pt.zeros_like(white)
+
+    def scaled(self, factor):
+        first, *others = self.parameters
+        return type(self).from_parameters(factor * first, *others)
+
+
+class NoisyKronecker(Kronecker):
+    """``Kronecker`` plus a scalar ``Diagonal``: the variance of the noise is the last parameter."""
+
+    label = "gg.cov.Kronecker"
+
+    @property
+    def _factors(self):
+        return self.parameters[:-1]
+
+    @property
+    def _noise(self):
+        return self.parameters[-1][..., None]
+
+    def to_dense(self):
+        signal = super().to_dense()
+        return signal + self._noise[..., None] * pt.eye(self.size, dtype=signal.dtype)
+
+    def _spectrum(self):
+        """Eigenvectors of the factors, and eigenvalues of the sum, shape (..., n)."""
+        values, vectors = zip(*(pt.linalg.eigh(x) for x in self._symmetric()), strict=True)
+        return vectors, _kron_vectors(values) + self._noise
+
+    def _power(self, exponent, rows):
+        vectors, spectrum = self._spectrum()
+        rotated = _along_axes([v.mT for v in vectors], rows)
+        return _along_axes(vectors, spectrum**exponent * rotated)
+
+    def color(self, z):
+        # The symmetric root does not depend on the choice of eigenvectors.
+        return self._power(0.5, z)
+
+    def whiten(self, residual):
+        return self._power(-0.5, residual)
+
+    def diagonal(self):
+        return super().diagonal() + self._noise
+
+    def inverse_diagonal(self):
+        vectors, spectrum = self._spectrum()
+        return _along_axes([v**2 for v in vectors], 1 / spectrum)
+
+    def check_constants(self, n=None):
+        check_positive(self.label, "eigenvalues of the sum", self._spectrum()[1])
+
+    innovations = Covariance.innovations
+
+    def scaled(self, factor):
+        first, *others, noise = self.parameters
+        return type(self).from_parameters(factor * first, *others, factor * noise)
+
+
+def _flattened(i, factor):
+    """The tensors of one argument: of a product, its factors."""
+    if isinstance(factor, Kronecker) and not isinstance(factor, NoisyKronecker):
+        return factor.parameters
+    if isinstance(factor, Covariance):
+        factor = factor.to_dense()
+    factor = as_parameter("gg.cov.Kronecker", f"factors[{i}]", factor, 2)
+    check_square("gg.cov.Kronecker", f"factors[{i}]", factor)
+    check_symmetric("gg.cov.Kronecker", f"factors[{i}]", factor)
+    return (factor,)
+
+
+def _kron(left, right):
+    blocks = left[..., :, None, :, None] * right[..., None, :, None, :]
+    rows = pt.join_dims(blocks, start_axis=blocks.type.ndim - 4, n_axes=2)
+    return pt.join_dims(rows, start_axis=rows.type.ndim - 2, n_axes=2)
+
+
+def _kron_vectors(vectors):
+    """The diagonal of a product of diagonal matrices: (..., n_i) -> (..., n)."""
+    columns = [vector[..., None] for vector in vectors]
+    return _along_axes(columns, pt.ones(1, dtype=columns[0].dtype))
+
+
+def _along_axes(matrices, rows):
+    """(T_1 x ... x T_k) r for each row r: (..., n) -> (..., n)."""
+    for matrix in reversed(matrices):
+        rows = multiply_factor(rows, matrix)
+    return rows
+
+
+@functools.cache
+def _of_order(base, k):
+    """The structure with k factors: a subclass whose kernels have an argument a factor."""
+
+    def each(name, dims):
+        return {f"{name}_{i}": dims.format(i) for i in range(k)}
+
+    noisy = base is NoisyKronecker
+    matrices, vectors = "n{0} n{0}", "n{0}"
+    parameters, saved = each("factor", matrices), {"white": "m n"} | each("lower", matrices)
+    symmetric = each("symmetric", "")
+    if noisy:
+        parameters |= {"noise": ""}
+        saved = {"rotated": "m n"} | each("vectors", matrices) | each("values", vectors)
+    name = f"{base.__name__}_{k}"
+    members = {
+        "__module__": __name__,
+        "__doc__": base.__doc__,
+        "label": base.label,
+        "parameter_shapes": parameters,
+        "saved_shapes": saved | symmetric,
+        **_kernels(_NOISY if noisy else _PLAIN, k),
+    }
+    structure = type(name, (base,), members)
+    closes(structure, ScalarDiagonal)(_with_noise)
+    return structure
+
+
+def _kernels(templates, k):
+    """Static functions from their templates, for k factors."""
+    source = re.sub(
+        r"\w+\(\w+_\*\)|\w+_\*",
+        lambda starred: ", ".join(starred[0].replace("*", str(i)) for i in range(k)),
+        templates,
+    )
+    namespace = {"__name__": __name__} | {function.__name__: function for function in _CALLED}
+    exec(source, namespace)
+    names = ("forward", "pullback", "forward_jax", "pullback_jax")
+    return {name: staticmethod(namespace[name]) for name in names}
+
+
+def __getattr__(name):
+    """Find the structure with k factors by name, as pickle does."""
+    if match := re.fullmatch(r"(Kronecker|NoisyKronecker)_([1-9]\d*)", name):
+        return _of_order(globals()[match[1]], int(match[2]))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _with_noise(product, diagonal):
+    common_size(product, diagonal)
+    noise = diagonal.parameters[0]
+    if isinstance(product, NoisyKronecker):
+        *factors, before = product.parameters
+        return type(product).from_parameters(*factors, before + noise)
+    noisy = _of_order(NoisyKronecker, len(product.parameters))
+    return noisy.from_parameters(*product.parameters, noise)
+
+
+closes(Kronecker, ScalarDiagonal)(_with_noise)

@@ -1,0 +1,348 @@
+r"""``CompoundSymmetry``: one variance, one correlation.
+
+Definition: Sigma = v ((1 - rho) I + rho 11'), or the same as variance components,
+Sigma = w I + c 11' with w = v (1 - rho), c = v rho. Storage: two numbers. Value and gradient:
+O(n) a row.
+
+A row splits into its mean and what is left, r = mean 1 + d, the components in the two
+eigenspaces of Sigma, with the eigenvalues b = v (1 + (n - 1) rho) (once, along 1) and w
+(n - 1 times):
+
+    quad = sum_j d_j^2 / w + n mean^2 / b        alpha_j = d_j / w + mean / b
+    logdet = (n - 1) log w + log b
+
+Both parts of quad are sums of squares, 1 - rho is exact near rho = 1, and 1 + (n - 1) rho
+loses near zero no more than rho, a rounded number, has lost already.
+
+Pullback: with W = l_bar (n - 1) - sum_i q_bar_i within_i and B = l_bar - sum_i q_bar_i
+between_i, where within_i and between_i are the two parts of quad_i,
+
+    variance_bar = (W + B) / v    correlation_bar = (n - 1) v B / b - v W / w
+    own_bar = W / w + B / b       common_bar = n B / b
+
+Sources: Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eqs. A.9 and
+A.10 with a single column of ones; Searle, Casella and McCulloch (1992), Variance Components.
+"""
+
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.protocol.base import as_parameter, as_size, length
+from pm_gaussgrad.cov.protocol.constants import (
+    check_finite,
+    check_positive,
+    check_variance,
+    check_within,
+)
+from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
+from pm_gaussgrad.cov.protocol.sums import closes, common_size
+from pm_gaussgrad.kernels.compound_symmetry import (
+    eigenvalue_weights,
+    split_and_solve,
+    split_and_solve_jax,
+)
+
+
+def _forward(residual, variance, correlation):
+    n = residual.shape[1]
+    between = variance * (1 + (n - 1) * correlation) if n > 1 else variance
+    return split_and_solve(residual, variance * (1 - correlation), between)
+
+
+def _pullback(variance, correlation, alpha, quad_within, quad_between, quad_bar, logdet_bar):
+    within, between = eigenvalue_weights(alpha, quad_within, quad_between, quad_bar, logdet_bar)
+    others = alpha.shape[1] - 1
+    correlation_bar = 0.0
+    if others > 0:
+        correlation_bar = others * between / (1 + others * correlation)
+        correlation_bar -= within / (1 - correlation)
+    return (within + between) / variance, correlation_bar
+
+
+def _component_forward(residual, own, common):
+    return split_and_solve(residual, own, own + residual.shape[1] * common)
+
+
+def _component_pullback(own, common, alpha, quad_within, quad_between, quad_bar, logdet_bar):
+    within, between = eigenvalue_weights(alpha, quad_within, quad_between, quad_bar, logdet_bar)
+    n = alpha.shape[1]
+    through_between = between / (own + n * common)
+    own_bar = through_between + within / own if n > 1 else through_between
+    return own_bar, n * through_between
+
+
+class CompoundSymmetry(ScalarLeaf):
+    r"""One variance, one correlation: :math:`\Sigma = v\,((1-\rho) I + \rho\,\mathbf{1 1}^\top)`.
+
+    Observations of one group: repeated measures without an order, members of a family, a
+    random intercept integrated out.
+
+    Parameters
+    ----------
+    variance : tensor_like, shape () or (...), in units of [y]^2
+        Marginal variance v. Leading dimensions are batches.
+    correlation : tensor_like, shape () or (...), in units of 1
+        Correlation rho of any two observations, between -1 / (n - 1) and 1. With n = 1 it does
+        not matter.
+    size : int or scalar tensor, optional
+        Number of observations n. Needed where nothing else says it (``to_dense``, ``logdet``,
+        draws without data or shape).
+
+    Raises
+    ------
+    TypeError
+        If an argument is not real.
+    ValueError
+        If n is asked for and nothing says it, a constant variance is negative, or a constant
+        correlation is not in -1 to 1.
+
+    Notes
+    -----
+    Cost of value and gradient: O(n) a row. With the eigenvalues :math:`w = v(1-\rho)` and
+    :math:`b = v(1 + (n-1)\rho)`, and :math:`q^w_i, q^b_i` the quadratic forms of the deviations
+    from the mean of row i and of the mean, the pullback is
+
+    .. math::
+
+        \bar v &= \frac{W + B}{v}, \qquad
+        \bar\rho = \frac{(n-1)\,B}{1 + (n-1)\rho} - \frac{W}{1-\rho}, \\
+        W &= (n-1)\,\bar l - \sum_i \bar q_i q^w_i, \qquad B = \bar l - \sum_i \bar q_i q^b_i.
+
+    :meth:`from_components` takes the variance of each observation's own part and that of the
+    part which all share instead, as sums do: ``gg.cov.CompoundSymmetry(t2, 1.0) +
+    gg.cov.Diagonal(s2)`` is a random intercept with a variance of t2 and noise.
+
+    References
+    ----------
+    Rasmussen, C. E. and Williams, C. K. I. (2006). Gaussian Processes for Machine Learning,
+    eqs. A.9 and A.10, with a single column of ones.
+
+    Examples
+    --------
+    >>> import pm_gaussgrad as gg
+    >>> gg.cov.CompoundSymmetry(2.0, 0.25, size=3).to_dense().eval()
+    array([[2. , 0.5, 0.5],
+           [0.5, 2. , 0.5],
+           [0.5, 0.5, 2. ]])
+    """
+
+    parameter_shapes = {"variance": "", "correlation": ""}
+    saved_shapes = {"quad_within": "m", "quad_between": "m"}
+    forward = staticmethod(_forward)
+    pullback = staticmethod(_pullback)
+
+    def __init__(self, variance, correlation, size=None):
+        owner = "gg.cov.CompoundSymmetry"
+        variance = as_parameter(owner, "variance", variance, 0)
+        correlation = as_parameter(owner, "correlation", correlation, 0)
+        check_variance(owner, "variance", variance)
+        self.parameters, self._size = (variance, correlation), as_size(owner, size)
+        if self._size != 1:  # of a single observation the correlation does not matter
+            check_within(owner, "correlation", correlation, -1, 1)
+
+    def check_constants(self, n=None):
+        n = self.size if isinstance(self.size, int) else n
+        # Where the number of observations is unknown there are at least two.
+        for name, value in self._positive(2 if n is None else n).items():
+            check_positive(self.label, name, value, "the covariance would be singular")
+
+    def _positive(self, n):
+        """What must be positive for n observations, by name."""
+        variance, correlation = self.parameters
+        if n < 2:
+            return {"variance": variance}
+        return {
+            "variance": variance,
+            "1 - correlation": 1 - correlation,
+            f"1 + {n - 1} * correlation": 1 + (n - 1) * correlation,
+        }
+
+    @classmethod
+    def from_components(cls, own, common, size=None):
+        r"""``own`` I + ``common`` 11': a part that is each observation's own and one they share.
+
+        Parameters
+        ----------
+        own : tensor_like, shape () or (...), in units of [y]^2
+            Variance of the part that is independent between observations, v (1 - rho).
+        common : tensor_like, shape () or (...), in units of [y]^2
+            Covariance of any two observations, v rho; greater than -own / n.
+        size : int or scalar tensor, optional
+            As above.
+
+        Returns
+        -------
+        CompoundSymmetry
+            Of these two parameters. It keeps all digits where the correlation, at a distance of
+            1e-10 from one, would have lost ten.
+
+        Examples
+        --------
+        >>> import pm_gaussgrad as gg
+        >>> cov = gg.cov.CompoundSymmetry.from_components(1.0, 0.5)
+        >>> round(float(cov.logp([0.0, 0.0, 0.0]).eval()), 6)
+        -3.214961
+        """
+        name = "gg.cov.CompoundSymmetry.from_components"
+        parameters = as_parameter(name, "own", own, 0), as_parameter(name, "common", common, 0)
+        check_variance(name, "own", parameters[0])
+        check_finite(name, "common", parameters[1])
+        return ComponentSymmetry.from_parameters(*parameters, size=as_size(name, size))
+
+    def _components(self):
+        variance, correlation = self.parameters
+        return variance * (1 - correlation), variance * correlation
+
+    def _variance(self):
+        return self.parameters[0]
+
+    def _eigenvalues(self, n):
+        """Within, (n - 1) times, and between, once; with n = 1 the latter for both."""
+        variance, correlation = self.parameters
+        single, others = pt.eq(n, 1), pt.as_tensor(n - 1).astype(correlation.dtype)
+        between = pt.switch(single, variance, variance * (1 + others * correlation))
+        return pt.switch(single, variance, variance * (1 - correlation)), between
+
+    def to_dense(self):
+        n = self.known_size()
+        own, common = self._components()
+        identity = pt.eye(n, dtype=own.dtype)
+        return own[..., None, None] * identity + common[..., None, None] * pt.ones_like(identity)
+
+    def color(self, z):
+        within, between = self._eigenvalues(length(pt.as_tensor_variable(z)))
+        return _symmetric_product(pt.sqrt(within), pt.sqrt(between), z)
+
+    def whiten(self, residual):
+        within, between = self._eigenvalues(length(pt.as_tensor_variable(residual)))
+        return _symmetric_product(1 / pt.sqrt(within), 1 / pt.sqrt(between), residual)
+
+    def _repeated(self, value):
+        return pt.broadcast_to(value[..., None], (*value.shape, self.known_size()))
+
+    def diagonal(self):
+        return self._repeated(self._variance())
+
+    def inverse_diagonal(self):
+        within, between = self._eigenvalues(self.known_size())
+        n = pt.as_tensor(self.size).astype(within.dtype)
+        return self._repeated((1 - 1 / n) / within + 1 / (n * between))
+
+    def keep(self, observed):
+        return self.from_parameters(*self.parameters, size=observed.size)
+
+    def innovations(self, residual):
+        # w + t c, t = 1, ..., n, is what the first t add up to, divided by t: the next has the
+        # mean c sum / (w + t c) and the variance w (w + (t + 1) c) / (w + t c).
+        residual = pt.as_tensor_variable(residual)
+        own, common = (x[..., None] for x in self._components())
+        times = pt.cumsum(pt.ones_like(residual), axis=-1)
+        levels, before = self._levels(times), self._levels(times - 1)
+        sums = pt.cumsum(residual, axis=-1) - residual
+        first = pt.eq(times, 1)
+        # Ratios ahead of products, which would leave the range of numbers: PyTensor reorders
+        # factors, but not across a switch without a zero.
+        mean = pt.switch(first, 1, common / before) * sums
+        ratio = pt.switch(first, 1, levels / before)
+        scale = pt.sqrt(pt.switch(first, levels, own)) * pt.sqrt(ratio)
+        return (residual - mean) / scale, pt.log(scale)
+
+    def _levels(self, times):
+        """w + t c, without the rounding of v (1 - rho) + v rho."""
+        variance, correlation = (p[..., None] for p in self.parameters)
+        return variance * (1 + (times - 1) * correlation)
+
+    def scaled(self, factor):
+        variance, correlation = self.parameters
+        return self.from_parameters(factor * variance, correlation, size=self.size)
+
+    @staticmethod
+    def forward_jax(residual, variance, correlation):
+        n = residual.shape[1]
+        between = variance * (1 + (n - 1) * correlation) if n > 1 else variance
+        return split_and_solve_jax(residual, variance * (1 - correlation), between)
+
+    @staticmethod
+    def pullback_jax(variance, correlation, alpha, quad_within, quad_between, quad_bar, logdet_bar):
+        others = alpha.shape[1] - 1
+        if others < 0:
+            return 0 * variance, 0 * correlation
+        within = logdet_bar * others - (quad_bar * quad_within).sum()
+        between = logdet_bar - (quad_bar * quad_between).sum()
+        if others == 0:
+            return between / variance, 0 * between
+        through_between = others * between / (1 + others * correlation)
+        return (within + between) / variance, through_between - within / (1 - correlation)
+
+
+class ComponentSymmetry(CompoundSymmetry):
+    """``CompoundSymmetry`` by its variance components: what ``from_components`` returns."""
+
+    label = "gg.cov.CompoundSymmetry"
+    parameter_shapes = {"own": "", "common": ""}
+    forward = staticmethod(_component_forward)
+    pullback = staticmethod(_component_pullback)
+
+    def _positive(self, n):
+        own, common = self.parameters
+        between = {f"own + {n} * common": own + n * common}
+        return between if n < 2 else {"own": own, **between}
+
+    def _components(self):
+        return self.parameters
+
+    def _variance(self):
+        own, common = self.parameters
+        return own + common
+
+    def _eigenvalues(self, n):
+        own, common = self.parameters
+        between = own + pt.as_tensor(n).astype(own.dtype) * common
+        return pt.switch(pt.eq(n, 1), between, own), between
+
+    def _levels(self, times):
+        own, common = (p[..., None] for p in self.parameters)
+        return own + times * common
+
+    def scaled(self, factor):
+        own, common = self.parameters
+        return self.from_parameters(factor * own, factor * common, size=self.size)
+
+    @staticmethod
+    def forward_jax(residual, own, common):
+        return split_and_solve_jax(residual, own, own + residual.shape[1] * common)
+
+    @staticmethod
+    def pullback_jax(own, common, alpha, quad_within, quad_between, quad_bar, logdet_bar):
+        n = alpha.shape[1]
+        if n == 0:
+            return 0 * own, 0 * common
+        within = logdet_bar * (n - 1) - (quad_bar * quad_within).sum()
+        between = logdet_bar - (quad_bar * quad_between).sum()
+        through_between = between / (own + n * common)
+        own_bar = through_between + within / own if n > 1 else through_between
+        return own_bar, n * through_between
+
+
+def _symmetric_product(within, between, rows):
+    """Each row times the symmetric matrix with these two eigenvalues: (..., n) -> (..., n)."""
+    rows = pt.as_tensor_variable(rows)
+    mean = rows.mean(axis=-1, keepdims=True)
+    return within[..., None] * (rows - mean) + between[..., None] * mean
+
+
+@closes(CompoundSymmetry, CompoundSymmetry)
+@closes(CompoundSymmetry, ComponentSymmetry)
+@closes(ComponentSymmetry, ComponentSymmetry)
+def _sum(left, right):
+    size = common_size(left, right)
+    components = zip(left._components(), right._components(), strict=True)
+    return ComponentSymmetry.from_parameters(*(a + b for a, b in components), size=size)
+
+
+@closes(CompoundSymmetry, ScalarDiagonal)
+@closes(ComponentSymmetry, ScalarDiagonal)
+def _sum_with_noise(left, right):
+    own, common = left._components()
+    size = common_size(left, right)
+    return ComponentSymmetry.from_parameters(own + right.parameters[0], common, size=size)

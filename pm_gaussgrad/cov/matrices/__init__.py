@@ -1,0 +1,1 @@
+"""Structures of matrices: dense, factored, diagonal, low rank."""

@@ -1,0 +1,164 @@
+r"""``Cholesky``: a covariance given by its lower Cholesky factor.
+
+Definition: Sigma = L L', L = ``chol`` (n, n) lower triangular. The strict upper triangle is
+not read. Storage: n^2. Value: two triangular solves a row, n^2 flops each. Gradient: one
+more outer product a row; that of the log determinant touches the diagonal only.
+
+Pullback: with w = L^-1 r, hence alpha = L'^-1 w, d quad / d L = -2 alpha w', so
+
+    chol_bar = lower triangle of ( -2 sum_i q_bar_i alpha_i w_i' ) + 2 l_bar diag(1 / L_jj).
+
+Sources: Murray (2016), Differentiation of the Cholesky decomposition, arXiv:1602.07527,
+section 3; Stan Development Team, Stan Functions Reference, multi_normal_cholesky.
+"""
+
+import numpy as np
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
+from pm_gaussgrad.cov.protocol.constants import check_factor, check_lower
+from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.triangular import (
+    lower_innovations,
+    lower_solve,
+    lower_times,
+    squared_row_norms,
+)
+from pm_gaussgrad.kernels.lapack import solve_lower, solve_lower_transposed
+from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot, weighted_product
+from pm_gaussgrad.ops import inverse_diagonal
+
+
+def _is_finite(factor):
+    """Whether all entries of the lower triangle are finite."""
+    for i in range(factor.shape[0]):
+        for j in range(i + 1):
+            if not np.isfinite(factor[i, j]):
+                return False
+    return True
+
+
+def _forward(residual, chol):
+    factor = np.ascontiguousarray(chol)
+    white = copy_rows(residual)
+    solve_lower(factor, white)
+    quad = rows_dot(white, white)
+    alpha = copy_rows(white)
+    solve_lower_transposed(factor, alpha)
+    logdet = 2 * log_product(np.abs(np.diag(factor)))
+    # Looked for where a row shows it: a large residual overflows in its own row only.
+    if not (quad.size and np.isfinite(quad).all()) and not _is_finite(factor):
+        logdet = np.nan
+    return quad, logdet, alpha, white
+
+
+def _pullback(chol, alpha, white, quad_bar, logdet_bar):
+    n = chol.shape[0]
+    if alpha.shape[0] == 1:
+        chol_bar = np.empty((n, n), chol.dtype)
+        for i in range(n):
+            weighted = -2 * quad_bar[0] * alpha[0, i]
+            for j in range(i + 1):
+                chol_bar[i, j] = weighted * white[0, j]
+            chol_bar[i, i + 1 :] = 0
+    else:
+        chol_bar = weighted_product(alpha, white, -2 * quad_bar)
+        for i in range(n):
+            chol_bar[i, i + 1 :] = 0
+    for i in range(n):
+        chol_bar[i, i] += 2 * logdet_bar / chol[i, i]
+    return (chol_bar,)
+
+
+class Cholesky(Leaf):
+    r"""A covariance given by its lower Cholesky factor, :math:`\Sigma = L L^\top`.
+
+    Parameters
+    ----------
+    chol : tensor_like, shape (..., n, n), in units of [y]
+        Lower triangular factor L with a non-zero diagonal. The strict upper triangle is not
+        read and has a zero gradient.
+
+    Raises
+    ------
+    TypeError
+        If ``chol`` has fewer than two dimensions or is not real.
+    ValueError
+        If ``chol`` is not square, or a constant is not lower triangular.
+
+    Notes
+    -----
+    Cost of value and gradient: O(n^2) a row. The pullback, with w = L^-1 r, is
+    :math:`\bar L = \operatorname{tril}(-2\sum_i \bar q_i \alpha_i w_i^\top)
+    + 2\bar l \operatorname{diag}(1/L_{jj})`.
+
+    References
+    ----------
+    Murray, I. (2016). Differentiation of the Cholesky decomposition, arXiv:1602.07527, sec. 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pm_gaussgrad as gg
+    >>> cov = gg.cov.Cholesky(np.array([[1.0, 0.0], [0.5, 1.0]]))
+    >>> round(float(cov.logdet().eval()), 6)
+    0.0
+    """
+
+    parameter_shapes = {"chol": "n n"}
+    saved_shapes = {"white": "m n"}
+    forward = staticmethod(_forward)
+    pullback = staticmethod(_pullback)
+
+    def __init__(self, chol):
+        chol = as_parameter("gg.cov.Cholesky", "chol", chol, 2)
+        check_square("gg.cov.Cholesky", "chol", chol)
+        check_lower("gg.cov.Cholesky", "chol", chol)
+        self.parameters = (chol,)
+
+    def check_constants(self, n=None):
+        check_factor(self.label, "chol", self.parameters[0])
+
+    def _factor(self):
+        return pt.tril(self.parameters[0])
+
+    def to_dense(self):
+        factor = self._factor()
+        return factor @ factor.mT
+
+    def color(self, z):
+        return lower_times(self._factor(), z)
+
+    def whiten(self, residual):
+        return lower_solve(self.parameters[0], residual)
+
+    def diagonal(self):
+        return squared_row_norms(self._factor())
+
+    def inverse_diagonal(self):
+        return inverse_diagonal(self.parameters[0])
+
+    def innovations(self, residual):
+        return lower_innovations(self.parameters[0], residual)
+
+    def scaled(self, factor):
+        return Cholesky(pt.sqrt(factor) * self.parameters[0])
+
+    @staticmethod
+    def forward_jax(residual, chol):
+        import jax.numpy as jnp
+        from jax.scipy.linalg import solve_triangular
+
+        white = solve_triangular(chol, residual.T, lower=True)
+        alpha = solve_triangular(chol, white, lower=True, trans=1).T
+        quad = (white**2).sum(axis=0)
+        logdet = 2 * jnp.log(jnp.abs(jnp.diag(chol))).sum()
+        finite = jnp.isfinite(jnp.tril(chol)).all()
+        return quad, jnp.where(finite, logdet, jnp.nan), alpha, white.T
+
+    @staticmethod
+    def pullback_jax(chol, alpha, white, quad_bar, logdet_bar):
+        import jax.numpy as jnp
+
+        through_quad = jnp.tril((alpha * (-2 * quad_bar)[:, None]).T @ white)
+        return (through_quad + jnp.diag(2 * logdet_bar / jnp.diag(chol)),)

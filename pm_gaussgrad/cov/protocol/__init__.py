@@ -1,0 +1,1 @@
+"""What a covariance structure is; nothing here knows a concrete one."""

@@ -1,0 +1,311 @@
+"""The one abstraction: a covariance is a structure, a tuple of tensors and a definition."""
+
+import functools
+from typing import ClassVar
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Constant, Variable
+from pytensor.scalar import upcast
+from pytensor.tensor.type import discrete_dtypes
+from pytensor.tensor.variable import TensorVariable
+
+from pm_gaussgrad.cov.protocol.arguments import as_floats, named_dims_hint
+from pm_gaussgrad.cov.protocol.products import standardised_by
+from pm_gaussgrad.cov.protocol.sums import closed_sum
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable:
+    """A user's argument as a floating tensor of at least ``core_ndim`` dimensions."""
+    if isinstance(value, Covariance):
+        raise TypeError(
+            f"{owner}: `{name}` is a {value.label}, expected an array or a tensor; "
+            "pass it as `cov=` (`scale=` of a Student-t), or its dense matrix, `.to_dense()`."
+        )
+    tensor = as_floats(owner, name, value)
+    if tensor.type.ndim < core_ndim:
+        raise TypeError(
+            f"{owner}: `{name}` has {tensor.type.ndim} dimension(s), expected at least "
+            f"{core_ndim}; its last dimensions are the core shape, leading ones are batches."
+        )
+    return tensor
+
+
+def as_size(owner: str, size):
+    """A user's ``size``: None, an int where it is known, else a scalar tensor."""
+    if isinstance(size, Constant) and size.type.ndim == 0:
+        size = size.data[()]
+    known = isinstance(size, int | np.integer) and not isinstance(size, bool)
+    if known and size < 0:
+        raise ValueError(f"{owner}: `size` is {size}, expected a number of observations.")
+    if known:
+        return int(size)
+    symbolic = isinstance(size, Variable) and size.type.ndim == 0
+    if size is None or (symbolic and size.type.dtype in discrete_dtypes):
+        return size
+    raise TypeError(
+        f"{owner}: `size` is a {type(size).__name__}, expected an integer or a scalar of one"
+        f"{named_dims_hint(size)}."
+    )
+
+
+def length(x: TensorVariable):
+    """The last dimension: an int where it is known, else a scalar tensor."""
+    static = x.type.shape[-1]
+    return x.shape[-1] if static is None else static
+
+
+def check_square(owner: str, name: str, matrix: TensorVariable) -> None:
+    """Raise a ValueError where the last two static sizes are known to differ."""
+    rows, columns = matrix.type.shape[-2:]
+    if rows is not None and columns is not None and rows != columns:
+        raise ValueError(
+            f"{owner}: `{name}` has shape {matrix.type.shape}, expected (..., n, n): pass a square "
+            "matrix."
+        )
+
+
+def gaussian_log_density(quad, logdet, n):
+    """-(quad + logdet + n log 2 pi) / 2; -inf where logdet is not finite or quad overflows.
+
+    A quad that is NaN stays NaN: that is a fact of the data or of the mean.
+    """
+    value = -0.5 * (quad + logdet + pt.as_tensor(n).astype(quad.dtype) * LOG_2PI)
+    usable = pt.isfinite(logdet) & ~pt.isinf(quad)
+    return pt.switch(usable, value, -np.inf).astype(quad.dtype)
+
+
+def check_size(cov, name: str, value: TensorVariable) -> None:
+    """Raise a ValueError where the last dimension of a value is known not to be ``cov.size``."""
+    found = value.type.shape[-1]
+    if isinstance(cov.size, int) and found not in (None, cov.size):
+        raise ValueError(
+            f"{cov.label}: `{name}` has shape {value.type.shape}, expected n = {cov.size} in the "
+            "last dimension, the size of the covariance."
+        )
+
+
+def _with_known_shape(to_dense):
+    """``to_dense`` with the static shape that follows from the size.
+
+    PyTensor forgets sizes of one, as in the product of a (1, 1) and a matrix of unknown shape.
+    """
+
+    @functools.wraps(to_dense)
+    def of_known_shape(self):
+        matrix, n = to_dense(self), self.size
+        if not isinstance(n, int) or matrix.type.shape[-2:] == (n, n):
+            return matrix
+        return pt.specify_shape(matrix, (*[None] * (matrix.type.ndim - 2), n, n))
+
+    return of_known_shape
+
+
+class Covariance:
+    """A covariance matrix Sigma (n, n) in its own parameters. Immutable and symbolic.
+
+    Subclasses declare their parameters and implement the methods at the cost of their
+    structure; ``to_dense`` is the definition that all of them must agree with.
+
+    Attributes
+    ----------
+    parameter_shapes : dict of str to str
+        Core shape of each parameter, in order, as space-separated dimension names.
+    parameters : tuple of TensorVariable
+        The parameters, each with its core shape behind optional batch dimensions.
+    label : str
+        The name that users know the structure by.
+    summand : str
+        The same where sums tell kinds of it apart.
+    """
+
+    parameter_shapes: ClassVar[dict[str, str]] = {}
+    label: ClassVar[str]
+    summand: ClassVar[str]
+    # NumPy scalars and arrays leave `*` and `+` to this class.
+    __array_ufunc__ = None
+    parameters: tuple[TensorVariable, ...]
+
+    def __init_subclass__(cls):
+        cls.label = cls.__dict__.get("label", f"gg.cov.{cls.__name__}")
+        cls.summand = cls.__dict__.get("summand", cls.label)
+        if "to_dense" in cls.__dict__:
+            cls.to_dense = _with_known_shape(cls.to_dense)
+
+    @classmethod
+    def from_parameters(cls, *parameters, size=None) -> "Covariance":
+        """Rebuild from the tensors that :attr:`parameters` flattened it to."""
+        rebuilt = object.__new__(cls)
+        rebuilt.parameters = tuple(pt.as_tensor_variable(p) for p in parameters)
+        return rebuilt
+
+    @property
+    def structure(self):
+        """What remains when the tensors are taken away: hashable, with ``from_parameters``."""
+        return type(self)
+
+    @property
+    def size(self):
+        """Number of observations n: an int where it is known, else a scalar tensor."""
+        for dims, parameter in zip(self.parameter_shapes.values(), self.parameters, strict=True):
+            dims = dims.split()
+            if "n" in dims:
+                axis = parameter.type.ndim - len(dims) + dims.index("n")
+                static = parameter.type.shape[axis]
+                return parameter.shape[axis] if static is None else static
+        return None
+
+    def check_constants(self, n=None) -> None:
+        """Raise a ValueError where constants are known to make no covariance with a density.
+
+        What depends on symbolic parameters passes: there the log density is -inf.
+
+        Parameters
+        ----------
+        n : int, optional
+            Number of observations, where :attr:`size` does not say it.
+        """
+
+    def to_dense(self) -> TensorVariable:
+        """The matrix, shape (..., n, n). The definition; nothing calls it unasked."""
+        raise NotImplementedError(f"{self.label} does not define to_dense().")
+
+    def quad_logdet(self, residual):
+        """r' Sigma^-1 r for each row, and log|Sigma|.
+
+        Parameters
+        ----------
+        residual : tensor_like, shape (..., n), in units of [y]
+            Residual rows. Leading dimensions that the parameters do not have are rows that
+            share one factorisation.
+
+        Returns
+        -------
+        quad : TensorVariable, shape (...)
+        logdet : TensorVariable, shape of the parameters' batch dimensions
+            Leading dimensions known to be of length one are dropped.
+        """
+        raise NotImplementedError
+
+    def logp(self, residual):
+        """Log density of residual rows, (..., n) -> (...); -inf where Sigma is no covariance."""
+        residual = pt.as_tensor_variable(residual)
+        quad, logdet = self.quad_logdet(residual)
+        return gaussian_log_density(quad, logdet, residual.shape[-1])
+
+    def solve(self, b):
+        """Sigma^-1 b for each row of b, shape (..., n) -> (..., n); differentiable."""
+        raise NotImplementedError
+
+    def logdet(self):
+        """log|Sigma|, differentiable.
+
+        Its shape is that of the parameters' batch dimensions, less leading ones known to be of
+        length one.
+        """
+        raise NotImplementedError
+
+    def color(self, z):
+        """S z with S S' = Sigma: white noise (..., n) to draws (..., n)."""
+        raise NotImplementedError
+
+    def noise_size(self, n):
+        """How many white numbers :meth:`draw` takes for n observations."""
+        return n
+
+    def draw(self, z):
+        """S z with S S' = Sigma, S possibly wider than high: white noise to draws (..., n)."""
+        return self.color(z)
+
+    def whiten(self, residual):
+        """S^-1 r, the inverse of :meth:`color`: iid N(0, 1) entries under the model."""
+        raise NotImplementedError
+
+    def diagonal(self):
+        """Marginal variances, shape (..., n), in units of y squared."""
+        raise NotImplementedError
+
+    def inverse_diagonal(self):
+        """diag(Sigma^-1), shape (..., n): reciprocals of the leave-one-out variances."""
+        raise NotImplementedError
+
+    def leave_one_out(self, residual):
+        """Each observation given all others: (y_i - m_i) / s_i and log s_i, both (..., n).
+
+        m_i and s_i are its conditional mean and standard deviation: with c = diag(Sigma^-1),
+        alpha_i / sqrt(c_i) and -log(c_i) / 2.
+        """
+        return standardised_by(self.solve(residual), self.inverse_diagonal())
+
+    def innovations(self, residual):
+        """Each observation given those before it: (y_i - m_i) / s_i and log s_i, both (..., n)."""
+        raise NotImplementedError(
+            f"{self.label}: one observation given those before it has no closed form here, and "
+            "nothing is made dense unasked; write gg.cov.Dense(cov.to_dense()), at a cost of n^3."
+        )
+
+    def keep(self, observed) -> "Covariance | None":
+        """The covariance of the observations at constant increasing positions, (n_observed).
+
+        None where they do not have the structure of the whole; see
+        :func:`pm_gaussgrad.cov.marginal`.
+        """
+        return None
+
+    def conditional(self, missing):
+        """Entries at constant positions given the others, where the structure has a way of its own.
+
+        None by default: :class:`pm_gaussgrad.cov.protocol.gaps.MissingEntries` then takes as many
+        solves with the whole as there are positions. Otherwise an object with its methods
+        ``fill(residual)``, ``variances()`` and ``draw(residual, z)``.
+        """
+        return None
+
+    def scaled(self, factor) -> "Covariance":
+        """``factor * Sigma`` as a structure of the same kind."""
+        raise NotImplementedError
+
+    def __mul__(self, factor):
+        if isinstance(factor, Covariance):
+            return NotImplemented
+        factor = as_parameter(f"scalar * {self.label}", "scalar", factor, 0)
+        if factor.type.ndim:
+            raise TypeError(
+                f"scalar * {self.label}: the factor has shape {factor.type.shape}, "
+                "expected a scalar; scale by a vector of standard deviations in the parameters."
+            )
+        # Constants such as 2.5 come as float32; their square root must not.
+        return self.scaled(factor.astype(upcast(factor.dtype, self.parameters[0].dtype)))
+
+    __rmul__ = __mul__
+
+    def __add__(self, other):
+        if not isinstance(other, Covariance):
+            raise TypeError(
+                f"{self.label} + {type(other).__name__}: expected another gg.cov structure; for "
+                "independent noise add gg.cov.Diagonal(variance), for a matrix "
+                "gg.cov.Dense(matrix)."
+            )
+        return closed_sum(self, other)
+
+    def __radd__(self, other):
+        # The built-in sum() starts from the integer 0.
+        return self if isinstance(other, int) and other == 0 else self.__add__(other)
+
+    def __reduce__(self):
+        return _rebuild, (self.structure, self.parameters, self.size)
+
+    def __repr__(self):
+        shapes = zip(self.parameter_shapes, self.parameters, strict=True)
+        described = ", ".join(
+            f"{name}: ({', '.join('?' if s is None else str(s) for s in p.type.shape)})"
+            for name, p in shapes
+        )
+        return f"{self.label}({described})"
+
+
+def _rebuild(structure, parameters, size):
+    """Unpickle: constructors interpret their arguments, ``from_parameters`` does not."""
+    return structure.from_parameters(*parameters, size=size)

@@ -1,0 +1,148 @@
+"""Covariances made of other covariances: no kernels, a graph of their parts' primitives.
+
+A random variable or a log density holds tensors and, as a fact of its Op, a hashable structure
+from which :class:`~pm_gaussgrad.cov.protocol.base.Covariance` objects are rebuilt. For a leaf that
+is its class. For a composite it is a :class:`Composition`: its class, the structures of its parts
+and their sizes, where these are integers.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.protocol.base import Covariance
+from pm_gaussgrad.ops import assemble
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What remains of a composite when the tensors are taken away.
+
+    Attributes
+    ----------
+    kind : type
+        The subclass of :class:`Composite`.
+    structures : tuple
+        The structures of the parts, leaves' classes or compositions.
+    sizes : tuple of int or None
+        Sizes of the parts; None where the parameters say it.
+    """
+
+    kind: type
+    structures: tuple
+    sizes: tuple[int | None, ...]
+
+    @property
+    def label(self) -> str:
+        """The name that users know the structure by."""
+        return self.kind.label
+
+    @property
+    def __name__(self) -> str:
+        parts = ", ".join(structure.__name__ for structure in self.structures)
+        return f"{self.kind.__name__}({parts})"
+
+    @cached_property
+    def parameter_shapes(self) -> dict[str, str]:
+        """Core shapes of all parts' parameters; names and dimensions carry the part's number."""
+        return {
+            f"{self.kind.part_name}_{i}_{name}": " ".join(f"{dim}_{i}" for dim in dims.split())
+            for i, structure in enumerate(self.structures)
+            for name, dims in structure.parameter_shapes.items()
+        }
+
+    @property
+    def constant_parameters(self) -> frozenset[str]:
+        """Names of the parameters without a gradient."""
+        return frozenset(
+            f"{self.kind.part_name}_{i}_{name}"
+            for i, structure in enumerate(self.structures)
+            for name in structure.constant_parameters
+        )
+
+    def from_parameters(self, *parameters, size=None) -> "Composite":
+        """Rebuild from the tensors that ``parameters`` flattened it to; they say the size."""
+        remaining, parts = list(parameters), []
+        for structure, part_size in zip(self.structures, self.sizes, strict=True):
+            count = len(structure.parameter_shapes)
+            own, remaining = remaining[:count], remaining[count:]
+            parts.append(structure.from_parameters(*own, size=part_size))
+        return self.kind.from_parts(parts, self.sizes)
+
+
+class Composite(Covariance):
+    """A covariance whose methods are graphs of those of its ``parts``.
+
+    Attributes
+    ----------
+    parts : tuple of Covariance
+    sizes : tuple of int or scalar tensor
+        The parts' numbers of observations.
+    part_name : str
+        What a part is called in the names of parameters.
+    """
+
+    part_name: ClassVar[str] = "part"
+    parts: tuple[Covariance, ...]
+    sizes: tuple
+
+    @classmethod
+    def from_parts(cls, parts, sizes=None) -> "Composite":
+        """Rebuild from the parts, and from sizes where they are known as integers."""
+        rebuilt = object.__new__(cls)
+        rebuilt.parts = tuple(parts)
+        sizes = [None] * len(rebuilt.parts) if sizes is None else sizes
+        rebuilt.sizes = tuple(
+            cov.size if size is None else size
+            for cov, size in zip(rebuilt.parts, sizes, strict=True)
+        )
+        return rebuilt
+
+    @property
+    def parameters(self):
+        """The parameters of all parts, in order."""
+        return tuple(p for part in self.parts for p in part.parameters)
+
+    @property
+    def structure(self):
+        """Hashable, with ``from_parameters``."""
+        sizes = tuple(size if isinstance(size, int) else None for size in self.sizes)
+        return Composition(type(self), tuple(part.structure for part in self.parts), sizes)
+
+    def check_constants(self, n=None):
+        for part, size in zip(self.parts, self.sizes, strict=True):
+            part.check_constants(size if isinstance(size, int) else None)
+
+    def __repr__(self):
+        return f"{self.label}({', '.join(map(repr, self.parts))})"
+
+
+def known_size(owner: str, name: str, cov: Covariance):
+    """The size of a part; a ValueError where neither an integer nor its parameters say it."""
+    if isinstance(cov.size, int):
+        return cov.size
+    size = cov.structure.from_parameters(*cov.parameters).size
+    if size is None:
+        raise ValueError(
+            f"{owner}: {name} is a {cov.label} of unknown size, expected an integer; pass "
+            f"it, as in {cov.label}(..., size=3)."
+        )
+    return size
+
+
+def join_last(blocks):
+    """Concatenate along the last axis, after broadcasting leading dimensions where they differ."""
+    patterns = {block.type.broadcastable[:-1] for block in blocks}
+    if len(patterns) > 1:
+        depth = max(block.type.ndim for block in blocks)
+        blocks = [pt.atleast_Nd(block, n=depth) for block in blocks]
+        lead = [_common_length(blocks, axis) for axis in range(depth - 1)]
+        blocks = [pt.broadcast_to(block, (*lead, block.shape[-1])) for block in blocks]
+    return assemble(blocks)
+
+
+def _common_length(blocks, axis):
+    varying = [block for block in blocks if not block.type.broadcastable[axis]]
+    return varying[0].shape[axis] if varying else 1

@@ -1,0 +1,339 @@
+r"""Missing entries of any structure, by blocks of its precision: marginals and conditionals.
+
+Let o be the observed and m the missing entries, P = Sigma^-1, E the unit rows of m, and r the
+residual with zeros at m. With A = E P (k solves), P_mm = A E' = L L' and c = P_mm^-1 A r,
+
+    r^ = r - E'c             the conditional mean of the residual given its observed entries
+    r_o' Sigma_oo^-1 r_o = r^' P r^ = min over r_m of r' P r
+    log|Sigma_oo| = log|Sigma| + log|P_mm|
+    Var(r_m | r_o) = P_mm^-1
+    s + (r - s)^, s a draw of all entries, is a draw of r_m given r_o.
+
+The quadratic form is that of the filled row: no difference of large numbers is taken. Because
+r^ is a minimum it may be held fixed in the first derivative, and with V = L^-1 E held fixed too
+
+    d (r_o' Sigma_oo^-1 r_o) = d (r^' P r^)
+    d log|Sigma_oo| = d log|Sigma| + sum_j d (v_j' P v_j),
+
+so that the pullback is that of the structure for the rows r^ and V: no cotangent passes through
+the solves. Nothing of n x n is formed.
+
+Sources: Rue and Held (2005), Gaussian Markov Random Fields, theorem 2.5; Horn and Johnson (2012),
+Matrix Analysis, 2nd ed., sections 0.7.3 and 0.8.5; Danskin (1967), The Theory of Max-Min;
+Chiles and Delfiner (2012), Geostatistics, 2nd ed., section 7.3.1 (draws, after Matheron).
+"""
+
+import pytensor.tensor as pt
+from pytensor.compile.builders import SymbolicOp
+from pytensor.gradient import DisconnectedType, disconnected_grad
+from pytensor.graph.replace import _vectorize_node, vectorize_graph
+
+from pm_gaussgrad.cov.protocol.base import length
+from pm_gaussgrad.cov.protocol.products import rows_times, standardised_by
+from pm_gaussgrad.cov.protocol.triangular import lower_solve
+from pm_gaussgrad.ops import (
+    condition_on_observed_rows,
+    is_disconnected,
+    pullback_by_definition,
+    rows_last,
+)
+from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
+
+
+class MissingEntries:
+    """What the missing entries of a covariance need to be marginalised or filled in.
+
+    Parameters
+    ----------
+    cov : Covariance
+    missing : integer tensor, shape (k) or (..., k)
+        Positions of the missing entries, common to all rows; or of each row, filled up by n.
+    n
+        Number of observations, of which these are missing.
+    """
+
+    def __init__(self, cov, missing, n):
+        self.cov, self.missing, self.n = cov, missing, n
+        self.by_row = missing.type.ndim > 1
+        self.unit_rows = self._unit_rows(cov.parameters[0].dtype)
+        # Rows of the precision, those of a batch or row together: (..., k, n).
+        self.solved = pt.moveaxis(cov.solve(self.unit_rows), 0, -2)
+
+    def _unit_rows(self, dtype):
+        """E with the missing entries first: (k, ..., n)."""
+        if self.by_row:
+            columns = pt.moveaxis(self.missing, -1, 0)[..., None]
+            return pt.eq(pt.arange(self.n), columns).astype(dtype)
+        identity = pt.eye(length(self.missing), dtype=dtype)
+        rows = pt.zeros((identity.shape[0], self.n), dtype=dtype)[:, self.missing].set(identity)
+        batch_ndim = self.cov.logdet().type.ndim
+        return pt.expand_dims(rows, tuple(range(1, 1 + batch_ndim)))
+
+    def _condition(self, rows):
+        """The Op, of rows (..., m, n)."""
+        return condition_on_observed_rows(rows, self.solved, self.missing)
+
+    def _without_rows(self):
+        """log|P_mm| / 2 and L^-1 E."""
+        return self._condition(pt.zeros_like(self.solved[..., 0, :])[..., None, :])[1:]
+
+    def logdet(self):
+        """log|Sigma_oo|, of each batch or row."""
+        return self.cov.quad_logdet(self.unit_rows)[1] + 2 * self._without_rows()[0]
+
+    def fill(self, residual):
+        """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
+        batch_ndim = self.solved.type.ndim - 2
+        rows, restore = rows_last(residual, batch_ndim)
+        return restore(self._condition(rows)[0])
+
+    def draw(self, residual, z):
+        """A conditional draw in place of the missing entries: (..., n) -> (..., n).
+
+        ``z`` is the white noise (..., noise_size) that the covariance's ``draw`` takes.
+        """
+        whole = self.cov.draw(z)
+        drawn = whole + self.fill(residual - whole)
+        return pt.switch(self.absent(), drawn, residual)
+
+    def orthogonal_rows(self):
+        """V = L^-1 E, with V P V' = I: shape (..., k, n)."""
+        return self._without_rows()[1]
+
+    def inverse_factor(self):
+        """L^-1, shape (..., k, k)."""
+        if not self.by_row:
+            return self.orthogonal_rows()[..., self.missing]
+        positions = pt.minimum(self.missing, self.n - 1)[..., None, :]
+        return pt.take_along_axis(self.orthogonal_rows(), positions, axis=-1)
+
+    def inverse_diagonal(self):
+        """diag(Sigma_oo^-1), of each batch or row, one at the missing entries: shape (..., n)."""
+        explained = self.inverse_factor() @ self.solved  # zero in rows that stand for none
+        precision = self.cov.inverse_diagonal() - (explained**2).sum(axis=-2)
+        return pt.switch(self.absent(), 1, precision)
+
+    def leave_one_out(self, residual):
+        """As that of a covariance, given the observed entries only; zeros at the missing ones."""
+        alpha = pt.switch(self.absent(), 0, self.cov.solve(self.fill(residual)))
+        return standardised_by(alpha, self.inverse_diagonal())
+
+    def absent(self):
+        """Which entries are missing: (..., n)."""
+        return pt.gt(self.unit_rows.sum(axis=0), 0)
+
+    def variances(self):
+        """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""
+        return (self.orthogonal_rows() ** 2).sum(axis=-2)
+
+
+def left_out_quad_logdet(cov, residual, positions, n):
+    """Quadratic forms and log determinants of groups of entries given all others.
+
+    With P_gg = L L' they are |L^-1 alpha_g|^2 and -2 log|L|.
+
+    Parameters
+    ----------
+    cov : Covariance
+    residual : TensorVariable, shape (..., n)
+    positions : integer tensor, shape (g, w)
+        Of the w entries of each of g groups.
+    n
+        Number of observations.
+
+    Returns
+    -------
+    quad, logdet : TensorVariable, shape (..., g)
+
+    Notes
+    -----
+    g w solves, memory g w n.
+    """
+    g, width = positions.shape
+    alpha = cov.solve(residual)
+    batch_ndim = cov.logdet().type.ndim
+    unit_rows = pt.eq(pt.arange(n), positions.ravel()[:, None]).astype(alpha.dtype)
+    solved = cov.solve(pt.expand_dims(unit_rows, tuple(range(1, 1 + batch_ndim))))
+    solved = pt.split_dims(solved, (g, width), axis=0)
+    index = pt.expand_dims(positions, (1, *range(2, 2 + batch_ndim)))
+    block = pt.moveaxis(pt.take_along_axis(solved, index, axis=-1), 1, -2)
+    factor = pt.linalg.cholesky(block, lower=True)
+    own = pt.moveaxis(alpha[..., positions], -2, 0)
+    rows = own.type.ndim - 2 - batch_ndim
+    halves = pt.log(pt.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
+    factor, halves = (pt.expand_dims(x, tuple(range(1, 1 + rows))) for x in (factor, halves))
+    quad = (lower_solve(factor, own) ** 2).sum(axis=-1)
+    return pt.moveaxis(quad, 0, -1), pt.moveaxis(-2 * halves, 0, -1)
+
+
+def conditional(cov, missing, n):
+    """The distribution of the missing entries given the others: the structure's own or the generic.
+
+    Parameters
+    ----------
+    cov : Covariance
+    missing : array of int, shape (k), or (..., k) where rows miss different entries
+        Positions of the missing entries; those of rows are filled up by n.
+    n
+        Number of observations, of which these are missing.
+
+    Returns
+    -------
+    MissingEntries, or what :meth:`Covariance.conditional` returns instead
+    """
+    own = cov.conditional(missing) if missing.ndim == 1 else None
+    return MissingEntries(cov, pt.constant(missing), n) if own is None else own
+
+
+class ObservedQuadLogdet(SymbolicOp):
+    """``(residual (..., n), missing, *parameters) -> quad (...), logdet, alpha (..., n)``.
+
+    Of the observed part; alpha is zero at the missing entries, up to rounding, and what stands
+    there in the residual does not matter.
+    """
+
+    __props__ = ("structure",)
+
+    def build_inner_graph(self, residual, missing, *parameters):
+        entries = self._entries(residual, missing, parameters)
+        filled = entries.fill(residual)
+        return [entries.cov.quad_logdet(filled)[0], entries.logdet(), entries.cov.solve(filled)]
+
+    def _entries(self, residual, missing, parameters):
+        n = length(residual)
+        cov = self.structure.from_parameters(*parameters, size=n)
+        return MissingEntries(cov, missing, n)
+
+    def pullback(self, inputs, outputs, cotangents):
+        quad_bar, logdet_bar, alpha_bar = cotangents
+        bars = [DisconnectedType()() for _ in inputs]
+        if not (is_disconnected(quad_bar) and is_disconnected(logdet_bar)):
+            quad_bar, logdet_bar = (
+                pt.zeros_like(out) if is_disconnected(bar) else bar
+                for out, bar in ((outputs[0], quad_bar), (outputs[1], logdet_bar))
+            )
+            bars = self._pull(inputs, quad_bar, logdet_bar)
+        if not is_disconnected(alpha_bar):
+            bars = _add(bars, self._pull_alpha(inputs, outputs[2], alpha_bar))
+        return bars
+
+    def _pull(self, inputs, quad_bar, logdet_bar):
+        """Cotangents of the inputs through the quadratic form and the log determinant."""
+        residual, missing, *parameters = inputs
+        entries = self._entries(residual, missing, parameters)
+        rows = entries.fill(residual), pt.moveaxis(entries.orthogonal_rows(), -2, 0)
+        names = enumerate(self.structure.parameter_shapes, start=2)
+        wrt = [i for i, name in names if name not in self.structure.constant_parameters]
+
+        def value(filled, orthogonal, *own):
+            # The rows are held fixed; they are functions of the parameters again when this is
+            # differentiated once more.
+            *own, quad_bar, logdet_bar = own
+            cov = self.structure.from_parameters(*own, size=length(residual))
+            quad, logdet = cov.quad_logdet(filled)
+            with_missing = logdet + cov.quad_logdet(orthogonal)[0].sum(axis=0)
+            return [(quad_bar * quad).sum() + (logdet_bar * with_missing).sum()]
+
+        one = pt.ones((), dtype=rows[0].dtype)
+        arguments = [*rows, *parameters, quad_bar, logdet_bar]
+        bars = [DisconnectedType()() for _ in inputs]
+        for i, bar in zip(wrt, pullback_by_definition(value, arguments, [one], wrt), strict=True):
+            bars[i] = bar
+        weights, solved = quad_bar[..., None], entries.cov.solve(rows[0])
+        solved = pt.where(rejected(pt, weights, solved), 0, solved)
+        bars[0] = _sum_to(residual, 2 * weights * solved)
+        return bars
+
+    def _pull_alpha(self, inputs, alpha, alpha_bar):
+        """Those through alpha, as in :mod:`pm_gaussgrad.ops.inv_quad_logdet`."""
+        residual, *others = inputs
+        solved = self(alpha_bar, *others)[2]
+        unused = rejected(pt, pt.abs(alpha_bar).sum(axis=-1, keepdims=True), solved)
+        scale = disconnected_grad(balance(pt, solved, alpha))
+        rows = pt.stack(polarise(alpha_bar, residual, scale))
+        quad, logdet, _ = self(rows, *others)
+        weights = pt.stack([pt.where(unused, 0, w)[..., 0] for w in WEIGHTS])
+        _, *bars = self._pull([rows, *others], weights.astype(quad.dtype), pt.zeros_like(logdet))
+        return [_sum_to(residual, pt.where(unused, 0, solved)), *bars]
+
+    def connection_pattern(self, node):
+        constant = self.structure.constant_parameters
+        depends = [name not in constant for name in self.structure.parameter_shapes]
+        return [[True, False, True], [False] * 3, *([d] * 3 for d in depends)]
+
+    def __str__(self):
+        return f"{type(self).__name__}{{{self.structure.__name__}}}"
+
+
+def _sum_to(x, bar):
+    """A cotangent summed over the dimensions in which ``x`` was broadcast."""
+    more = bar.type.ndim - x.type.ndim
+    bar = bar.sum(axis=tuple(range(more)))
+    ones = zip(x.type.broadcastable, bar.type.broadcastable, strict=True)
+    axes = tuple(i for i, (own, full) in enumerate(ones) if own and not full)
+    return bar.sum(axis=axes, keepdims=True) if axes else bar
+
+
+def _add(left, right):
+    """Sums of cotangents entry by entry."""
+    return [
+        b if is_disconnected(a) else a if is_disconnected(b) else a + b
+        for a, b in zip(left, right, strict=True)
+    ]
+
+
+@_vectorize_node.register(ObservedQuadLogdet)
+def _vectorize_observed(op, node, *inputs):
+    given = dict(zip(node.inputs, inputs, strict=True))
+    return vectorize_graph(op.build_inner_graph(*node.inputs), given)
+
+
+def observed_quad_logdet_alpha(cov, residual, missing):
+    """Quadratic forms, log determinants and solutions of the observed entries.
+
+    Parameters
+    ----------
+    cov : Covariance
+    residual : TensorVariable, shape (..., n)
+        What stands at the missing entries does not matter.
+    missing : integer tensor, shape (k), or (..., k) where rows miss different entries
+        Positions of the missing entries; those of rows are filled up by n.
+
+    Returns
+    -------
+    quad : TensorVariable, shape (...)
+    logdet : TensorVariable
+        Of the shape of the covariance's batch dimensions, or of those of ``missing``.
+    alpha : TensorVariable, shape (..., n)
+        Zero at the missing entries, up to rounding.
+    """
+    return ObservedQuadLogdet(structure=cov.structure)(residual, missing, *cov.parameters)
+
+
+def whiten_by_row(cov, residual, missing):
+    """Whitened observed entries of rows that miss different ones, zero at the missing ones.
+
+    For each row the ``whiten`` of :class:`~pm_gaussgrad.cov.protocol.marginal.Marginal`, that is
+
+        z_o = x_o - Q_o' X (1 + s)^-1 Y' x_m.
+
+    Parameters
+    ----------
+    cov : Covariance
+    residual : tensor, shape (..., n)
+    missing : integer tensor, shape (..., k)
+        Positions of the missing entries of each row, filled up by n.
+    """
+    n, k = length(residual), length(missing)
+    entries = MissingEntries(cov, missing, n)
+    white = cov.whiten(entries.fill(residual))
+    basis = pt.moveaxis(cov.whiten(pt.moveaxis(entries.orthogonal_rows(), -2, 0)), 0, -2)
+    present, positions = pt.lt(missing, n), pt.minimum(missing, n - 1)
+    block = pt.take_along_axis(basis, positions[..., None, :], axis=-1)
+    # Fillers are columns of the identity, orthogonal to all others.
+    identity = pt.eye(k, dtype=basis.dtype)
+    left, s, right = pt.linalg.svd(pt.switch(present[..., None, :], block, identity))
+    at_missing = pt.switch(present, pt.take_along_axis(white, positions, axis=-1), 0)
+    turned = rows_times(at_missing, right.mT) / (1 + s)
+    corrected = white - rows_times(rows_times(turned, left.mT), basis)
+    return pt.switch(entries.absent(), 0, corrected)

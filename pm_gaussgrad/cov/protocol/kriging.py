@@ -1,0 +1,117 @@
+r"""Conditioning on observations by their covariance with what is to be predicted.
+
+Let Sigma (n, n) be the covariance of the observations, S S' = Sigma, C (n, n_new) their
+covariance with new entries, whose own is K (n_new, n_new), and r the residual. With the whitened
+columns W = S^-1 C,
+
+    E(new | r) = C' Sigma^-1 r,    Var(new | r) = K - W' W.
+
+What the observations explain is a sum of squares: where the new entries are observations without
+noise, W' W is K, and the mean the residual, up to rounding. Where observations are missing, C and
+r are filled in with their conditional means first (:mod:`pm_gaussgrad.cov.protocol.gaps`), so
+that Sigma^-1 takes the place of the inverse of the observed part.
+
+Sources: Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, eq. A.6 and
+algorithm 2.1; Cressie (1993), Statistics for Spatial Data, section 3.2.
+"""
+
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.protocol.products import rows_times
+
+
+class Kriging:
+    """Conditional means and covariances of new entries.
+
+    Parameters
+    ----------
+    cov : Covariance
+        Of the observations, of size n.
+    cross_cov : TensorVariable, shape (..., n, n_new)
+    entries : MissingEntries, optional
+        Of the observations that are missing.
+    """
+
+    def __init__(self, cov, cross_cov, entries=None):
+        self.cov, self.cross_cov, self.entries = cov, cross_cov, entries
+
+    def _filled(self, rows):
+        return rows if self.entries is None else self.entries.fill(rows)
+
+    def mean(self, residual):
+        """Conditional means given residuals: (..., n) -> (..., n_new)."""
+        return rows_times(self.cov.solve(self._filled(residual)), self.cross_cov)
+
+    def _white(self):
+        """W', a row each new entry: (n_new, ..., n)."""
+        columns = pt.moveaxis(self.cross_cov, -1, 0)
+        by_row = self.entries is not None and self.entries.by_row
+        batch_ndim = self.entries.missing.type.ndim - 1 if by_row else self.cov.logdet().type.ndim
+        lacking = max(0, batch_ndim - (columns.type.ndim - 2))
+        columns = pt.expand_dims(columns, tuple(range(1, 1 + lacking)))
+        return self.cov.whiten(self._filled(columns))
+
+    def explained_variances(self):
+        """diag(W' W), shape (..., n_new)."""
+        return pt.moveaxis((self._white() ** 2).sum(axis=-1), 0, -1)
+
+    def explained(self):
+        """W' W, shape (..., n_new, n_new), symmetric."""
+        white = pt.moveaxis(self._white(), 0, -2)
+        product = white @ white.mT
+        return (product + product.mT) / 2
+
+
+class GivenObserved:
+    """Entries of a covariance matrix given the others, by its blocks.
+
+    Takes the place of :class:`~pm_gaussgrad.cov.protocol.gaps.MissingEntries`. Only the block of
+    the observed entries has to be positive definite: a new entry may repeat an observed one.
+
+    Parameters
+    ----------
+    cov : Covariance
+        Of the observed entries.
+    cross_cov : TensorVariable, shape (..., n_observed, k)
+    cov_missing : TensorVariable, shape (..., k, k)
+    observed, missing : array of int
+        Positions in the whole.
+    """
+
+    def __init__(self, cov, cross_cov, cov_missing, observed, missing):
+        self.kriging = Kriging(cov, cross_cov)
+        self.cov_missing = cov_missing
+        self.observed, self.missing = observed, missing
+
+    def _put(self, residual, entries):
+        leading = pt.broadcast_shape(entries.sum(axis=-1), residual.sum(axis=-1))
+        rows = pt.broadcast_to(residual, (*leading, residual.shape[-1]))
+        return rows[..., self.missing].set(entries)
+
+    def fill(self, residual):
+        """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
+        return self._put(residual, self.kriging.mean(residual[..., self.observed]))
+
+    def draw(self, residual, z):
+        """A conditional draw in place of the missing entries: (..., n) -> (..., n)."""
+        mean = self.kriging.mean(residual[..., self.observed])
+        covariance = self.cov_missing - self.kriging.explained()
+        return self._put(residual, mean + color_semidefinite(covariance, z[..., self.missing]))
+
+    def variances(self):
+        """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""
+        prior = pt.diagonal(self.cov_missing, axis1=-2, axis2=-1)
+        variances = prior - self.kriging.explained_variances()
+        n = len(self.observed) + len(self.missing)
+        zeros = pt.zeros((*tuple(variances.shape)[:-1], n), dtype=variances.dtype)
+        return zeros[..., self.missing].set(variances)
+
+
+def color_semidefinite(matrix, z):
+    """Draws from white noise by the symmetric root: (..., k, k), (..., k) -> (..., k).
+
+    The matrix may be singular; eigenvalues that rounding made negative are taken as zero.
+    """
+    values, vectors = pt.linalg.eigh(matrix)
+    root = pt.sqrt(pt.switch(pt.lt(values, 0), 0, values))
+    return rows_times(root * rows_times(z, vectors), vectors.mT)

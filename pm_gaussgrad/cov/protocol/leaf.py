@@ -1,0 +1,108 @@
+"""Structures with two kernels of their own."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size
+from pm_gaussgrad.cov.protocol.constants import check_kernel
+from pm_gaussgrad.ops import quad_logdet_alpha
+
+
+class Leaf(Covariance):
+    """A structure with two kernels of its own for the primitive ``InvQuadLogdet``.
+
+    Attributes
+    ----------
+    saved_shapes : dict of str to str
+        Core shapes of the arrays that ``forward`` saves for ``pullback``.
+    constant_parameters : frozenset of str
+        Parameters without a gradient: constant index data.
+    forward, pullback : static functions
+        ``forward(residual, *parameters) -> quad, logdet, alpha, *saved`` and
+        ``pullback(residual, *parameters, alpha, *saved, quad_bar, logdet_bar)
+        -> (*parameters_bar,)``; NumPy code that numba compiles. Arguments go by name, and a
+        kernel may leave out those that it does not read.
+    forward_jax, pullback_jax : static functions, optional
+        The same in ``jax.numpy``.
+    overwrites : dict of str to str, optional
+        Outputs that may take the memory of an input, as ``{output: input}``, where
+        ``forward_inplace`` and ``pullback_inplace`` are the kernels that do so.
+    row_transforms : dict of str to str, optional
+        Linear maps of rows that need a recursion, as ``{name: dimension of a row}``, for
+        ``transform_rows`` of :mod:`pm_gaussgrad.ops`; ``<name>_kernel(rows, *parameters)`` is the
+        kernel and ``<name>_kernel_jax`` its JAX form.
+    constant_form : static function, optional
+        ``constant_form(*arrays) -> structure, arrays``: a cheaper structure for the same
+        constant covariance, to which graphs with constant parameters are rewritten.
+    """
+
+    saved_shapes: ClassVar[dict[str, str]] = {}
+    constant_parameters: ClassVar[frozenset[str]] = frozenset()
+    forward: ClassVar[Callable]
+    pullback: ClassVar[Callable]
+    forward_jax: ClassVar[Callable | None] = None
+    pullback_jax: ClassVar[Callable | None] = None
+    overwrites: ClassVar[dict[str, str]] = {}
+    forward_inplace: ClassVar[Callable | None] = None
+    pullback_inplace: ClassVar[Callable | None] = None
+    row_transforms: ClassVar[dict[str, str]] = {}
+    constant_form: ClassVar[Callable | None] = None
+
+    @property
+    def batch_ndim(self) -> int:
+        return max(
+            p.type.ndim - len(dims.split())
+            for p, dims in zip(self.parameters, self.parameter_shapes.values(), strict=True)
+        )
+
+    def check_constants(self, n=None):
+        check_kernel(self, self.size if isinstance(self.size, int) else n)
+
+    def quad_logdet(self, residual):
+        quad, logdet, _ = self._apply(residual)
+        return quad, logdet
+
+    def solve(self, b):
+        return self._apply(b)[2]
+
+    def logdet(self):
+        no_rows = pt.zeros((0, *[1] * self.batch_ndim, self.size), dtype=self.parameters[0].dtype)
+        return self._apply(no_rows)[1]
+
+    def _apply(self, residual):
+        residual = as_parameter(self.label, "residual", residual, 1)
+        check_size(self, "residual", residual)
+        return quad_logdet_alpha(type(self), residual, self.parameters)
+
+
+class ScalarLeaf(Leaf):
+    """A leaf of scalars, which do not say what n is: the residual does, or ``size``."""
+
+    _size = None
+
+    @classmethod
+    def from_parameters(cls, *parameters, size=None):
+        """As for every structure; the size is not one of the tensors."""
+        rebuilt = super().from_parameters(*parameters)
+        rebuilt._size = size
+        return rebuilt
+
+    @property
+    def size(self):
+        return self._size
+
+    def known_size(self):
+        """The size, or a ValueError where nothing says it."""
+        if self.size is None:
+            names = ", ".join(self.parameter_shapes)
+            raise ValueError(
+                f"{self.label}: scalar parameters do not say how many observations there are; pass "
+                f"size=, as in {self.label}({names}, size=n)."
+            )
+        return self.size
+
+    def logdet(self):
+        self.known_size()
+        return super().logdet()

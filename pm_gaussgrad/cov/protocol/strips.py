@@ -1,0 +1,133 @@
+r"""Fisher information of any structure whose rows can be read: n of its solves a direction.
+
+With P = Sigma^-1 and dP_b = -P dS_b P,
+
+    I_ab = 1/2 tr(P dS_a P dS_b) = -1/2 < dS_a, dP_b >_F.
+
+Both are taken in strips of c rows: those of dS_a are the derivative of rows of Sigma in forward
+mode (:func:`pm_gaussgrad.cov.protocol.rows.covariance_rows`); those of P are the solutions of unit
+rows, and what < dS_a, dP_b > needs of dP_b for all b is the gradient of their inner product with
+the strip of dS_a held fixed, by the own pullback of the structure. Nothing larger is formed.
+
+Source: Bangs (1971), Array Processing with Generalized Beamformers (the trace formula).
+"""
+
+import math
+import warnings
+
+import pytensor
+import pytensor.tensor as pt
+from pytensor.gradient import grad
+from pytensor.graph.basic import Constant, Variable
+
+from pm_gaussgrad.cov.protocol.rows import covariance_rows, unit_rows
+from pm_gaussgrad.ops.tangents import forward_derivative
+
+# Rows of a strip, where the structure itself is not larger.
+_FEWEST = 64
+
+
+def by_strips(cov, tangents):
+    """1/2 tr(P dS_a P dS_b), shape (p, p), from rows of the covariance.
+
+    Parameters
+    ----------
+    cov : Covariance
+        Without batch dimensions, of known size.
+    tangents : list of TensorVariable
+        Derivatives of ``cov.parameters`` in p directions, (p, core shape); None for index data.
+
+    Raises
+    ------
+    NotImplementedError
+        If the rows of the structure have no form.
+
+    Notes
+    -----
+    p n solves at the structure's cost, and the gradients of as many; the factorisation of a
+    structure that has one is repeated for each strip and direction. A strip is 64 rows, or as
+    many as fill the memory that the structure takes itself. Memory p^2 for each strip beside it.
+    """
+    n, p = cov.size, count_directions(next(x for x in tangents if x is not None))
+    height = _smaller(_larger(_memory(cov, n) // _larger(n, 1), _FEWEST), n)
+    strips = -(-n // _larger(height, 1))
+    given = [*cov.parameters, *(x for x in tangents if x is not None), n, p, height]
+    symbols = [x for x in given if isinstance(x, Variable) and not isinstance(x, Constant)]
+
+    def step(i, *inner):
+        inside = dict(zip(symbols, inner, strict=True))
+        *own, n, p, height = (inside.get(x, x) if isinstance(x, Variable) else x for x in given)
+        parameters, remaining = own[: len(tangents)], iter(own[len(tangents) :])
+        moves = [None if x is None else next(remaining) for x in tangents]
+        structure = cov.structure.from_parameters(*parameters, size=n)
+        positions = (i // p) * height + pt.arange(height)
+        return _strip(structure, moves, positions, i % p)
+
+    rows = _repeat(step, p * strips, symbols)
+    information = rows.reshape((strips, p, p)).sum(axis=0) / 2
+    return (information + information.T) / 2
+
+
+def _repeat(step, times, symbols):
+    """What a step returns for each of 0, 1, ..., joined."""
+    with warnings.catch_warnings():
+        # PyTensor means to drop `mode`, and compiles what a loop repeats as C without it, for
+        # minutes, where nothing around it is compiled. numba and JAX go by the mode around it.
+        warnings.simplefilter("ignore", FutureWarning)
+        return pytensor.scan(
+            step,
+            pt.arange(times),
+            non_sequences=symbols,
+            strict=True,
+            return_updates=False,
+            mode="FAST_COMPILE",
+        )
+
+
+def _strip(cov, tangents, positions, a):
+    """What a strip adds to row a of twice the information, (p,)."""
+    n = cov.size
+    pairs = [(x, dx) for x, dx in zip(cov.parameters, tangents, strict=True) if dx is not None]
+    parameters, moves = zip(*pairs, strict=True)
+    inside = pt.lt(positions, n)[:, None]
+    positions = pt.minimum(positions, n - 1)
+    rows = covariance_rows(cov, positions)
+    moved = forward_derivative(rows, list(parameters), [dx[a] for dx in moves])
+    moved = pt.switch(inside, moved, 0)
+    inner = (moved * cov.solve(unit_rows(positions, n, rows.dtype))).sum()
+    bars = grad(inner, parameters, consider_constant=[moved], disconnected_inputs="ignore")
+    # < dx, bar > for each direction: minus the part of < dS_a, dP_b > that the strip has.
+    products = [(dx * bar).reshape((dx.shape[0], -1)) for dx, bar in zip(moves, bars, strict=True)]
+    return -sum(x.sum(axis=1) for x in products)
+
+
+def _memory(cov, n):
+    """Numbers that the structure takes: its parameters, and a matrix where its kernels save one."""
+    if parts := getattr(cov, "parts", None):
+        sizes = cov.sizes
+        return sum(_memory(part, size) for part, size in zip(parts, sizes, strict=True))
+    saved = [dims.split() for dims in getattr(cov, "saved_shapes", {}).values()]
+    matrix = n * n if ["n", "n"] in saved else 0
+    return sum(map(total_size, cov.parameters)) + matrix
+
+
+def total_size(x):
+    """The number of entries, an int where it is known."""
+    static = x.type.shape
+    return x.size if None in static else math.prod(static)
+
+
+def count_directions(x):
+    """The number p, an int where it is known: JAX compiles no arithmetic of symbolic lengths."""
+    static = x.type.shape[0]
+    return x.shape[0] if static is None else static
+
+
+def _larger(x, y):
+    known = isinstance(x, int) and isinstance(y, int)
+    return max(x, y) if known else pt.maximum(x, y)
+
+
+def _smaller(x, y):
+    known = isinstance(x, int) and isinstance(y, int)
+    return min(x, y) if known else pt.minimum(x, y)

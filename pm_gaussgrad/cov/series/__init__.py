@@ -1,0 +1,1 @@
+"""Structures of series in time."""

@@ -1,0 +1,255 @@
+r"""``AR1``: a stationary autoregression of order one, at equal time steps.
+
+Definition: Sigma_ij = v rho^|i-j|, with the marginal variance v and the correlation rho of
+neighbours, |rho| < 1. Storage: two numbers. Value and gradient: O(n) a row.
+
+The innovations e_t = r_t - rho r_{t-1} are independent with variance v s, s = 1 - rho^2, and
+the first observation has variance v. Hence, with the innovations backwards in time
+b_t = r_{t-1} - rho r_t,
+
+    quad = (r_1^2 + sum_t e_t^2 / s) / v,    logdet = n log v + (n - 1) log s,
+    alpha_1 = b_2 / (v s),  alpha_t = (e_t - rho e_{t+1}) / (v s),  alpha_n = e_n / (v s).
+
+Pullback: d quad / d rho = -2 sum_t e_t b_t / (v s^2), a sum without differences of large terms,
+
+    v_bar = (n l_bar - sum_i q_bar_i quad_i) / v,
+    rho_bar = sum_i q_bar_i d quad_i / d rho - 2 (n - 1) rho l_bar / s.
+
+Near rho = 1 and rho = -1, s = (1 - |rho|)(1 + |rho|), and innovations are the changes
+r_t - r_{t-1} (sums, for a negative rho) and a correction: both keep full precision.
+
+Sources: Brockwell and Davis (1991), Time Series: Theory and Methods, 2nd ed., section 8.7
+(the likelihood from innovations); Siddiqui (1958), On the inversion of the sample covariance
+matrix in a stationary autoregressive process, Ann. Math. Statist. 29, 585-588 (the inverse).
+"""
+
+import numpy as np
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.protocol.base import as_parameter, as_size
+from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance, check_within
+from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
+from pm_gaussgrad.ops import linear_recurrence
+
+
+def _forward(residual, variance, correlation):
+    m, n = residual.shape
+    quad = np.zeros(m, residual.dtype)
+    slope = np.zeros(m, residual.dtype)
+    alpha = np.empty((m, n), residual.dtype)
+    sign = -1 if correlation < 0 else 1
+    gap = 1 - abs(correlation)
+    shrinkage = gap * (1 + abs(correlation))
+    precision = 1 / (variance * shrinkage)
+    for i in range(m):
+        squares, products, innovation = 0.0, 0.0, 0.0
+        for t in range(1, n):
+            before, now = residual[i, t - 1], residual[i, t]
+            change, previous = now - sign * before, innovation
+            innovation = change + sign * gap * before
+            backward = sign * (gap * now - change)
+            alpha[i, t - 1] = precision * (
+                backward if t == 1 else previous - correlation * innovation
+            )
+            squares += innovation * innovation
+            products += innovation * backward
+        if n > 0:
+            first = residual[i, 0]
+            alpha[i, n - 1] = innovation * precision if n > 1 else first / variance
+            quad[i] = first * first / variance
+        if n > 1:
+            quad[i] += squares * precision
+            slope[i] = -2 * products * precision / shrinkage
+    logdet = n * np.log(variance)
+    if n > 1:
+        logdet += (n - 1) * _log_shrinkage(correlation)
+    return quad, logdet if variance > 0 else np.nan, alpha, quad.copy(), slope
+
+
+def _log_shrinkage(correlation):
+    """log(1 - rho^2); NaN from |rho| = 1."""
+    gap = 1 - abs(correlation)
+    if not gap > 0:
+        return np.nan
+    if gap > 0.5:
+        return np.log1p(-(correlation**2))
+    return np.log(gap * (1 + abs(correlation)))
+
+
+def _pullback(variance, correlation, alpha, norm, slope, quad_bar, logdet_bar):
+    m, n = alpha.shape
+    variance_bar, correlation_bar = n * logdet_bar, 0 * logdet_bar
+    for i in range(m):
+        variance_bar -= quad_bar[i] * norm[i]
+        correlation_bar += quad_bar[i] * slope[i]
+    if n > 1:
+        shrinkage = (1 - correlation) * (1 + correlation)
+        correlation_bar -= 2 * (n - 1) * correlation * logdet_bar / shrinkage
+    return variance_bar / variance, correlation_bar
+
+
+class AR1(ScalarLeaf):
+    r"""A stationary autoregression, :math:`\Sigma_{ij} = v \rho^{|i-j|}`.
+
+    Parameters
+    ----------
+    variance : tensor_like, shape () or (...), in units of [y]^2
+        Marginal variance v, common to all observations. With the standard deviation
+        :math:`\sigma` of the innovations, :math:`v = \sigma^2 / (1 - \rho^2)`.
+    correlation : tensor_like, shape () or (...), in units of 1
+        Correlation :math:`\rho` of neighbours, between -1 and 1; negative values alternate.
+    size : int or scalar tensor, optional
+        Number of observations n. Needed where nothing else says it (``to_dense``, ``logdet``,
+        draws without data or shape, a block of another structure).
+
+    Raises
+    ------
+    TypeError
+        If an argument is not real.
+    ValueError
+        If a constant variance is negative or a constant correlation is not in -1 to 1.
+
+    Notes
+    -----
+    Cost of value and gradient: O(n) a row. The pullback, with the innovations
+    :math:`e_t = r_t - \rho r_{t-1}` and :math:`b_t = r_{t-1} - \rho r_t`, is
+    :math:`\bar v = (n \bar l - \sum_i \bar q_i q_i) / v` and
+    :math:`\bar\rho = -\frac{2}{v (1-\rho^2)^2} \sum_i \bar q_i \sum_t e_{it} b_{it}
+    - \frac{2 (n-1) \rho}{1 - \rho^2} \bar l`.
+
+    The log density is -inf where v is not positive or :math:`|\rho| \ge 1`. A single
+    observation does not depend on :math:`\rho`.
+
+    References
+    ----------
+    Brockwell, P. J. and Davis, R. A. (1991). Time Series: Theory and Methods, 2nd ed., sec. 8.7.
+
+    Siddiqui, M. M. (1958). On the inversion of the sample covariance matrix in a stationary
+    autoregressive process. Ann. Math. Statist. 29, 585-588.
+
+    Examples
+    --------
+    >>> import pm_gaussgrad as gg
+    >>> gg.cov.AR1(2.0, 0.5, size=3).to_dense().eval()
+    array([[2. , 1. , 0.5],
+           [1. , 2. , 1. ],
+           [0.5, 1. , 2. ]])
+    """
+
+    parameter_shapes = {"variance": "", "correlation": ""}
+    saved_shapes = {"norm": "m", "slope": "m"}
+    forward = staticmethod(_forward)
+    pullback = staticmethod(_pullback)
+
+    def __init__(self, variance, correlation, size=None):
+        owner = "gg.cov.AR1"
+        variance = as_parameter(owner, "variance", variance, 0)
+        correlation = as_parameter(owner, "correlation", correlation, 0)
+        check_variance(owner, "variance", variance)
+        self.parameters, self._size = (variance, correlation), as_size(owner, size)
+        if self._size != 1:  # of a single observation the correlation does not matter
+            check_within(owner, "correlation", correlation, -1, 1)
+
+    def check_constants(self, n=None):
+        variance, correlation = self.parameters
+        check_positive(self.label, "variance", variance)
+        if self.size != 1 and n != 1:
+            check_positive(
+                self.label, "1 - |correlation|", 1 - pt.abs(correlation), "|rho| = 1 is singular"
+            )
+
+    def _columns(self):
+        """v (with all batch dimensions), rho, 1 - rho^2; a last dimension of length one."""
+        variance, correlation = (p[..., None] for p in self.parameters)
+        variance += pt.zeros_like(correlation)
+        return variance, correlation, (1 - correlation) * (1 + correlation)
+
+    def diagonal(self):
+        variance, _, _ = self._columns()
+        return variance * pt.ones((self.known_size(),), dtype=variance.dtype)
+
+    def _times(self):
+        """1, ..., n: JAX knows no ``arange`` of a symbolic length."""
+        return pt.cumsum(pt.ones_like(self.diagonal()), axis=-1)
+
+    def to_dense(self):
+        variance, correlation, _ = self._columns()
+        time = self._times()
+        lag = pt.abs(time[..., :, None] - time[..., None, :])
+        # Powers from the square on have two derivatives at zero.
+        correlation = correlation[..., None]
+        power = pt.switch(pt.eq(lag, 1), correlation, correlation ** pt.maximum(lag, 2))
+        return variance[..., None] * pt.switch(pt.eq(lag, 0), 1, power)
+
+    def color(self, z):
+        z = pt.as_tensor_variable(z)
+        variance, correlation, shrinkage = self._columns()
+        first = pt.sqrt(variance) * z[..., :1]
+        others = pt.sqrt(variance * shrinkage) * z[..., 1:]
+        increment = pt.concatenate([first, others], axis=-1)
+        coefficient = correlation + pt.zeros_like(variance) + pt.zeros_like(z)
+        return linear_recurrence(coefficient, increment)
+
+    def whiten(self, residual):
+        residual = pt.as_tensor_variable(residual)
+        variance, correlation, shrinkage = self._columns()
+        before, now = residual[..., :-1], residual[..., 1:]
+        sign = pt.switch(pt.lt(correlation, 0), -1, 1).astype(residual.dtype)
+        innovation = (now - sign * before) + sign * (1 - pt.abs(correlation)) * before
+        first = residual[..., :1] / pt.sqrt(variance)
+        return pt.concatenate([first, innovation / pt.sqrt(variance * shrinkage)], axis=-1)
+
+    def inverse_diagonal(self):
+        variance, correlation, shrinkage = self._columns()
+        time = self._times()
+        before = pt.switch(pt.eq(time, 1), 1 / variance, 1 / (variance * shrinkage))
+        after = correlation**2 / (variance * shrinkage)
+        return before + pt.switch(pt.eq(time, self.size), 0, after)
+
+    def innovations(self, residual):
+        white = self.whiten(residual)
+        variance, _, shrinkage = self._columns()
+        first = pt.eq(pt.cumsum(pt.ones_like(white), axis=-1), 1)
+        later = pt.log(variance * shrinkage)
+        return white, pt.switch(first, pt.log(variance), later) / 2
+
+    def scaled(self, factor):
+        variance, correlation = self.parameters
+        return AR1.from_parameters(factor * variance, correlation, size=self.size)
+
+    @staticmethod
+    def forward_jax(residual, variance, correlation):
+        import jax.numpy as jnp
+
+        n = residual.shape[1]
+        sign, gap = jnp.where(correlation < 0, -1, 1), 1 - jnp.abs(correlation)
+        shrinkage = gap * (1 + jnp.abs(correlation))
+        before, now = residual[:, :-1], residual[:, 1:]
+        change = now - sign * before
+        innovation, backward = change + sign * gap * before, sign * (gap * now - change)
+        first = residual[:, :1]
+        if n == 1:
+            alpha = first / variance
+        else:
+            inner = innovation[:, :-1] - correlation * innovation[:, 1:]
+            ends = backward[:, :1], inner, innovation[:, -1:]
+            alpha = jnp.concatenate(ends, axis=1) / (variance * shrinkage)
+        quad = first[:, 0] ** 2 / variance
+        slope, logdet = jnp.zeros_like(quad), n * jnp.log(variance)
+        if n > 1:
+            quad = quad + (innovation**2).sum(axis=1) / (variance * shrinkage)
+            slope = -2 * (innovation * backward).sum(axis=1) / (variance * shrinkage**2)
+            near_zero, near_one = jnp.log1p(-(correlation**2)), jnp.log(shrinkage)
+            log_shrinkage = jnp.where(gap > 0.5, near_zero, near_one)
+            logdet += (n - 1) * jnp.where(gap > 0, log_shrinkage, jnp.nan)
+        return quad, jnp.where(variance > 0, logdet, jnp.nan), alpha, quad, slope
+
+    @staticmethod
+    def pullback_jax(variance, correlation, alpha, norm, slope, quad_bar, logdet_bar):
+        n = alpha.shape[1]
+        variance_bar = (n * logdet_bar - (quad_bar * norm).sum()) / variance
+        correlation_bar = (quad_bar * slope).sum()
+        if n > 1:
+            shrinkage = (1 - correlation) * (1 + correlation)
+            correlation_bar -= 2 * (n - 1) * correlation * logdet_bar / shrinkage
+        return variance_bar, correlation_bar

@@ -1,0 +1,1 @@
+"""The distributions of PyMC models, and the random variable that they share."""

@@ -1,0 +1,1 @@
+"""Fisher information, and what follows from it at the mode."""

@@ -1,0 +1,1 @@
+"""Log densities: missing values, sufficient statistics of constant rows, conditionals."""

@@ -1,0 +1,1 @@
+"""Observations left out: conditional densities, and what ArviZ does with them."""

@@ -1,0 +1,106 @@
+"""Groups of observations that are left out together."""
+
+import numpy as np
+import pandas as pd
+from pytensor.graph.basic import Variable
+
+from pm_gaussgrad.cov import BlockDiagonal, RepeatedMeasures
+from pm_gaussgrad.cov.protocol.arguments import named_dims_hint
+from pm_gaussgrad.posterior.draws import SAMPLE_DIMS
+
+# Unit rows that are solved for at a time where the covariance is not stored as a matrix.
+_AT_A_TIME = 64
+
+
+def as_groups(owner, group, idata, entries, cov):
+    """The name of the groups' dimension, the group of each observed entry, and the labels.
+
+    Parameters
+    ----------
+    owner : str
+        The function that asks, for messages.
+    group : array_like, shape (n), or str, or True
+        Labels, or the name of the coordinate or variable that holds them, or those of ``cov``.
+    idata : xarray.DataTree
+    entries : ObservedEntries
+        Whose positions select from the labels.
+    cov : Covariance
+        Of all n entries, missing or not.
+    """
+    if isinstance(group, Variable):
+        raise TypeError(
+            f"{owner}: `group` is a {type(group).__name__}, expected labels, an array"
+            f"{named_dims_hint(group)}, and .eval() of a symbolic one."
+        )
+    if group is True:
+        group = _of_structure(owner, cov)
+    name = group if isinstance(group, str) else getattr(group, "name", None) or "group"
+    values = _found(owner, group, idata, entries) if isinstance(group, str) else group
+    # Objects: among strings a missing label would become the label "nan".
+    values = np.asarray(values, dtype=object)
+    n = entries.n
+    if values.shape != (n,):
+        raise ValueError(
+            f"{owner}: `group` has shape {values.shape}, expected ({n},): one label for each entry "
+            f"of the last dimension of {entries.name!r}."
+        )
+    codes, labels = pd.factorize(pd.Series(values[entries.positions]).infer_objects())
+    if (codes < 0).any():
+        raise ValueError(f"{owner}: `group` has missing labels, expected one for each observation.")
+    if name in (*SAMPLE_DIMS, *entries.dims[:-1], entries.name):
+        raise ValueError(
+            f"{owner}: `group` is named {name!r}, as the variable or another dimension of the "
+            "result; pass the labels as an array."
+        )
+    return str(name), codes, labels
+
+
+def _of_structure(owner, cov):
+    """The independent groups that a structure is made of, as a named Series."""
+    if isinstance(cov, RepeatedMeasures):
+        subject = dict(zip(cov.parameter_shapes, cov.parameters, strict=True))["subject"]
+        return pd.Series(subject.eval(), name="subject")
+    if isinstance(cov, BlockDiagonal) and all(isinstance(size, int) for size in cov.sizes):
+        return pd.Series(np.repeat(np.arange(len(cov.sizes)), cov.sizes), name="block")
+    raise ValueError(
+        f"{owner}: `group` is True, expected labels for {cov.label}, which has no groups of its "
+        "own as gg.cov.RepeatedMeasures and gg.cov.BlockDiagonal have; pass a label for each "
+        "observation."
+    )
+
+
+def _found(owner, name, idata, entries):
+    """The labels of that name, in the model's coordinates or in a group of the tree."""
+    if name == entries.dims[-1]:
+        return entries.labels
+    for group in ("constant_data", "observed_data", "posterior"):
+        if group in idata.children and name in idata[group].dataset.variables:
+            return idata[group].dataset[name].to_numpy()
+    raise ValueError(
+        f"{owner}: found no {name!r} among the coordinates of {entries.name!r} and the variables "
+        "of the groups constant_data, observed_data and posterior; pass the labels as an array."
+    )
+
+
+def equal_sized(cov, codes):
+    """Groups in the order of their sizes, and the positions of some of equal size at a time.
+
+    Returns
+    -------
+    order : array of int, shape (n_groups)
+    pieces : list of tuple of array, shape (g, w)
+        For each piece the positions of the w entries of each of g groups.
+    """
+    sizes = np.bincount(codes)
+    order = np.argsort(sizes, kind="stable")
+    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(sizes)[:-1])
+    stored_as_matrix = "n n" in cov.structure.parameter_shapes.values()
+    limit = codes.size if stored_as_matrix else _AT_A_TIME
+    pieces, waiting = [], []
+    for g in order:
+        full = waiting and (len(waiting) + 1) * sizes[g] > limit
+        if waiting and (full or sizes[g] != waiting[0].size):
+            pieces.append((np.stack(waiting),))
+            waiting = []
+        waiting.append(members[g])
+    return order, [*pieces, (np.stack(waiting),)]

@@ -1,0 +1,129 @@
+"""The observed entries of a likelihood, in a form without missing ones."""
+
+import numpy as np
+import pytensor.tensor as pt
+import xarray as xr
+
+from pm_gaussgrad.cov import marginal
+from pm_gaussgrad.cov.protocol.base import gaussian_log_density
+from pm_gaussgrad.cov.protocol.gaps import MissingEntries
+from pm_gaussgrad.distributions.student import student_log_density
+from pm_gaussgrad.likelihood.missing import common_pattern, missing_positions
+
+
+class ObservedEntries:
+    """What is observed, its covariance and its labels.
+
+    Where all rows miss the same entries these are left out of the last dimension. Where rows
+    differ, expressions keep the shape of the data, and :meth:`select` takes what is observed
+    out of them, along one dimension in place of all.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+
+    Attributes
+    ----------
+    cov : Covariance
+    residual, value : TensorVariable, shape (..., n)
+    nu : TensorVariable, shape (..., 1), or None
+        Degrees of freedom of a Student-t.
+    n : int
+        Number of entries of the last dimension of the data, missing or not.
+    data : array, shape (..., n)
+        NaN where rows that differ miss an entry.
+    labels : array, shape (n)
+        Of the last dimension of the data.
+    positions : array of int, shape (n)
+        Those of the entries of the last dimension in that of the data.
+    dims : tuple of str
+        Of what :meth:`select` returns.
+    coords : dict
+    """
+
+    def __init__(self, likelihood):
+        self.name, self._missing = likelihood.name, None
+        self.cov, self.residual, self.value = likelihood.cov, likelihood.residual, likelihood.value
+        self.data, self.dims = likelihood.data, likelihood.dims
+        self.coords = dict(likelihood.coords)
+        self.nu = None if likelihood.nu is None else likelihood.nu[..., None]
+        self.n = self.data.shape[-1]
+        self.labels = self.coords[self.dims[-1]]
+        self.positions = np.arange(self.n)
+        missing = likelihood.missing
+        if missing is None:
+            return
+        pattern = common_pattern(missing)
+        if pattern is None:
+            self._missing = missing
+            self._stack()
+        else:
+            self._drop(np.flatnonzero(~pattern))
+
+    def _drop(self, observed):
+        self.cov, self.positions = marginal(self.cov, observed), observed
+        self.residual, self.value = (x[..., observed] for x in (self.residual, self.value))
+        self.data = self.data[..., observed]
+        self.coords[self.dims[-1]] = self.coords[self.dims[-1]][observed]
+
+    def _stack(self):
+        """One dimension, along which those of the data are coordinates."""
+        stacked = f"{self.name}_observed"
+        where = np.nonzero(~self._missing)
+        self.coords = {
+            dim: (stacked, self.coords[dim][index])
+            for dim, index in zip(self.dims, where, strict=True)
+        }
+        self.coords[stacked] = np.arange(where[0].size)
+        self.dims = (stacked,)
+
+    def check_common(self, owner, whole_rows=False):
+        """Raise a NotImplementedError where rows miss different entries, or also whole rows."""
+        if self._missing is not None and not (whole_rows and not self._gaps().any()):
+            raise NotImplementedError(
+                f"{owner}: the rows of {self.name!r} miss different entries, expected the same in "
+                "all; write the data as one long table without gaps, with "
+                "gg.cov.RepeatedMeasures(within, subject=row, visit=entry)."
+            )
+
+    def log_density(self, quad, logdet, size, total, count):
+        """Of ``size`` entries given others, by their conditional quad and logdet under a normal.
+
+        Under a Student-t their scale grows with what the others are surprising: quad of all
+        ``count`` entries is ``total``. (Ding, 2016, On the conditional distribution of the
+        multivariate t distribution, The American Statistician 70, 293-295.)
+        """
+        if self.nu is None:
+            return gaussian_log_density(quad, logdet, size)
+        size = pt.as_tensor(size).astype(quad.dtype)
+        others = count - size
+        degrees = self.nu + others
+        growth = (self.nu + pt.maximum(total - quad, 0)) / degrees
+        logdet = logdet + size * pt.log(growth)
+        return student_log_density(quad / growth, logdet, size, degrees)
+
+    def quad(self):
+        """Of each row, shape (..., 1)."""
+        return self.cov.quad_logdet(self.residual)[0][..., None]
+
+    def leave_one_out(self):
+        """As that of a covariance: two tensors of the shape of the data."""
+        if self._missing is None:
+            return self.cov.leave_one_out(self.residual)
+        gaps = self._gaps()
+        if not gaps.any():
+            return self.cov.leave_one_out(self.residual)
+        entries = MissingEntries(self.cov, pt.constant(missing_positions(gaps)), self.n)
+        return entries.leave_one_out(self.residual)
+
+    def _gaps(self):
+        """What rows miss; those without any observation, which are not selected, miss nothing."""
+        return self._missing & ~self._missing.all(axis=-1, keepdims=True)
+
+    def select(self, x):
+        """What is observed of a tensor or array of the shape of the data."""
+        return x if self._missing is None else x[np.nonzero(~self._missing)]
+
+    def labelled_data(self):
+        """The observations as a DataArray."""
+        return xr.DataArray(self.select(self.data), self.coords, self.dims, name=self.name)

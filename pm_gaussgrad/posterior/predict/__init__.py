@@ -1,0 +1,1 @@
+"""New and missing entries at each draw."""

@@ -1,0 +1,1 @@
+"""Whitened residuals and their pictures."""
