@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import guide
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -278,12 +279,42 @@ CASES = [
         tangents={0: np.tril},
         fixed=frozenset({2}),
     ),
+    Case(
+        "RandomWalk",  # the guide's
+        lambda n, times, variance: guide.RandomWalk(times, variance),
+        lambda rng, n: [rng.uniform(0.5, 1.5, n).cumsum(), np.asarray(rng.uniform(0.5, 2.0))],
+        rejected=(np.asarray(-1.0),),
+    ),
 ]
 LEAVES = [case for case in CASES if case.is_leaf]
+# One of each kind to the code that all share: matrices and vectors, scalars of unknown size, a
+# repeated parameter, a composite, index data. Compiled code that no structure has a part in, such
+# as the loop over a batch, is tested with these on numba, which is slow to compile.
+REPRESENTATIVES = {
+    "LowRankPlusDiagonal",
+    "AR1",
+    "NoisyKronecker",
+    "BlockDiagonal",
+    "RepeatedMeasures",
+}
 
 
-def each(cases):
-    """Parametrise by structures, all tests of one in one worker, which compiles it once."""
-    group = pytest.mark.xdist_group
-    params = [pytest.param(case, marks=group(case.name), id=case.name) for case in cases]
-    return pytest.mark.parametrize("case", params)
+def each(cases, backends=None):
+    """Parametrise by structures, all tests of one in one worker, which compiles it once.
+
+    With ``backends`` by these, too; on numba the representatives only.
+    """
+
+    def param(case, *backend):
+        name = "-".join([*backend, case.name])
+        return pytest.param(case, *backend, marks=pytest.mark.xdist_group(case.name), id=name)
+
+    if backends is None:
+        return pytest.mark.parametrize("case", [param(case) for case in cases])
+    pairs = [
+        param(case, backend)
+        for backend in backends
+        for case in cases
+        if backend != "numba" or case.name in REPRESENTATIVES
+    ]
+    return pytest.mark.parametrize(("case", "backend"), pairs)

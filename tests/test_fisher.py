@@ -9,9 +9,8 @@ from pytensor.graph.replace import vectorize_graph
 from registry import AS_WRITTEN, BACKENDS, CASES, each, interpreted, positive_definite
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.protocol.information import covariance_information
+from pm_gaussgrad.cov import Covariance
 from pm_gaussgrad.cov.protocol.leaf import Leaf
-from pm_gaussgrad.cov.protocol.rows import covariance_rows
 from pm_gaussgrad.cov.protocol.strips import by_strips
 from pm_gaussgrad.ops.tangents import forward_derivative
 
@@ -221,10 +220,10 @@ def test_every_structure_by_strips(case, rng, monkeypatch):
     tangents = _directions(rng, parameters, values, constant)
     positions = np.array([3, 0, 3])
     if case.name == "BlockDiagonal":  # block by block
-        with pytest.raises(NotImplementedError, match=r"covariance_information\.register"):
-            covariance_rows(cov, pt.constant(positions))
+        with pytest.raises(NotImplementedError, match=r"rows\(positions\) or information"):
+            cov.rows(pt.constant(positions))
         return
-    dense, strip = cov.to_dense(), covariance_rows(cov, pt.constant(positions))
+    dense, strip = cov.to_dense(), cov.rows(pt.constant(positions))
     outputs = [by_strips(cov, tangents), _whole_formula(case, cov, tangents), strip, dense]
     got, expected, rows, matrix = interpreted(parameters, outputs, AS_WRITTEN)(*values)
     assert_allclose(got, expected, rtol=1e-10, atol=1e-11)
@@ -248,10 +247,9 @@ def test_strips_of_a_long_series(gaps):
 
 def test_every_exported_structure_has_a_closed_form():
     """None of this package's takes the general way unnoticed; gaps have no other."""
-    general = covariance_information.dispatch(gg.cov.Covariance)
     for case in CASES:
         kind = type(case.build(2, *case.tensors()))
-        has_none = covariance_information.dispatch(kind) is general
+        has_none = kind.information is Covariance.information
         assert has_none == (case.name == "Marginal"), kind
 
 
@@ -286,17 +284,15 @@ def test_structures_without_a_form_are_told_so():
     """Not made dense: an error, until there are rows; alone and as a block."""
     v = pt.dscalar("v")
     for cov in (Unheard(v, 3), gg.cov.BlockDiagonal(Unheard(v, 3))):
-        with pytest.raises(NotImplementedError, match=r"covariance_rows.register.*to_dense\(\)"):
+        with pytest.raises(NotImplementedError, match=r"rows\(positions\).*to_dense\(\)"):
             gg.fisher_information(0.0, cov, v)
 
 
 class Heard(Unheard):
     """The same with rows."""
 
-
-@covariance_rows.register
-def _rows_of_heard(cov: Heard, positions):
-    return cov.parameters[0] * pt.eq(positions[:, None], pt.arange(cov.size))
+    def rows(self, positions):
+        return self.parameters[0] * pt.eq(positions[:, None], pt.arange(self.size))
 
 
 def test_structures_with_rows():

@@ -36,6 +36,12 @@ EXPORTED = [
 ]
 # Singular alone: in the registry with the noise that makes it a covariance.
 SUMMANDS = {gg.cov.LowRank}
+FAMILIES = {path.name for path in (PACKAGE / "cov").iterdir() if path.is_dir()} - {
+    "protocol",
+    "__pycache__",
+}
+# What the arguments of distributions and densities become, on every floor.
+MATRICES = {"Dense", "Cholesky", "Precision"}
 
 
 def _floor(module: str) -> str:
@@ -85,10 +91,60 @@ def test_rooms_are_small(path):
             assert length <= 50, f"{path.name}: {node.name} has {length} lines"
 
 
+def test_layout():
+    """No loose modules but the front doors; a kernel's JAX twin lies beside it."""
+    for folder in (PACKAGE, PACKAGE / "cov"):
+        assert [path.name for path in folder.glob("*.py")] == ["__init__.py"]
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__"} == {*FLOORS}
+    for twin in PACKAGE.rglob("*_jax.py"):
+        assert twin.with_name(twin.name.replace("_jax", "")).exists()
+
+
+def _knows_no_structure(path):
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] != "kernels" and not (parts[0] == "cov" and parts[1] in FAMILIES)
+
+
+@pytest.mark.parametrize(
+    "path", filter(_knows_no_structure, MODULES), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_structures_are_named_in_their_own_files(path):
+    """Elsewhere a list of them would have to be kept up with; matrices are arguments, too."""
+    if path == PACKAGE / "cov" / "__init__.py":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pm_gaussgrad.cov"):
+            family = node.module.split(".")[2:3]
+            assert {alias.name for alias in node.names} <= MATRICES or family not in (
+                [name] for name in FAMILIES
+            ), node.module
+    named = {x.__name__ for x in EXPORTED if re.search(rf"\b{x.__name__}\b", path.read_text())}
+    assert len(named - MATRICES) <= 2, named
+
+
+@pytest.mark.parametrize("structure", EXPORTED, ids=lambda s: s.__name__)
+def test_one_file_one_export_one_page(structure):
+    *_, family, module = structure.__module__.split(".")
+    assert family in FAMILIES
+    assert module.replace("_", "") == structure.__name__.lower()
+    head, _, _ = (DOCS / "structures" / f"{module}.md").read_text().partition("\n---\n\n")
+    assert re.search(rf"^structure: '`{structure.__name__}\(.* \| .* \| .* \| .*'$", head, re.M)
+    assert f"`{structure.__name__}" in (PACKAGE.parent / "README.md").read_text()
+
+
+def test_no_generated_kernels():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = node.func if isinstance(node, ast.Call) else None
+            assert not (isinstance(called, ast.Name) and called.id in ("exec", "eval")), path
+
+
 @pytest.mark.parametrize("structure", EXPORTED, ids=lambda s: s.__name__)
 def test_documented_shapes_are_the_declared_ones(structure):
     for name, dims in structure.parameter_shapes.items():
-        match = re.search(rf"^{name} : .*shape (.*), in units of", inspect.getdoc(structure), re.M)
+        match = re.search(
+            rf"^\*?{name} : .*shape (.*), in units of", inspect.getdoc(structure), re.M
+        )
         assert match, f"{structure.__name__}: `{name}` needs a shape and units in the docstring"
         documented = match.group(1).rpartition("(")[2].rstrip(")")
         core = [d.strip() for d in documented.split(",") if d.strip() not in ("...", "")]

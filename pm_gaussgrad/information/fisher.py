@@ -14,8 +14,7 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import vectorize_graph
 
 from pm_gaussgrad.cov.protocol.base import as_parameter, as_size
-from pm_gaussgrad.cov.protocol.information import covariance_information
-from pm_gaussgrad.cov.protocol.strips import count_directions, total_size
+from pm_gaussgrad.cov.protocol.information import count_directions, total_size
 from pm_gaussgrad.likelihood.density import as_covariance
 from pm_gaussgrad.ops.tangents import forward_derivative
 
@@ -67,21 +66,17 @@ def fisher_information(mu, cov, parameters, rows=None):
     Notes
     -----
     Cost for the p directions in which the covariance depends on parameters, beside p m solves
-    for the mean at the structure's cost: ``Diagonal``, ``Eigenbasis`` p n; ``AR1``,
-    ``CompoundSymmetry`` p, whatever n is; ``LowRank + Diagonal`` p n k^2; ``Toeplitz`` (1 + p) n^2
-    in memory p n; ``Kronecker`` sum p n_i^3, and with noise p n more; ``BlockDiagonal`` the sum
-    of its blocks; ``RepeatedMeasures`` p w^3 for each pattern of w visits, not for each subject;
-    ``Dense``, ``Cholesky`` and ``Precision``, which are dense as they are given, p n^3. To these
-    add p^2 inner products of what is p times as large as the structure.
+    for the mean at the structure's cost: that of the structure's own form,
+    ``cov.information(tangents)``, which is p times that of the log density or less (the guide has
+    a table). To it add p^2 inner products of what is p times as large as the structure.
 
     ``gg.cov.marginal`` of a series, grid or factor with gaps has no such form, and neither has a
     structure of a user's that brings none. It takes n solves and their gradients for each
     direction, in strips of 64 rows, or as many as the structure's own memory would hold; beside
     p^2 numbers a strip, nothing is larger.
 
-    Matrices that are read as symmetric (``Dense``, ``Precision``, ``Kronecker``,
-    ``RepeatedMeasures``) have their information with respect to their symmetric part, which is
-    what their gradient is with respect to.
+    Matrices that are read as symmetric have their information with respect to their symmetric
+    part, which is what their gradient is with respect to.
 
     JAX compiles it where the shapes of parameters and structures are known, as they are in models.
 
@@ -277,7 +272,7 @@ def _of_covariance(cov, parameters, connected):
     constant = getattr(cov.structure, "constant_parameters", frozenset())
     remaining = iter(_tangents(_free(cov), parameters, connected))
     tangents = [None if k in constant else next(remaining) for k in cov.structure.parameter_shapes]
-    return covariance_information(cov, tangents)
+    return cov.information(tangents)
 
 
 def _embed(information, parameters, connected):

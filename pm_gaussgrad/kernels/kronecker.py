@@ -6,7 +6,7 @@ n (n_1 + ... + n_k) multiplications instead of n^2. Each acts on the last axis, 
 front of the others afterwards; after k of them the axes are in their order again (the shuffle
 algorithm: Davio, 1981; Fernandes, Plateau and Stewart, 1998, section 2).
 
-Factors come as a tuple of square C-contiguous arrays of one dtype.
+Factors come as a sequence of square C-contiguous arrays of one dtype.
 """
 
 import numpy as np
@@ -18,7 +18,14 @@ from pm_gaussgrad.kernels.lapack import (
     solve_lower,
     solve_lower_transposed,
 )
-from pm_gaussgrad.kernels.symmetric import copy_rows, fold_to_lower, log_product, rows_dot
+from pm_gaussgrad.kernels.symmetric import (
+    copy_lower,
+    copy_rows,
+    fold_to_lower,
+    is_symmetric,
+    log_product,
+    rows_dot,
+)
 
 
 def rotate(rows, size, out):
@@ -244,3 +251,36 @@ def spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar, bar
     for value in noisy_spectrum(values, noise):
         noise_bar += logdet_bar / value
     return noise_bar - (quad_bar * rows_dot(rotated, rotated)).sum()
+
+
+def forward(residual, factors):
+    """What :func:`cholesky_forward` returns, the Cholesky factors, whether each is symmetric."""
+    lower = [copy_lower(factor) for factor in factors]
+    symmetric = [is_symmetric(factor) for factor in factors]
+    quad, logdet, alpha, white = cholesky_forward(residual, lower)
+    return quad, logdet, alpha, white, lower, symmetric
+
+
+def pullback(white, lower, symmetric, quad_bar, logdet_bar):
+    """Cotangents of the factors."""
+    bars = [empty_matrix(factor) for factor in lower]
+    cholesky_pullback(white, lower, quad_bar, logdet_bar, bars)
+    fold_asymmetric(bars, symmetric)
+    return (bars,)
+
+
+def noisy_forward(residual, factors, noise):
+    """What :func:`spectral_forward` returns, eigenvectors, eigenvalues, whether symmetric."""
+    vectors = [copy_lower(factor) for factor in factors]
+    values = [empty_vector(factor) for factor in factors]
+    symmetric = [is_symmetric(factor) for factor in factors]
+    quad, logdet, alpha, rotated = spectral_forward(residual, vectors, values, noise)
+    return quad, logdet, alpha, rotated, vectors, values, symmetric
+
+
+def noisy_pullback(noise, rotated, vectors, values, symmetric, quad_bar, logdet_bar):
+    """Cotangents of the factors and of the noise."""
+    bars = [empty_matrix(x) for x in vectors]
+    noise_bar = spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar, bars)
+    fold_asymmetric(bars, symmetric)
+    return bars, noise_bar

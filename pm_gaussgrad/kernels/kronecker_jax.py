@@ -33,7 +33,7 @@ def unfold(rows, sizes):
         rows = unfolded.swapaxes(1, 2).reshape(m, n)
 
 
-def cholesky_forward(residual, factors):
+def forward(residual, factors):
     """quad, logdet, alpha, the whitened rows, the Cholesky factors, whether each is symmetric."""
     sizes, n = [len(factor) for factor in factors], residual.shape[1]
     check_product(factors, n)
@@ -43,11 +43,11 @@ def cholesky_forward(residual, factors):
     white = along_axes(solve, sizes, residual)
     alpha = along_axes(solve_transposed, sizes, white)
     logdet = sum(2 * (n // len(x)) * jnp.log(jnp.diag(x)).sum() for x in lower)
-    symmetric = map(is_symmetric, factors)
-    return (white**2).sum(axis=1), logdet, alpha, white, *lower, *symmetric
+    symmetric = [is_symmetric(factor) for factor in factors]
+    return (white**2).sum(axis=1), logdet, alpha, white, lower, symmetric
 
 
-def cholesky_pullback(white, lower, symmetric, quad_bar, logdet_bar):
+def pullback(white, lower, symmetric, quad_bar, logdet_bar):
     """Cotangents of the factors."""
     n, bars = white.shape[1], []
     for x, rows in zip(lower[::-1], unfold(white, list(map(len, lower))), strict=True):
@@ -55,11 +55,11 @@ def cholesky_pullback(white, lower, symmetric, quad_bar, logdet_bar):
         core = core + logdet_bar * (n // len(x)) * jnp.eye(len(x), dtype=core.dtype)
         half = solve_triangular(x, core, lower=True, trans=1)
         bars.append(solve_triangular(x, half.T, lower=True, trans=1))
-    return tuple(map(symmetric_cotangent, bars[::-1], symmetric))
+    return (list(map(symmetric_cotangent, bars[::-1], symmetric)),)
 
 
-def spectral_forward(residual, factors, noise):
-    """As :func:`pm_gaussgrad.kernels.kronecker.spectral_forward`, with all that is saved."""
+def noisy_forward(residual, factors, noise):
+    """As :func:`pm_gaussgrad.kernels.kronecker.noisy_forward`."""
     sizes = [len(factor) for factor in factors]
     check_product(factors, residual.shape[1])
     columns, values = zip(*(eigh(x, symmetrize_input=False) for x in factors), strict=True)
@@ -73,11 +73,11 @@ def spectral_forward(residual, factors, noise):
     rotated = rows / spectrum
     alpha = along_axes([x.__matmul__ for x in columns], sizes, rotated)
     quad = (rows * rotated).sum(axis=1)
-    symmetric = map(is_symmetric, factors)
-    return quad, jnp.log(spectrum).sum(), alpha, rotated, *vectors, *values, *symmetric
+    symmetric = [is_symmetric(factor) for factor in factors]
+    return quad, jnp.log(spectrum).sum(), alpha, rotated, vectors, values, symmetric
 
 
-def spectral_pullback(rotated, vectors, values, symmetric, noise, quad_bar, logdet_bar):
+def noisy_pullback(noise, rotated, vectors, values, symmetric, quad_bar, logdet_bar):
     """Cotangents of the factors and of the noise."""
     k, bars = len(values), []
     for j, rows in zip(range(k)[::-1], unfold(rotated, list(map(len, values))), strict=True):
@@ -88,4 +88,4 @@ def spectral_pullback(rotated, vectors, values, symmetric, noise, quad_bar, logd
         bars.append(vectors[j].T @ (core + logdet_bar * jnp.diag(traces)) @ vectors[j])
     spectrum = reduce(jnp.kron, values) + noise
     noise_bar = logdet_bar * (1 / spectrum).sum() - (quad_bar[:, None] * rotated**2).sum()
-    return *map(symmetric_cotangent, bars[::-1], symmetric), noise_bar
+    return list(map(symmetric_cotangent, bars[::-1], symmetric)), noise_bar

@@ -16,7 +16,7 @@ import numpy as np
 
 from pm_gaussgrad.kernels import lapack
 from pm_gaussgrad.kernels.symmetric import weighted_rows
-from pm_gaussgrad.ops.signature import Signature
+from pm_gaussgrad.ops.signature import Signature, kernel_arguments
 
 
 def _names(code: CodeType) -> set[str]:
@@ -129,20 +129,15 @@ def _register(function: FunctionType) -> None:
         register_jitable(error_model="numpy")(function)
 
 
-def kernel_arguments(kernel: FunctionType) -> list[str]:
-    """The inputs that a kernel reads, by name."""
-    return list(inspect.signature(kernel).parameters)
-
-
-def wrapper_source(signature: Signature, reads: list[str], zero_inputs: tuple[str, ...]) -> str:
+def wrapper_source(signature: Signature, arguments: list[str], zero_inputs: tuple[str, ...]) -> str:
     """Python source of the compiled wrapper of a kernel.
 
     Parameters
     ----------
     signature
         The inputs and outputs of the wrapper.
-    reads
-        The inputs that the kernel takes.
+    arguments
+        Those of the kernel.
     zero_inputs
         Inputs in which the kernel is linear (the cotangents of a pullback). Where all of
         them vanish the wrapper returns zeros without calling the kernel, so that a point
@@ -166,22 +161,40 @@ def wrapper_source(signature: Signature, reads: list[str], zero_inputs: tuple[st
         [weights] = (name for name in zero_inputs if dims_of[name])
         lines += [
             f"    {name} = weighted_rows(as_mutable({name}), {weights})"
-            for name in reads
-            if name not in zero_inputs and dims_of[name][:1] == dims_of[weights]
+            for name in arguments
+            if name in dims_of and name not in zero_inputs and dims_of[name][:1] == dims_of[weights]
         ]
-    arguments = [f"as_mutable({name})" if dims_of[name] else f"{name}[()]" for name in reads]
-    outputs = [f"output_{i}" for i in range(len(signature.outputs))]
-    lines.append(f"    ({', '.join(outputs)},) = kernel({', '.join(arguments)})")
-    returned = []
-    for output, (_, dims) in zip(outputs, signature.outputs, strict=True):
-        returned.append(output if dims else f"{output}_0d")
+    passed = ", ".join(_passed(signature, dims_of, name) for name in arguments)
+    results = signature.kernel_results
+    lines.append(
+        f"    ({''.join(f'result_{i}, ' for i in range(len(results)))}) = kernel({passed})"
+    )
+    outputs, returned = [], []
+    for i, result in enumerate(results):
+        several = not isinstance(result, str)
+        outputs += [f"result_{i}[{j}]" for j in range(len(result))] if several else [f"result_{i}"]
+    for i, (output, (_, dims)) in enumerate(zip(outputs, signature.outputs, strict=True)):
+        returned.append(output if dims else f"scalar_{i}")
         if not dims:
             lines += [
-                f"    {output}_0d = np.empty((), {dtype})",
-                f"    {output}_0d[()] = {output}",
+                f"    scalar_{i} = np.empty((), {dtype})",
+                f"    scalar_{i}[()] = {output}",
             ]
     lines.append(f"    return {_result(returned)}")
     return "\n".join(lines) + "\n"
+
+
+def _passed(signature: Signature, dims_of: dict, name: str) -> str:
+    """An argument of the kernel, as an expression of the wrapper's inputs."""
+    if members := dict(signature.together).get(name):
+        # numba loops over tuples of equal types only.
+        arrays = (
+            f"np.ascontiguousarray(as_mutable({x}))" if dims_of[x] else f"{x}[()]" for x in members
+        )
+        return f"({', '.join(arrays)},)"
+    if name in dims_of:
+        return f"as_mutable({name})" if dims_of[name] else f"{name}[()]"
+    return str(dict(signature.facts)[name])
 
 
 def _result(expressions: list[str]) -> str:

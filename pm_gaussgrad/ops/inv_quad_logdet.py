@@ -25,9 +25,9 @@ from pytensor.gradient import DisconnectedType, disconnected_grad, grad
 from pytensor.graph.basic import Apply
 from pytensor.tensor.type import discrete_dtypes
 
-from pm_gaussgrad.ops.compiled import kernel_arguments
 from pm_gaussgrad.ops.compiled_op import CompiledOp
 from pm_gaussgrad.ops.definition import is_disconnected, pullback_by_definition
+from pm_gaussgrad.ops.form import as_form
 from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
 from pm_gaussgrad.ops.signature import Signature, common_float
 
@@ -43,7 +43,7 @@ class StructureOp(CompiledOp):
     __props__: tuple[str, ...] = ("structure", "inplace")
 
     def __init__(self, structure, inplace: bool = False):
-        self.structure = structure
+        self.structure = as_form(structure)
         self.inplace = inplace
         self.signature = self._declare()
         if inplace:
@@ -61,6 +61,13 @@ class StructureOp(CompiledOp):
     def saved(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         shapes = self.structure.saved_shapes.items()
         return tuple((name, tuple(dims.split())) for name, dims in shapes)
+
+    def _signature(self, owner, inputs, outputs, dtype_from, results) -> Signature:
+        """A signature with what the structure says of its kernels' arguments."""
+        form, names = self.structure, {name for name, _ in inputs}
+        together = ((name, form.members(name)) for name in form.repeated)
+        together = tuple((name, members) for name, members in together if {*members} <= names)
+        return Signature(owner, inputs, outputs, dtype_from, together, results, form.facts)
 
     @property
     def differentiable(self) -> list[bool]:
@@ -118,7 +125,13 @@ class InvQuadLogdet(StructureOp):
     def _declare(self):
         outputs = (("quad", ("m",)), ("logdet", ()), ("alpha", ("m", "n")), *self.saved)
         inputs = (("residual", ("m", "n")), *self.parameters)
-        return Signature(self.structure.label, inputs, outputs, "residual")
+        results = (
+            "quad",
+            "logdet",
+            "alpha",
+            *self.structure.results(self.structure.kind.saved_shapes),
+        )
+        return self._signature(self.structure.label, inputs, outputs, "residual", results)
 
     @property
     def kernel(self):
@@ -194,16 +207,25 @@ class InvQuadLogdetPullback(StructureOp):
         super().__init__(structure, inplace)
 
     def _declare(self):
-        alpha = ("alpha", ("m", "n"))
+        form, alpha = self.structure, ("alpha", ("m", "n"))
         cotangents = (("quad_bar", ("m",)), ("logdet_bar", ()))
         inputs = (("residual", ("m", "n")), *self.parameters, alpha, *self.saved, *cotangents)
-        if self.trimmed:
-            kernels = filter(None, (self.structure.pullback, self.structure.pullback_jax))
-            read = {*self.zero_inputs, *chain.from_iterable(map(kernel_arguments, kernels))}
-            inputs = tuple((name, dims) for name, dims in inputs if name in read)
-        constant = self.structure.constant_parameters
+        constant = form.constant_parameters
         outputs = tuple((f"{k}_bar", dims) for k, dims in self.parameters if k not in constant)
-        return Signature(f"{self.structure.label} (pullback)", inputs, outputs, "quad_bar")
+        declared = [x for x in form.kind.parameter_shapes if x not in form.kind.constant_parameters]
+        results = tuple(
+            f"{x}_bar" if isinstance(x, str) else tuple(f"{member}_bar" for member in x)
+            for x in form.results(declared)
+        )
+        signature = self._signature(
+            f"{form.label} (pullback)", inputs, outputs, "quad_bar", results
+        )
+        if not self.trimmed:
+            return signature
+        kernels = filter(None, (form.pullback, form.pullback_jax))
+        read = {*self.zero_inputs, *chain.from_iterable(map(signature.reads, kernels))}
+        inputs = tuple((name, dims) for name, dims in inputs if name in read)
+        return self._signature(signature.owner, inputs, outputs, "quad_bar", results)
 
     @property
     def kernel(self):
@@ -258,7 +280,8 @@ class RowTransform(StructureOp):
     def _declare(self):
         width = self.structure.row_transforms[self.transform]
         inputs = (("rows", ("m", width)), *self.parameters)
-        return Signature(self.structure.label, inputs, (("transformed", ("m", "n")),), "rows")
+        outputs = (("transformed", ("m", "n")),)
+        return self._signature(self.structure.label, inputs, outputs, "rows", ("transformed",))
 
     @property
     def kernel(self):

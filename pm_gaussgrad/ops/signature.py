@@ -1,14 +1,17 @@
 """The shapes that a structure declares, and everything that follows from them.
 
 A structure writes the core shape of each parameter and of each saved array once, as
-a string of dimension names: ``"n n"`` a matrix, ``"n"`` a vector, ``""`` a scalar.
+a string of dimension names: ``"n n"`` a matrix, ``"n"`` a vector, ``""`` a scalar, ``"n 2"`` a
+matrix of two columns.
 Gufunc signatures, rank checks, static shapes, ``infer_shape`` and the checks at run
 time are all derived here. ``m`` is the number of residual rows, ``n`` the number of
 observations; a name that first appears on a parameter is bound by it.
 """
 
+import inspect
 from dataclasses import dataclass
 from functools import cached_property
+from types import FunctionType
 
 import numpy as np
 import pytensor.tensor as pt
@@ -22,13 +25,62 @@ Dims = tuple[str, ...]
 class Signature:
     """Names and core shapes of the inputs and outputs of one Op of one structure.
 
-    ``dtype_from`` names the input whose dtype all outputs have.
+    Attributes
+    ----------
+    owner : str
+        Who is named in errors.
+    inputs, outputs
+    dtype_from : str
+        The input whose dtype all outputs have.
+    together : tuple of (str, tuple of str)
+        Inputs that the kernel takes as one tuple of C-contiguous arrays, by the name of its
+        argument.
+    results : tuple
+        What the kernel returns: names of outputs, or tuples of those that it returns as one
+        sequence. By default all names.
+    facts : tuple of (str, int)
+        Arguments of the kernel that are known integers.
     """
 
     owner: str
     inputs: tuple[tuple[str, Dims], ...]
     outputs: tuple[tuple[str, Dims], ...]
     dtype_from: str
+    together: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    results: tuple[str | tuple[str, ...], ...] = ()
+    facts: tuple[tuple[str, int], ...] = ()
+
+    def reads(self, kernel: FunctionType) -> set[str]:
+        """The inputs that a kernel takes."""
+        arguments, together = kernel_arguments(kernel), dict(self.together)
+        return {name for x in arguments for name in together.get(x, (x,))} - dict(self.facts).keys()
+
+    def call(self, kernel: FunctionType, named: dict):
+        """Apply a kernel to arrays by the names of inputs; the outputs in order."""
+        together, facts = dict(self.together), dict(self.facts)
+        values = [
+            tuple(named[x] for x in together[name])
+            if name in together
+            else facts[name]
+            if name in facts
+            else named[name]
+            for name in kernel_arguments(kernel)
+        ]
+        flat = []
+        for result, of in zip(kernel(*values), self.kernel_results, strict=True):
+            flat += [result] if isinstance(of, str) else result
+        return tuple(flat)
+
+    @property
+    def kernel_results(self):
+        """:attr:`results`, by default the names of the outputs."""
+        return self.results or tuple(name for name, _ in self.outputs)
+
+    @cached_property
+    def _fixed(self) -> dict[str, int]:
+        """Dimensions that are integers."""
+        dims = (dim for _, dims in (*self.inputs, *self.outputs) for dim in dims)
+        return {dim: int(dim) for dim in dims if dim.isdecimal()}
 
     @cached_property
     def gufunc(self) -> str:
@@ -39,8 +91,7 @@ class Signature:
 
     def static_outputs(self, inputs: list[TensorVariable]) -> list[tuple[int | None, ...]]:
         """Static output shapes, after checking ranks (TypeError) and static sizes (ValueError)."""
-        sizes: dict[str, int] = {}
-        bound_by: dict[str, str] = {}
+        sizes, bound_by = dict(self._fixed), dict.fromkeys(self._fixed, "")
         for (name, dims), variable in zip(self.inputs, inputs, strict=True):
             if variable.type.ndim != len(dims):
                 raise TypeError(
@@ -52,22 +103,22 @@ class Signature:
                 if size is None:
                     continue
                 if sizes.setdefault(dim, size) != size:
-                    raise ValueError(
-                        self.mismatch(name, dims, variable.type.shape, dim, sizes[dim])
-                        + f", the size given by `{bound_by[dim]}`."
-                    )
+                    given = f", the size given by `{bound_by[dim]}`." if bound_by[dim] else "."
+                    shape = variable.type.shape
+                    raise ValueError(self.mismatch(name, dims, shape, dim, sizes[dim]) + given)
                 bound_by.setdefault(dim, name)
         return [tuple(sizes.get(dim) for dim in dims) for _, dims in self.outputs]
 
     def mismatch(self, name, dims, shape, dim, expected) -> str:
+        wanted = dim if dim in self._fixed else f"{dim} = {expected}"
         return (
             f"{self.owner}: `{name}` has shape {tuple(shape)} for ({', '.join(dims)}), "
-            f"expected {dim} = {expected}"
+            f"expected {wanted}"
         )
 
     def infer_outputs(self, input_shapes) -> list[tuple]:
         """Symbolic output shapes from symbolic input shapes."""
-        sizes = {}
+        sizes = dict(self._fixed)
         for (_, dims), shape in zip(self.inputs, input_shapes, strict=True):
             for dim, size in zip(dims, shape, strict=True):
                 sizes.setdefault(dim, size)
@@ -75,7 +126,7 @@ class Signature:
 
     def concrete_outputs(self, inputs) -> list[tuple[int, ...]]:
         """Output shapes of concrete arrays, after checking that their sizes agree."""
-        sizes: dict[str, int] = {}
+        sizes = dict(self._fixed)
         for (name, dims), array in zip(self.inputs, inputs, strict=True):
             for dim, size in zip(dims, array.shape, strict=True):
                 if sizes.setdefault(dim, size) != size:
@@ -84,7 +135,7 @@ class Signature:
 
     def size_expressions(self) -> dict[str, str]:
         """A Python expression of the size of each dimension, from the inputs."""
-        sizes: dict[str, str] = {}
+        sizes = {dim: dim for dim in self._fixed}
         for name, dims in self.inputs:
             for axis, dim in enumerate(dims):
                 sizes.setdefault(dim, f"{name}.shape[{axis}]")
@@ -92,12 +143,17 @@ class Signature:
 
     def size_conditions(self) -> list[tuple[str, str]]:
         """Python conditions of a size mismatch, each with its message, for compiled wrappers."""
-        bound, shapes = self.size_expressions(), dict(self.inputs)
-        conditions = []
+        bound, shapes, conditions = self.size_expressions(), dict(self.inputs), []
         for name, dims in self.inputs:
             for axis, dim in enumerate(dims):
                 size, first = f"{name}.shape[{axis}]", bound[dim]
-                if first != size:
+                if dim in self._fixed:
+                    message = (
+                        f"{self.owner}: the size of `{name}` ({', '.join(dims)}) is not {dim}, as "
+                        "declared"
+                    )
+                    conditions.append((f"{size} != {dim}", message))
+                elif first != size:
                     other = first.partition(".")[0]
                     message = (
                         f"{self.owner}: the sizes of `{name}` ({', '.join(dims)}) and `{other}` "
@@ -105,6 +161,11 @@ class Signature:
                     )
                     conditions.append((f"{size} != {first}", message))
         return conditions
+
+
+def kernel_arguments(kernel: FunctionType) -> list[str]:
+    """The arguments of a kernel, by name."""
+    return list(inspect.signature(kernel).parameters)
 
 
 def common_float(*inputs) -> list[TensorVariable]:

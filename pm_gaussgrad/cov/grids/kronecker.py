@@ -24,87 +24,21 @@ forward and reverse mode algorithmic differentiation, section 2.2.
 
 import functools
 import math
-import re
+import operator
 
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_square, length
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_positive, check_symmetric
+from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
-from pm_gaussgrad.cov.protocol.triangular import symmetric_from_lower
+from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
+from pm_gaussgrad.kernels import kronecker as kernels
 from pm_gaussgrad.kernels.definite import constant_cholesky
-from pm_gaussgrad.kernels.kronecker import (
-    cholesky_forward,
-    cholesky_pullback,
-    empty_matrix,
-    empty_vector,
-    fold_asymmetric,
-    spectral_forward,
-    spectral_pullback,
-)
-from pm_gaussgrad.kernels.symmetric import copy_lower, copy_rows, is_symmetric
 from pm_gaussgrad.ops import inverse_diagonal, multiply_factor
-
-# What the kernels below call.
-_CALLED = (
-    cholesky_forward,
-    cholesky_pullback,
-    copy_lower,
-    copy_rows,
-    empty_matrix,
-    empty_vector,
-    fold_asymmetric,
-    is_symmetric,
-    spectral_forward,
-    spectral_pullback,
-)
-# Kernels take their arguments by name, and the number of factors varies: a name with a star, or
-# a call of one, stands for as many as there are factors.
-_PLAIN = """
-def forward(residual, factor_*):
-    lower, symmetric = (copy_lower(factor_*),), (is_symmetric(factor_*),)
-    return cholesky_forward(residual, lower) + lower + symmetric
-
-def pullback(white, lower_*, symmetric_*, quad_bar, logdet_bar):
-    bars = (empty_matrix(lower_*),)
-    cholesky_pullback(white, (copy_rows(lower_*),), quad_bar, logdet_bar, bars)
-    fold_asymmetric(bars, (symmetric_*,))
-    return bars
-
-def forward_jax(residual, factor_*):
-    from pm_gaussgrad.kernels import kronecker_jax
-    return kronecker_jax.cholesky_forward(residual, (factor_*,))
-
-def pullback_jax(white, lower_*, symmetric_*, quad_bar, logdet_bar):
-    from pm_gaussgrad.kernels import kronecker_jax
-    lower, symmetric = (lower_*,), (symmetric_*,)
-    return kronecker_jax.cholesky_pullback(white, lower, symmetric, quad_bar, logdet_bar)
-"""
-_NOISY = """
-def forward(residual, factor_*, noise):
-    vectors, values = (copy_lower(factor_*),), (empty_vector(factor_*),)
-    symmetric = (is_symmetric(factor_*),)
-    return spectral_forward(residual, vectors, values, noise) + vectors + values + symmetric
-
-def pullback(noise, rotated, vectors_*, values_*, symmetric_*, quad_bar, logdet_bar):
-    bars, vectors, values = (empty_matrix(vectors_*),), (copy_rows(vectors_*),), (values_*,)
-    noise_bar = spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar, bars)
-    fold_asymmetric(bars, (symmetric_*,))
-    return bars + (noise_bar,)
-
-def forward_jax(residual, factor_*, noise):
-    from pm_gaussgrad.kernels import kronecker_jax
-    return kronecker_jax.spectral_forward(residual, (factor_*,), noise)
-
-def pullback_jax(noise, rotated, vectors_*, values_*, symmetric_*, quad_bar, logdet_bar):
-    from pm_gaussgrad.kernels import kronecker_jax
-    vectors, values, symmetric = (vectors_*,), (values_*,), (symmetric_*,)
-    return kronecker_jax.spectral_pullback(
-        rotated, vectors, values, symmetric, noise, quad_bar, logdet_bar
-    )
-"""
 
 
 class Kronecker(Leaf):
@@ -115,7 +49,7 @@ class Kronecker(Leaf):
 
     Parameters
     ----------
-    *factors : tensor_like, shape (..., n_i, n_i), or gg.cov structure
+    *factors : tensor_like or gg.cov structure, shape (..., n_i, n_i), in units of a share of [y]^2
         One or more covariances, in units whose product is [y]^2. The observations are ordered
         as by ``numpy.kron``: n = n_1 n_2 ... n_k, and the index of the last factor varies
         fastest, as in ``grid.ravel()`` for an array with an axis a factor. Of a factor that is
@@ -175,12 +109,23 @@ class Kronecker(Leaf):
     """
 
     label = "gg.cov.Kronecker"
+    facts = ("order",)
+    parameter_shapes = {"factors": "n_i n_i"}
+    saved_shapes = {"white": "m n", "lower": "n_i n_i", "symmetric": ""}
+    repeated = dict.fromkeys(["factors", "lower", "symmetric"], "order")
+    forward = staticmethod(kernels.forward)
+    pullback = staticmethod(kernels.pullback)
 
-    def __new__(cls, *factors):
+    def __init__(self, *factors):
         if not factors:
             raise TypeError("gg.cov.Kronecker: found no factor, expected at least one.")
         parameters = [p for i, factor in enumerate(factors) for p in _flattened(i, factor)]
-        return _of_order(Kronecker, len(parameters)).from_parameters(*parameters)
+        self.parameters = tuple(parameters)
+
+    @property
+    def order(self):
+        """The number of factors."""
+        return len(self._factors)
 
     @property
     def _factors(self):
@@ -230,11 +175,46 @@ class Kronecker(Leaf):
         first, *others = self.parameters
         return type(self).from_parameters(factor * first, *others)
 
+    def rows(self, positions):
+        strips = []
+        for factor in reversed(self._symmetric()):
+            strips.append(factor[positions % factor.shape[0]])
+            positions = positions // factor.shape[0]
+        return functools.reduce(_rowwise_kronecker, reversed(strips))
+
+    def information(self, tangents):
+        """W is a sum over factors; its parts are orthogonal but for the traces, which add."""
+        n, total, scale = self.size, 0, 0
+        for factor, lower, tangent in zip(self._factors, self._lower(), tangents, strict=True):
+            size = lower.shape[-1].astype(lower.dtype)
+            white = whitened(lower, symmetric_direction(factor, tangent))
+            mean = pt.diagonal(white, axis1=-2, axis2=-1).sum(axis=-1) / size
+            traceless = white - mean[:, None, None] * pt.eye(lower.shape[-1], dtype=lower.dtype)
+            total, scale = total + n / size * half_gram(traceless), scale + mean
+        return total + n * half_gram(scale)
+
+    @staticmethod
+    def forward_jax(residual, factors):
+        from pm_gaussgrad.kernels import kronecker_jax
+
+        return kronecker_jax.forward(residual, factors)
+
+    @staticmethod
+    def pullback_jax(white, lower, symmetric, quad_bar, logdet_bar):
+        from pm_gaussgrad.kernels import kronecker_jax
+
+        return kronecker_jax.pullback(white, lower, symmetric, quad_bar, logdet_bar)
+
 
 class NoisyKronecker(Kronecker):
     """``Kronecker`` plus a scalar ``Diagonal``: the variance of the noise is the last parameter."""
 
     label = "gg.cov.Kronecker"
+    parameter_shapes = Kronecker.parameter_shapes | {"noise": ""}
+    saved_shapes = {"rotated": "m n", "vectors": "n_i n_i", "values": "n_i", "symmetric": ""}
+    repeated = dict.fromkeys(["factors", "vectors", "values", "symmetric"], "order")
+    forward = staticmethod(kernels.noisy_forward)
+    pullback = staticmethod(kernels.noisy_pullback)
 
     @property
     def _factors(self):
@@ -281,6 +261,43 @@ class NoisyKronecker(Kronecker):
         first, *others, noise = self.parameters
         return type(self).from_parameters(factor * first, *others, factor * noise)
 
+    def rows(self, positions):
+        return super().rows(positions) + rows_of_diagonal(positions, self.parameters[-1], self.size)
+
+    def information(self, tangents):
+        """In the eigenbasis: entries off the diagonal differ in one factor's index only."""
+        *tangents, noise_dot = tangents
+        values, vectors = zip(*(pt.linalg.eigh(x) for x in self._symmetric()), strict=True)
+        k, shape = len(values), [x.shape[0] for x in values]
+        grid = [_on_axis(x, i, k) for i, x in enumerate(values)]
+        others = [_product([g for j, g in enumerate(grid) if j != i]) for i in range(k)]
+        spectrum = _product(grid) + self.parameters[-1]
+        diagonal, total = noise_dot[(..., *[None] * k)], 0
+        for i, (basis, tangent) in enumerate(zip(vectors, tangents, strict=True)):
+            seen = symmetric_direction(self._factors[i], tangent)
+            rotated = basis.T @ (seen @ basis)
+            on_diagonal = pt.diagonal(rotated, axis1=-2, axis2=-1)
+            axes = (slice(None), *(slice(None) if j == i else None for j in range(k)))
+            diagonal = diagonal + on_diagonal[axes] * others[i]
+            ratios = pt.moveaxis(others[i] / spectrum, i, 0).reshape((shape[i], -1))
+            weights = ratios @ ratios.T * (1 - pt.eye(shape[i], dtype=rotated.dtype))
+            total += half_gram(pt.sqrt(weights) * rotated)
+        return total + half_gram(diagonal / spectrum)
+
+    @staticmethod
+    def forward_jax(residual, factors, noise):
+        from pm_gaussgrad.kernels import kronecker_jax
+
+        return kronecker_jax.noisy_forward(residual, factors, noise)
+
+    @staticmethod
+    def pullback_jax(noise, rotated, vectors, values, symmetric, quad_bar, logdet_bar):
+        from pm_gaussgrad.kernels import kronecker_jax
+
+        return kronecker_jax.noisy_pullback(
+            noise, rotated, vectors, values, symmetric, quad_bar, logdet_bar
+        )
+
 
 def _flattened(i, factor):
     """The tensors of one argument: of a product, its factors."""
@@ -300,6 +317,20 @@ def _kron(left, right):
     return pt.join_dims(rows, start_axis=rows.type.ndim - 2, n_axes=2)
 
 
+def _rowwise_kronecker(left, right):
+    """Kronecker products of rows, (c, k), (c, l) -> (c, k l)."""
+    return pt.join_dims(left[:, :, None] * right[:, None, :], start_axis=1, n_axes=2)
+
+
+def _on_axis(vector, axis, ndim):
+    return vector[tuple(slice(None) if j == axis else None for j in range(ndim))]
+
+
+def _product(arrays):
+    """Of arrays that broadcast; 1 of none."""
+    return functools.reduce(operator.mul, arrays, pt.as_tensor(1.0))
+
+
 def _kron_vectors(vectors):
     """The diagonal of a product of diagonal matrices: (..., n_i) -> (..., n)."""
     columns = [vector[..., None] for vector in vectors]
@@ -313,62 +344,11 @@ def _along_axes(matrices, rows):
     return rows
 
 
-@functools.cache
-def _of_order(base, k):
-    """The structure with k factors: a subclass whose kernels have an argument a factor."""
-
-    def each(name, dims):
-        return {f"{name}_{i}": dims.format(i) for i in range(k)}
-
-    noisy = base is NoisyKronecker
-    matrices, vectors = "n{0} n{0}", "n{0}"
-    parameters, saved = each("factor", matrices), {"white": "m n"} | each("lower", matrices)
-    symmetric = each("symmetric", "")
-    if noisy:
-        parameters |= {"noise": ""}
-        saved = {"rotated": "m n"} | each("vectors", matrices) | each("values", vectors)
-    name = f"{base.__name__}_{k}"
-    members = {
-        "__module__": __name__,
-        "__doc__": base.__doc__,
-        "label": base.label,
-        "parameter_shapes": parameters,
-        "saved_shapes": saved | symmetric,
-        **_kernels(_NOISY if noisy else _PLAIN, k),
-    }
-    structure = type(name, (base,), members)
-    closes(structure, ScalarDiagonal)(_with_noise)
-    return structure
-
-
-def _kernels(templates, k):
-    """Static functions from their templates, for k factors."""
-    source = re.sub(
-        r"\w+\(\w+_\*\)|\w+_\*",
-        lambda starred: ", ".join(starred[0].replace("*", str(i)) for i in range(k)),
-        templates,
-    )
-    namespace = {"__name__": __name__} | {function.__name__: function for function in _CALLED}
-    exec(source, namespace)
-    names = ("forward", "pullback", "forward_jax", "pullback_jax")
-    return {name: staticmethod(namespace[name]) for name in names}
-
-
-def __getattr__(name):
-    """Find the structure with k factors by name, as pickle does."""
-    if match := re.fullmatch(r"(Kronecker|NoisyKronecker)_([1-9]\d*)", name):
-        return _of_order(globals()[match[1]], int(match[2]))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
+@closes(Kronecker, ScalarDiagonal)
 def _with_noise(product, diagonal):
     common_size(product, diagonal)
     noise = diagonal.parameters[0]
     if isinstance(product, NoisyKronecker):
         *factors, before = product.parameters
-        return type(product).from_parameters(*factors, before + noise)
-    noisy = _of_order(NoisyKronecker, len(product.parameters))
-    return noisy.from_parameters(*product.parameters, noise)
-
-
-closes(Kronecker, ScalarDiagonal)(_with_noise)
+        return NoisyKronecker.from_parameters(*factors, before + noise)
+    return NoisyKronecker.from_parameters(*product.parameters, noise)

@@ -228,6 +228,29 @@ class Toeplitz(Leaf):
 
         return (toeplitz_jax.circulant_times(first_column, rows),)
 
+    def rows(self, positions):
+        [column] = self.parameters
+        return column[pt.abs(positions[:, None] - pt.arange(self.size))]
+
+    def information(self, tangents):
+        """-1/2 times the Hessian of log|Sigma|, Sigma being linear in its first column.
+
+        With x the first column of P and y_i = i x_i, i = 0, 1, ..., the formula of Gohberg and
+        Semencul (1972) says that d log|Sigma| = tr(P T) = (n x'T x - 2 y'T x) / x_0 for a Toeplitz
+        T = dS, and another derivative needs dx = -P dS x only.
+        """
+        [column], [tangent] = self.parameters, tangents
+        index = pt.cumsum(pt.ones_like(column)) - 1
+        n = column.shape[0].astype(column.dtype)
+        first = self.solve(self._unit())
+        head, weighted = first[0], index * first
+        of_first, of_weighted = _toeplitz_times(tangent, first), _toeplitz_times(tangent, weighted)
+        moved = -self.solve(of_first)
+        slope = (of_first @ (n * first - 2 * weighted)) / head
+        inner = (2 * n * moved - 2 * index * moved) @ of_first.T - 2 * moved @ of_weighted.T
+        hessian = inner / head - moved[:, 0][:, None] * (slope / head)
+        return -(hessian + hessian.T) / 4
+
 
 def _check_column(column):
     """Raise a ValueError where constants exceed the variance, their first entry."""
@@ -256,3 +279,9 @@ def _sum_with_scalar(left, right):
     common_size(left, right)
     [column], [variance] = left.parameters, right.parameters
     return Toeplitz(column + variance[..., None] * left._unit())
+
+
+def _toeplitz_times(columns, vector):
+    """T x for the symmetric Toeplitz matrix of each column, (p, n), (n,) -> (p, n)."""
+    both = pt.concatenate([columns[:, 1:][:, ::-1], columns], axis=1)
+    return pt.signal.convolve1d(both, vector, mode="valid")

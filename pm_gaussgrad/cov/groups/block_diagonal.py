@@ -143,6 +143,19 @@ class BlockDiagonal(Composite):
     def scaled(self, factor):
         return self.from_parts([block.scaled(factor) for block in self.parts], self.sizes)
 
+    def groups(self):
+        if all(isinstance(size, int) for size in self.sizes):
+            return "block", np.repeat(np.arange(len(self.sizes)), self.sizes)
+        return None
+
+    def information(self, tangents):
+        total, start = 0, 0
+        for block in self.parts:
+            stop = start + len(block.parameters)
+            total = total + block.information(tangents[start:stop])
+            start = stop
+        return total
+
 
 def _add_blocks(left, others, label):
     """Block by block, with the block in the message where that sum is not closed."""

@@ -34,7 +34,9 @@ from pm_gaussgrad.cov.protocol.constants import (
     check_variance,
     check_within,
 )
+from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
+from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels.compound_symmetry import (
     eigenvalue_weights,
@@ -274,6 +276,17 @@ class CompoundSymmetry(ScalarLeaf):
         through_between = others * between / (1 + others * correlation)
         return (within + between) / variance, through_between - within / (1 - correlation)
 
+    def rows(self, positions):
+        return _rows_of_two_components(self, positions)
+
+    def information(self, tangents):
+        (variance, correlation), (variance_dot, correlation_dot) = self.parameters, tangents
+        others = self._count() - 1
+        scale = variance_dot / variance
+        within = scale - correlation_dot / (1 - correlation)
+        between = scale + others * correlation_dot / (1 + others * correlation)
+        return _of_two_eigenvalues(others, within, between, scale)
+
 
 class ComponentSymmetry(CompoundSymmetry):
     """``CompoundSymmetry`` by its variance components: what ``from_components`` returns."""
@@ -323,6 +336,15 @@ class ComponentSymmetry(CompoundSymmetry):
         own_bar = through_between + within / own if n > 1 else through_between
         return own_bar, n * through_between
 
+    def rows(self, positions):
+        return _rows_of_two_components(self, positions)
+
+    def information(self, tangents):
+        (own, common), (own_dot, common_dot) = self.parameters, tangents
+        n = self._count()
+        between = (own_dot + n * common_dot) / (own + n * common)
+        return _of_two_eigenvalues(n - 1, own_dot / own, between, between)
+
 
 def _symmetric_product(within, between, rows):
     """Each row times the symmetric matrix with these two eigenvalues: (..., n) -> (..., n)."""
@@ -332,8 +354,6 @@ def _symmetric_product(within, between, rows):
 
 
 @closes(CompoundSymmetry, CompoundSymmetry)
-@closes(CompoundSymmetry, ComponentSymmetry)
-@closes(ComponentSymmetry, ComponentSymmetry)
 def _sum(left, right):
     size = common_size(left, right)
     components = zip(left._components(), right._components(), strict=True)
@@ -341,8 +361,18 @@ def _sum(left, right):
 
 
 @closes(CompoundSymmetry, ScalarDiagonal)
-@closes(ComponentSymmetry, ScalarDiagonal)
 def _sum_with_noise(left, right):
     own, common = left._components()
     size = common_size(left, right)
     return ComponentSymmetry.from_parameters(own + right.parameters[0], common, size=size)
+
+
+def _rows_of_two_components(cov, positions):
+    own, common = cov._components()
+    return rows_of_diagonal(positions, own, cov.size) + common
+
+
+def _of_two_eigenvalues(others, within, between, single):
+    """Information from derivatives of the logarithms of the eigenvalues; ``single`` with n = 1."""
+    many = others * half_gram(within) + half_gram(between)
+    return pt.switch(pt.eq(others, 0), half_gram(single), many)

@@ -39,125 +39,12 @@ from pm_gaussgrad.cov.groups.subjects import (
 )
 from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import gaussian_log_density
+from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
-from pm_gaussgrad.cov.protocol.triangular import symmetric_from_lower
-from pm_gaussgrad.kernels.definite import definite_cholesky
-from pm_gaussgrad.kernels.lapack import inverse_from_cholesky
-from pm_gaussgrad.kernels.substitution import backward_substitution, forward_substitution
-from pm_gaussgrad.kernels.symmetric import fold_to_lower, is_symmetric, log_product
+from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
+from pm_gaussgrad.kernels import repeated_measures as kernels
 from pm_gaussgrad.ops import inverse_diagonal
-
-# As many subjects of a pattern are solved for side by side as stay in the first-level cache.
-_CHUNK = 64
-
-
-def _stop(pattern, start):
-    """The end of a run of subjects, at most a chunk, who have the pattern of the first."""
-    stop = start + 1
-    while stop < min(start + _CHUNK, pattern.size) and pattern[stop] == pattern[start]:
-        stop += 1
-    return stop
-
-
-def _length(visits):
-    """Number of visits of a pattern, whose row is filled up by -1."""
-    k = 0
-    while k < visits.size and visits[k] >= 0:
-        k += 1
-    return k
-
-
-def _factor(within, visits):
-    """Cholesky factor of ``within`` at the visits of a pattern; NaN where there is none."""
-    k = visits.size
-    if k and visits[k - 1] >= within.shape[0]:
-        raise ValueError(
-            "gg.cov.RepeatedMeasures: a visit lies beyond the last row of `within`; visits count "
-            "from 0 to T - 1"
-        )
-    factor = np.empty((k, k), within.dtype)
-    for i in range(k):
-        for j in range(i + 1):
-            factor[i, j] = within[visits[i], visits[j]]
-    definite_cholesky(factor)
-    return factor
-
-
-def _forward(residual, within, visits, pattern, observations):
-    m, (n_patterns, width) = residual.shape[0], visits.shape
-    alpha = np.empty(residual.shape, residual.dtype)
-    factors = np.empty((n_patterns, width, width), residual.dtype)
-    halves = np.empty(n_patterns)
-    for p in range(n_patterns):
-        k = _length(visits[p])
-        factor = _factor(within, visits[p, :k])
-        halves[p] = log_product(np.diag(factor))
-        for i in range(k):
-            for j in range(i + 1):
-                factors[p, i, j] = factor[i, j]
-    quad, logdet, start = np.zeros(m, residual.dtype), 0.0, 0
-    while start < pattern.size:
-        stop, p = _stop(pattern, start), pattern[start]
-        parts = observations[start:stop, : _length(visits[p])].T
-        columns = np.empty(parts.shape, residual.dtype)
-        for row in range(m):
-            for j in range(parts.shape[0]):
-                for s in range(parts.shape[1]):
-                    columns[j, s] = residual[row, parts[j, s]]
-            forward_substitution(factors[p], columns)
-            for j in range(parts.shape[0]):
-                for s in range(parts.shape[1]):
-                    quad[row] += columns[j, s] ** 2
-            backward_substitution(factors[p], columns)
-            for j in range(parts.shape[0]):
-                for s in range(parts.shape[1]):
-                    alpha[row, parts[j, s]] = columns[j, s]
-        logdet += 2 * (stop - start) * halves[p]
-        start = stop
-    return quad, logdet, alpha, factors, is_symmetric(within)
-
-
-def _add_block(within_bar, visits, lower):
-    """Add the symmetric matrix of a lower triangle at the visits of a pattern."""
-    for i in range(lower.shape[0]):
-        for j in range(i + 1):
-            within_bar[visits[i], visits[j]] += lower[i, j]
-            if i != j:
-                within_bar[visits[j], visits[i]] += lower[i, j]
-
-
-def _pullback(
-    within, visits, pattern, observations, alpha, factors, symmetric, quad_bar, logdet_bar
-):
-    within_bar = np.zeros(within.shape, alpha.dtype)
-    counts, start = np.zeros(visits.shape[0], np.int64), 0
-    part = np.empty(visits.shape[1], alpha.dtype)
-    while start < pattern.size:
-        stop, p = _stop(pattern, start), pattern[start]
-        counts[p] += stop - start
-        k = _length(visits[p])
-        block_bar = np.zeros((k, k), alpha.dtype)
-        for row in range(alpha.shape[0]):
-            for s in range(start, stop):
-                for j in range(k):
-                    part[j] = alpha[row, observations[s, j]]
-                for i in range(k):
-                    weighted = quad_bar[row] * part[i]
-                    for j in range(i + 1):
-                        block_bar[i, j] -= weighted * part[j]
-        _add_block(within_bar, visits[p], block_bar)
-        start = stop
-    if logdet_bar != 0:
-        for p in range(counts.size):
-            k = _length(visits[p])
-            inverse = factors[p, :k, :k].copy()
-            inverse_from_cholesky(inverse)
-            inverse *= logdet_bar * counts[p]
-            _add_block(within_bar, visits[p], inverse)
-    if symmetric == 0:
-        fold_to_lower(within_bar)
-    return (within_bar,)
 
 
 class RepeatedMeasures(Leaf):
@@ -241,8 +128,8 @@ class RepeatedMeasures(Leaf):
     }
     constant_parameters = frozenset(parameter_shapes) - {"within"}
     saved_shapes = {"factors": "p w w", "symmetric": ""}
-    forward = staticmethod(_forward)
-    pullback = staticmethod(_pullback)
+    forward = staticmethod(kernels.forward)
+    pullback = staticmethod(kernels.pullback)
 
     def __init__(self, within, subject, visit):
         within = as_within(within)
@@ -374,6 +261,28 @@ class RepeatedMeasures(Leaf):
             within, visits, pattern, observations, alpha, factors, symmetric, quad_bar, logdet_bar
         )
 
+    def groups(self):
+        return "subject", self.parameters[4]
+
+    def rows(self, positions):
+        within, subject, visit = self._within(), self.parameters[4], self._visit()
+        same = pt.eq(subject[positions][:, None], subject)
+        return pt.switch(same, within[visit[positions]][:, visit], 0)
+
+    def information(self, tangents):
+        within, visits, pattern, *_ = self.parameters
+        tangent = symmetric_direction(within, tangents[0])
+        observed = pt.ge(visits, 0)
+        rows = pt.switch(observed, visits, 0)
+        both = observed[:, :, None] & observed[:, None, :]
+        of_patterns = pt.switch(both, tangent[:, rows[:, :, None], rows[:, None, :]], 0)
+        inverse = _inverse_factors(self._factors())
+        # A pattern counts once for each of its subjects.
+        numbers = pt.cumsum(pt.ones_like(visits.sum(axis=1))) - 1
+        subjects = pt.eq(pattern, numbers[:, None]).sum(axis=1).astype(tangent.dtype)
+        whitened = _congruence(inverse, of_patterns)
+        return half_gram(pt.sqrt(subjects)[:, None, None] * whitened)
+
 
 def _products(factors, columns):
     # Elementwise: numba takes 15 s to compile a product of stacks of matrices.
@@ -397,3 +306,15 @@ def _sum_with_noise(measures, noise):
     within, *index = measures.parameters
     added = noise.parameters[0][..., None, None] * pt.eye(within.shape[-1], dtype=within.dtype)
     return RepeatedMeasures.from_parameters(within + added, *index)
+
+
+def _inverse_factors(factors):
+    identity = pt.eye(factors.shape[-1], dtype=factors.dtype)
+    return pt.linalg.solve_triangular(factors, identity, lower=True, b_ndim=2)
+
+
+def _congruence(inverse, stack):
+    """A T A' for each matrix: (..., w, w), (p, ..., w, w)."""
+    # Elementwise: numba takes long to compile products of stacks of matrices.
+    half = (inverse[..., :, :, None] * stack[..., None, :, :]).sum(axis=-2)
+    return (half[..., :, None, :] * inverse[..., None, :, :]).sum(axis=-1)

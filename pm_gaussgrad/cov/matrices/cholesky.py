@@ -17,6 +17,7 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
 from pm_gaussgrad.cov.protocol.constants import check_factor, check_lower
+from pm_gaussgrad.cov.protocol.information import half_gram, solve_stack
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.triangular import (
     lower_innovations,
@@ -162,3 +163,8 @@ class Cholesky(Leaf):
 
         through_quad = jnp.tril((alpha * (-2 * quad_bar)[:, None]).T @ white)
         return (through_quad + jnp.diag(2 * logdet_bar / jnp.diag(chol)),)
+
+    def information(self, tangents):
+        factor = pt.tril(self.parameters[0])
+        half = solve_stack(factor, pt.tril(tangents[0]))
+        return half_gram(half + half.mT)

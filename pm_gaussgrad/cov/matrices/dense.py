@@ -20,6 +20,7 @@ import pytensor.tensor as pt
 from pm_gaussgrad.cov.matrices.cholesky import Cholesky
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_symmetric
+from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.kriging import GivenObserved
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import standardised_by
@@ -29,6 +30,7 @@ from pm_gaussgrad.cov.protocol.triangular import (
     lower_solve,
     lower_times,
     lower_transposed_solve,
+    symmetric_direction,
     symmetric_from_lower,
 )
 from pm_gaussgrad.kernels.definite import constant_cholesky, definite_cholesky
@@ -210,6 +212,10 @@ class Dense(Leaf):
         inverse = cho_solve((factor, True), jnp.eye(factor.shape[0], dtype=factor.dtype))
         bar = logdet_bar * inverse - (alpha * quad_bar[:, None]).T @ alpha
         return (symmetric_cotangent(bar, symmetric),)
+
+    def information(self, tangents):
+        tangent = symmetric_direction(self.parameters[0], tangents[0])
+        return half_gram(whitened(self._factor(), tangent))
 
 
 def _block(matrix, rows, columns):

@@ -13,7 +13,9 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.protocol.base import as_parameter, as_size
 from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance
+from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf, ScalarLeaf
+from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
 
@@ -151,6 +153,12 @@ class Diagonal(Leaf):
     def pullback_jax(variance, alpha, quad_bar, logdet_bar):
         return (logdet_bar / variance - (quad_bar[:, None] * alpha**2).sum(axis=0),)
 
+    def rows(self, positions):
+        return rows_of_diagonal(positions, self.parameters[0], self.size)
+
+    def information(self, tangents):
+        return half_gram(tangents[0] / self.parameters[0])
+
 
 class ScalarDiagonal(ScalarLeaf, Diagonal):
     """``Diagonal`` with one variance for all observations: what ``Diagonal(scalar)`` returns."""
@@ -191,6 +199,12 @@ class ScalarDiagonal(ScalarLeaf, Diagonal):
     def pullback_jax(variance, alpha, quad_bar, logdet_bar):
         through_quad = (quad_bar[:, None] * alpha**2).sum()
         return (logdet_bar * alpha.shape[1] / variance - through_quad,)
+
+    def rows(self, positions):
+        return rows_of_diagonal(positions, self.parameters[0], self.size)
+
+    def information(self, tangents):
+        return self._count() * half_gram(tangents[0] / self.parameters[0])
 
 
 @closes(Diagonal, Diagonal)

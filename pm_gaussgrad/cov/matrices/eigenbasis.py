@@ -26,6 +26,7 @@ from pytensor.tensor.shape import Shape, Shape_i
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
+from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_times
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
@@ -279,6 +280,9 @@ class Eigenbasis(Leaf):
     def pullback_jax(eigenvalues, rotated, quad_bar, logdet_bar):
         through_quad = (quad_bar[:, None] * (rotated / eigenvalues) ** 2).sum(axis=0)
         return (logdet_bar / eigenvalues - through_quad,)
+
+    def information(self, tangents):
+        return half_gram(tangents[1] / self.eigenvalues)
 
 
 def _constant_basis(vectors):

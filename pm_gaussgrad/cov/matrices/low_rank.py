@@ -35,8 +35,9 @@ import pytensor.tensor as pt
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
+from pm_gaussgrad.cov.protocol.information import count_directions, gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
-from pm_gaussgrad.cov.protocol.products import rows_times
+from pm_gaussgrad.cov.protocol.products import rows_of_diagonal, rows_times
 from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size
 from pm_gaussgrad.kernels.low_rank import (
     constant_vector,
@@ -274,6 +275,36 @@ class LowRankPlusDiagonal(Leaf):
         variance_bar = through_logdet - (weighted * alpha).sum(axis=0)
         return factor_bar, variance_bar if variance.ndim else variance_bar.sum()
 
+    def rows(self, positions):
+        factor = self.parameters[0]
+        noise = rows_of_diagonal(positions, self._variances(), self.size)
+        return factor[positions] @ factor.T + noise
+
+    def information(self, tangents):
+        """dS = dU U' + U dU' + diag(dv), and P = D^-1 - H H' with H of shape (n, k)."""
+        factor, variances = self.parameters[0], self._variances()
+        factor_dot, variance_dot = tangents
+        if variance_dot.type.ndim == 1:
+            variance_dot = variance_dot[:, None]
+        p, (n, k) = count_directions(factor_dot), factor.shape
+        variance_dot = pt.broadcast_to(variance_dot, (p, n))
+        solved = self.solve(factor.T)  # (P U)'
+        rows = factor_dot.mT.reshape((-1, n))
+        solved_dot = self.solve(rows).reshape((p, k, n))  # (P dU)'
+        inner = factor_dot.mT @ solved.T  # dU' P U
+        # N T for each T of a stack, (k, k), (p, k, n) -> (p, k, n)
+        mixed = pt.tensordot(solved_dot, solved @ factor, axes=[[1], [1]]).transpose(0, 2, 1)
+        loadings = gram(inner, inner.mT) + gram(factor_dot.mT, mixed)
+        shared = (solved * solved_dot).sum(axis=1)  # diag(P dU U' P)
+        cross = gram(shared, variance_dot)
+        _, white_factor, inverse, _ = self._standardised()
+        root = white_factor @ inverse.mT / pt.sqrt(variances)[..., None]  # H
+        precision = 1 / variances
+        squared = precision * (precision - 2 * (root**2).sum(axis=-1))
+        cut = root.T @ (variance_dot[..., None] * root)
+        noise = gram(variance_dot * squared, variance_dot) + gram(cut, cut)
+        return loadings + cross + cross.T + noise / 2
+
 
 class LowRankPlusScalar(LowRankPlusDiagonal):
     """``LowRank(factor) + Diagonal(scalar)``; the kernels make the vector of variances."""
@@ -318,31 +349,25 @@ def _noise(cov):
 
 
 @closes(LowRank, Diagonal)
-@closes(LowRank, ScalarDiagonal)
 def _sum_with_diagonal(low_rank, diagonal):
     common_size(low_rank, diagonal)
     return _plus_noise(low_rank.parameters[0], diagonal)
 
 
+@closes(LowRankPlusDiagonal, Diagonal)
 def _sum_with_more_noise(cov, diagonal):
     common_size(cov, diagonal)
     return _plus_noise(cov.parameters[0], closed_sum(_noise(cov), diagonal))
 
 
+@closes(LowRankPlusDiagonal, LowRank)
 def _sum_with_more_factors(cov, low_rank):
     common_size(cov, low_rank)
     return _plus_noise(_side_by_side(cov.parameters[0], low_rank.parameters[0]), _noise(cov))
 
 
+@closes(LowRankPlusDiagonal, LowRankPlusDiagonal)
 def _sum_of_both(left, right):
     common_size(left, right)
     factor = _side_by_side(left.parameters[0], right.parameters[0])
     return _plus_noise(factor, closed_sum(_noise(left), _noise(right)))
-
-
-for _kind in (LowRankPlusDiagonal, LowRankPlusScalar):
-    closes(_kind, Diagonal)(_sum_with_more_noise)
-    closes(_kind, ScalarDiagonal)(_sum_with_more_noise)
-    closes(_kind, LowRank)(_sum_with_more_factors)
-    closes(_kind, LowRankPlusDiagonal)(_sum_of_both)
-    closes(_kind, LowRankPlusScalar)(_sum_of_both)

@@ -19,9 +19,10 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_symmetric
+from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_times
-from pm_gaussgrad.cov.protocol.triangular import symmetric_from_lower
+from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
 from pm_gaussgrad.kernels.definite import constant_cholesky, definite_cholesky
 from pm_gaussgrad.kernels.lapack import symmetric_product
 from pm_gaussgrad.kernels.symmetric import (
@@ -210,3 +211,8 @@ class Precision(Leaf):
         inverse = cho_solve((factor, True), jnp.eye(factor.shape[0], dtype=factor.dtype))
         bar = (residual * quad_bar[:, None]).T @ residual - logdet_bar * inverse
         return (symmetric_cotangent(bar, symmetric),)
+
+    def information(self, tangents):
+        # d log|Q^-1| turns a sign, which the square of W forgets.
+        tangent = symmetric_direction(self.parameters[0], tangents[0])
+        return half_gram(whitened(self._factor(), tangent))

@@ -12,7 +12,9 @@ from pytensor.tensor.variable import TensorVariable
 
 from pm_gaussgrad.cov.protocol.arguments import as_floats, named_dims_hint
 from pm_gaussgrad.cov.protocol.products import standardised_by
+from pm_gaussgrad.cov.protocol.strips import by_strips
 from pm_gaussgrad.cov.protocol.sums import closed_sum
+from pm_gaussgrad.ops.form import Form
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -113,6 +115,9 @@ class Covariance:
     ----------
     parameter_shapes : dict of str to str
         Core shape of each parameter, in order, as space-separated dimension names.
+    facts : tuple of str
+        Attributes that are integers and no tensors, such as a number of states. Shapes may use
+        them, and kernels take them as arguments.
     parameters : tuple of TensorVariable
         The parameters, each with its core shape behind optional batch dimensions.
     label : str
@@ -122,6 +127,9 @@ class Covariance:
     """
 
     parameter_shapes: ClassVar[dict[str, str]] = {}
+    # Arrays that are declared once and repeated by a fact; see :mod:`pm_gaussgrad.ops.form`.
+    repeated: ClassVar[dict[str, str]] = {}
+    facts: ClassVar[tuple[str, ...]] = ()
     label: ClassVar[str]
     summand: ClassVar[str]
     # NumPy scalars and arrays leave `*` and `+` to this class.
@@ -144,12 +152,13 @@ class Covariance:
     @property
     def structure(self):
         """What remains when the tensors are taken away: hashable, with ``from_parameters``."""
-        return type(self)
+        return Form(type(self), tuple((name, getattr(self, name)) for name in self.facts))
 
     @property
     def size(self):
         """Number of observations n: an int where it is known, else a scalar tensor."""
-        for dims, parameter in zip(self.parameter_shapes.values(), self.parameters, strict=True):
+        shapes = self.structure.parameter_shapes.values()
+        for dims, parameter in zip(shapes, self.parameters, strict=True):
             dims = dims.split()
             if "n" in dims:
                 axis = parameter.type.ndim - len(dims) + dims.index("n")
@@ -263,6 +272,53 @@ class Covariance:
         """
         return None
 
+    def groups(self):
+        """The name of the independent groups that the structure is made of, and n labels.
+
+        A str, and an array or tensor of int, shape (n); None where it has none.
+        """
+        return None
+
+    def rows(self, positions):
+        """Sigma[positions], shape (c, n), in memory c n beside the structure's own.
+
+        Parameters
+        ----------
+        positions : TensorVariable of int, shape (c,)
+            From 0 to n - 1, in any order. The structure has no batch dimensions, and its size is
+            known.
+
+        Raises
+        ------
+        NotImplementedError
+            If the structure has no form of its own, and no parameter of shape (n, n).
+        """
+        if "n n" in self.structure.parameter_shapes.values():
+            return self.to_dense()[positions]  # no larger than the parameter
+        raise NotImplementedError(
+            f"{self.label}: rows of the covariance have no form of their own here, and nothing is "
+            "made dense unasked. Define rows(positions) or information(tangents) in the class, or "
+            "write gg.cov.Dense(cov.to_dense()), at a cost of n^3."
+        )
+
+    def information(self, tangents):
+        """Fisher information 1/2 tr(Sigma^-1 dS_a Sigma^-1 dS_b), shape (p, p).
+
+        By strips of :meth:`rows` where a structure has no closed form.
+
+        Parameters
+        ----------
+        tangents : list of TensorVariable
+            Derivatives of :attr:`parameters` in p directions, (p, core shape); None for index
+            data. The structure has no batch dimensions, and its size is known.
+
+        Raises
+        ------
+        NotImplementedError
+            If the structure has neither a form of its own nor one of its rows.
+        """
+        return by_strips(self, tangents)
+
     def scaled(self, factor) -> "Covariance":
         """``factor * Sigma`` as a structure of the same kind."""
         raise NotImplementedError
@@ -298,7 +354,7 @@ class Covariance:
         return _rebuild, (self.structure, self.parameters, self.size)
 
     def __repr__(self):
-        shapes = zip(self.parameter_shapes, self.parameters, strict=True)
+        shapes = zip(self.structure.parameter_shapes, self.parameters, strict=True)
         described = ", ".join(
             f"{name}: ({', '.join('?' if s is None else str(s) for s in p.type.shape)})"
             for name, p in shapes

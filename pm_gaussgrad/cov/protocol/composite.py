@@ -2,7 +2,7 @@
 
 A random variable or a log density holds tensors and, as a fact of its Op, a hashable structure
 from which :class:`~pm_gaussgrad.cov.protocol.base.Covariance` objects are rebuilt. For a leaf that
-is its class. For a composite it is a :class:`Composition`: its class, the structures of its parts
+is its form. For a composite it is a :class:`Composition`: its class, the structures of its parts
 and their sizes, where these are integers.
 """
 
@@ -25,7 +25,7 @@ class Composition:
     kind : type
         The subclass of :class:`Composite`.
     structures : tuple
-        The structures of the parts, leaves' classes or compositions.
+        The structures of the parts, forms of leaves or compositions.
     sizes : tuple of int or None
         Sizes of the parts; None where the parameters say it.
     """

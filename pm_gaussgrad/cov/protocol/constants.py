@@ -190,7 +190,7 @@ def check_kernel(cov, n) -> None:
     values = [constant_value(p) for p in cov.parameters]
     if n is None or n**3 > _WORK or any(value is None for value in values):
         return
-    cores = [len(dims.split()) for dims in cov.parameter_shapes.values()]
+    cores = [len(dims.split()) for dims in cov.structure.parameter_shapes.values()]
     batches = [v.shape[: v.ndim - core] for v, core in zip(values, cores, strict=True)]
     batch = np.broadcast_shapes(*batches)
     spread = [
@@ -202,7 +202,7 @@ def check_kernel(cov, n) -> None:
     for index in np.ndindex(batch):
         logdet = kernel.evaluate(no_rows, *(_like(no_rows, v[index]) for v in spread))[1]
         if not np.isfinite(logdet):
-            names = ", ".join(f"`{name}`" for name in cov.parameter_shapes)
+            names = ", ".join(f"`{name}`" for name in cov.structure.parameter_shapes)
             raise ValueError(
                 f"{cov.label}: the constants {names} make no covariance with a density, "
                 "expected a positive definite one; if it is singular but for rounding, add "

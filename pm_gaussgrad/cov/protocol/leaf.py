@@ -7,6 +7,7 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.protocol.constants import check_kernel
+from pm_gaussgrad.cov.protocol.declaration import check_declaration
 from pm_gaussgrad.ops import quad_logdet_alpha
 
 
@@ -50,11 +51,18 @@ class Leaf(Covariance):
     row_transforms: ClassVar[dict[str, str]] = {}
     constant_form: ClassVar[Callable | None] = None
 
+    def __init_subclass__(cls):
+        super().__init_subclass__()
+        if hasattr(cls, "forward"):
+            check_declaration(cls)
+
     @property
     def batch_ndim(self) -> int:
         return max(
             p.type.ndim - len(dims.split())
-            for p, dims in zip(self.parameters, self.parameter_shapes.values(), strict=True)
+            for p, dims in zip(
+                self.parameters, self.structure.parameter_shapes.values(), strict=True
+            )
         )
 
     def check_constants(self, n=None):
@@ -74,7 +82,7 @@ class Leaf(Covariance):
     def _apply(self, residual):
         residual = as_parameter(self.label, "residual", residual, 1)
         check_size(self, "residual", residual)
-        return quad_logdet_alpha(type(self), residual, self.parameters)
+        return quad_logdet_alpha(self.structure, residual, self.parameters)
 
 
 class ScalarLeaf(Leaf):
@@ -106,3 +114,7 @@ class ScalarLeaf(Leaf):
     def logdet(self):
         self.known_size()
         return super().logdet()
+
+    def _count(self):
+        """The size as a number to calculate with."""
+        return pt.as_tensor(self.known_size()).astype(self.parameters[0].dtype)

@@ -43,9 +43,8 @@ def marginal(cov, observed):
     Returns
     -------
     Covariance
-        A structure of the same kind where dropping observations leaves one (``Dense``,
-        ``Diagonal``, ``LowRank + Diagonal``, ``CompoundSymmetry``, ``BlockDiagonal``,
-        ``RepeatedMeasures``), else one that works with the whole.
+        A structure of the same kind where dropping observations leaves one (``keep``), else one
+        that works with the whole.
 
     Raises
     ------
@@ -243,3 +242,6 @@ class Marginal(Composite):
 
     def __repr__(self):
         return f"{self.label}({self._whole!r}, {self.size} of {self.sizes[0]})"
+
+    def rows(self, positions):
+        return self._whole.rows(self.observed[positions])[:, self.observed]

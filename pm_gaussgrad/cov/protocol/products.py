@@ -18,6 +18,16 @@ def rows_times(rows, matrix):
     return (rows[..., None, :] @ matrix)[..., 0, :]
 
 
+def unit_rows(positions, n, dtype):
+    """Rows of the identity, (c,) -> (c, n)."""
+    return pt.eq(positions[:, None], pt.arange(n)).astype(dtype)
+
+
+def rows_of_diagonal(positions, variances, n):
+    """Rows of a diagonal matrix, of variances (n,) or (): (c,) -> (c, n)."""
+    return unit_rows(positions, n, variances.dtype) * variances
+
+
 def standardised_by(alpha, precision):
     """Deviations alpha / c from conditional means in units of 1 / sqrt(c), and log(1 / c) / 2."""
     deviations = alpha / pt.sqrt(precision)

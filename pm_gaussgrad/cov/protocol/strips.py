@@ -5,14 +5,13 @@ With P = Sigma^-1 and dP_b = -P dS_b P,
     I_ab = 1/2 tr(P dS_a P dS_b) = -1/2 < dS_a, dP_b >_F.
 
 Both are taken in strips of c rows: those of dS_a are the derivative of rows of Sigma in forward
-mode (:func:`pm_gaussgrad.cov.protocol.rows.covariance_rows`); those of P are the solutions of unit
-rows, and what < dS_a, dP_b > needs of dP_b for all b is the gradient of their inner product with
-the strip of dS_a held fixed, by the own pullback of the structure. Nothing larger is formed.
+mode (``Covariance.rows``); those of P are the solutions of unit rows, and what < dS_a, dP_b > needs
+of dP_b for all b is the gradient of their inner product with the strip of dS_a held fixed, by the
+structure's own pullback. Nothing larger than a strip is formed.
 
 Source: Bangs (1971), Array Processing with Generalized Beamformers (the trace formula).
 """
 
-import math
 import warnings
 
 import pytensor
@@ -20,7 +19,8 @@ import pytensor.tensor as pt
 from pytensor.gradient import grad
 from pytensor.graph.basic import Constant, Variable
 
-from pm_gaussgrad.cov.protocol.rows import covariance_rows, unit_rows
+from pm_gaussgrad.cov.protocol.information import count_directions, total_size
+from pm_gaussgrad.cov.protocol.products import unit_rows
 from pm_gaussgrad.ops.tangents import forward_derivative
 
 # Rows of a strip, where the structure itself is not larger.
@@ -91,7 +91,7 @@ def _strip(cov, tangents, positions, a):
     parameters, moves = zip(*pairs, strict=True)
     inside = pt.lt(positions, n)[:, None]
     positions = pt.minimum(positions, n - 1)
-    rows = covariance_rows(cov, positions)
+    rows = cov.rows(positions)
     moved = forward_derivative(rows, list(parameters), [dx[a] for dx in moves])
     moved = pt.switch(inside, moved, 0)
     inner = (moved * cov.solve(unit_rows(positions, n, rows.dtype))).sum()
@@ -109,18 +109,6 @@ def _memory(cov, n):
     saved = [dims.split() for dims in getattr(cov, "saved_shapes", {}).values()]
     matrix = n * n if ["n", "n"] in saved else 0
     return sum(map(total_size, cov.parameters)) + matrix
-
-
-def total_size(x):
-    """The number of entries, an int where it is known."""
-    static = x.type.shape
-    return x.size if None in static else math.prod(static)
-
-
-def count_directions(x):
-    """The number p, an int where it is known: JAX compiles no arithmetic of symbolic lengths."""
-    static = x.type.shape[0]
-    return x.shape[0] if static is None else static
 
 
 def _larger(x, y):

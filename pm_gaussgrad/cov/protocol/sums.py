@@ -9,7 +9,11 @@ _RULES: dict[tuple[type, type], Callable] = {}
 
 
 def closes(left: type, right: type):
-    """Register the decorated function as the sum of two kinds of structure."""
+    """Register the decorated function as the sum of two families of structures.
+
+    A family is a class and its subclasses. Of several rules that of the nearest families is
+    taken, in the order in which Python resolves methods.
+    """
 
     def register(rule):
         _RULES[left, right] = rule
@@ -36,15 +40,33 @@ def closed_sum(left, right):
     Raises
     ------
     TypeError
-        If the sum has no closed form; the message lists the sums that have one.
+        If the sum has no closed form; the message says what each summand combines with.
     """
-    if rule := _RULES.get((type(left), type(right))):
-        return rule(left, right)
-    if rule := _RULES.get((type(right), type(left))):
-        return rule(right, left)
-    names = sorted({f"{a.summand} + {b.summand}" for a, b in _RULES})
+    in_order, swapped = _nearest(left, right), _nearest(right, left)
+    if in_order or swapped:
+        if swapped is None or (in_order and in_order[0] <= swapped[0]):
+            return in_order[1](left, right)
+        return swapped[1](right, left)
     raise TypeError(
         f"{left.summand} + {right.summand} has no closed form here, and nothing is made dense "
-        f"unasked. Sums with a closed form: {', '.join(names)}. For the dense sum, at a cost of "
-        "n^3, write gg.cov.Dense(a.to_dense() + b.to_dense())."
+        f"unasked. {_partners(left)} {_partners(right)} For the dense sum, at a cost of n^3, write "
+        "gg.cov.Dense(a.to_dense() + b.to_dense())."
     )
+
+
+def _nearest(left, right) -> tuple[int, Callable] | None:
+    """How far up the families are whose rule comes first, and the rule."""
+    families = [
+        (i + j, _RULES[a, b])
+        for i, a in enumerate(type(left).__mro__)
+        for j, b in enumerate(type(right).__mro__)
+        if (a, b) in _RULES
+    ]
+    return min(families, key=lambda found: found[0], default=None)
+
+
+def _partners(cov) -> str:
+    """What a summand does combine with, as a sentence."""
+    pairs = [*_RULES, *(pair[::-1] for pair in _RULES)]
+    found = sorted({right.summand for left, right in pairs if isinstance(cov, left)})
+    return f"{cov.summand} combines with {', '.join(found) if found else 'nothing here'}."

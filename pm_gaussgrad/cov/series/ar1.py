@@ -28,6 +28,7 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.protocol.base import as_parameter, as_size
 from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance, check_within
+from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
 from pm_gaussgrad.ops import linear_recurrence
 
@@ -253,3 +254,22 @@ class AR1(ScalarLeaf):
             shrinkage = (1 - correlation) * (1 + correlation)
             correlation_bar -= 2 * (n - 1) * correlation * logdet_bar / shrinkage
         return variance_bar, correlation_bar
+
+    def rows(self, positions):
+        variance, correlation = self.parameters
+        lag = pt.abs(positions[:, None] - pt.arange(self.size))
+        # Powers from the square on have two derivatives at zero.
+        power = pt.switch(pt.eq(lag, 1), correlation, correlation ** pt.maximum(lag, 2))
+        return variance * pt.switch(pt.eq(lag, 0), 1, power)
+
+    def information(self, tangents):
+        # The first observation has variance v; others, given the one before, the mean rho x and
+        # the variance v (1 - rho^2), and x has variance v.
+        (variance, correlation), (variance_dot, correlation_dot) = self.parameters, tangents
+        transitions = self._count() - 1
+        shrinkage = (1 - correlation) * (1 + correlation)
+        first = variance_dot / variance
+        others = first - 2 * correlation * correlation_dot / shrinkage
+        regression = correlation_dot / pt.sqrt(shrinkage)
+        rest = half_gram(others) + gram(regression, regression)
+        return half_gram(first) + pt.switch(pt.eq(transitions, 0), 0, transitions * rest)

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from pytensor.link.jax.dispatch import jax_funcify
 
-from pm_gaussgrad.ops.compiled import kernel_arguments
 from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.gaps import ConditionOnObserved
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
@@ -43,8 +42,7 @@ def _array_function(op, jax_kernel):
 
     def by_jax(*inputs):
         op.signature.concrete_outputs(inputs)
-        named = _named(op, inputs)
-        return tuple(jax_kernel(*(named[name] for name in kernel_arguments(jax_kernel))))
+        return op.signature.call(jax_kernel, _named(op, inputs))
 
     return by_callback if jax_kernel is None else by_jax
 

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 from pytensor.graph.basic import Variable
 
-from pm_gaussgrad.cov import BlockDiagonal, RepeatedMeasures
 from pm_gaussgrad.cov.protocol.arguments import named_dims_hint
 from pm_gaussgrad.posterior.draws import SAMPLE_DIMS
 
@@ -57,16 +56,13 @@ def as_groups(owner, group, idata, entries, cov):
 
 def _of_structure(owner, cov):
     """The independent groups that a structure is made of, as a named Series."""
-    if isinstance(cov, RepeatedMeasures):
-        subject = dict(zip(cov.parameter_shapes, cov.parameters, strict=True))["subject"]
-        return pd.Series(subject.eval(), name="subject")
-    if isinstance(cov, BlockDiagonal) and all(isinstance(size, int) for size in cov.sizes):
-        return pd.Series(np.repeat(np.arange(len(cov.sizes)), cov.sizes), name="block")
-    raise ValueError(
-        f"{owner}: `group` is True, expected labels for {cov.label}, which has no groups of its "
-        "own as gg.cov.RepeatedMeasures and gg.cov.BlockDiagonal have; pass a label for each "
-        "observation."
-    )
+    if (found := cov.groups()) is None:
+        raise ValueError(
+            f"{owner}: `group` is True, expected labels for {cov.label}, which has no groups of "
+            "its own, as subjects or blocks of known size are; pass a label for each observation."
+        )
+    name, labels = found
+    return pd.Series(labels.eval() if isinstance(labels, Variable) else labels, name=name)
 
 
 def _found(owner, name, idata, entries):

@@ -33,9 +33,9 @@ def loo_log_likelihood(
         are observed.
     group : array_like, shape (n), or str, or True, optional
         Leave out one group at a time: a label for each observation, or the name of a
-        coordinate or variable that holds them. True: the groups of the structure, the subjects
-        of a ``RepeatedMeasures`` or the blocks of a ``BlockDiagonal``. The joint density of each
-        group's observations given all others, :math:`\log p(y_g \mid y_{-g}, \theta)`.
+        coordinate or variable that holds them. True: the groups that the structure is made
+        of, such as subjects or blocks. The joint density of each group's observations given all
+        others, :math:`\log p(y_g \mid y_{-g}, \theta)`.
     progressbar : bool, default True
     compile_kwargs : dict, optional
         For ``pytensor.function``. By default only kernels are compiled;
@@ -124,9 +124,8 @@ def lfo_log_likelihood(idata, model=None, var_name=None, *, progressbar=True, co
     TypeError, ValueError
         If there is no posterior or no such likelihood.
     NotImplementedError
-        If the structure has no causal factor: ``Eigenbasis``, ``Kronecker`` with noise, and
-        structures with gaps that are not of their own kind (``Toeplitz``, ``AR1``, ``Kronecker``,
-        ``Cholesky``, ``Precision``); if rows miss different entries.
+        If the structure has no causal factor (a grid with noise, known eigenvectors), or gaps
+        after which it is not of its own kind; if rows miss different entries.
 
     Notes
     -----

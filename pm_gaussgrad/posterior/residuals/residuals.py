@@ -59,12 +59,8 @@ def whitened_residuals(idata, model=None, var_name=None, *, progressbar=True, co
     -----
     The square root is that of the structure. Where S is lower triangular in the order of the
     observations, entry i is what observation i adds to those before it, in units of its
-    conditional standard deviation: a standardised one-step-ahead prediction error. So it is for
-    ``Dense``, ``Cholesky``, ``AR1``, ``Toeplitz``, ``Kronecker`` and, by visit,
-    ``RepeatedMeasures``; for ``Precision`` backwards, after those behind it. ``CompoundSymmetry``,
-    ``Eigenbasis`` and ``Kronecker + Diagonal`` have the symmetric root, which changes the
-    observations least; ``LowRank + Diagonal`` that of the noise and a term of rank k;
-    ``BlockDiagonal`` those of its blocks.
+    conditional standard deviation: a standardised one-step-ahead prediction error. Where S is
+    symmetric the observations are changed least. The guide says which structure has which.
 
     Cost, a draw: that of ``cov.whiten``, about that of the log density. Rows that miss different
     entries are whitened each with the marginal covariance of its own
