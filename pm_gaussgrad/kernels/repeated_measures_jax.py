@@ -12,13 +12,13 @@ from pm_gaussgrad.kernels.symmetric_jax import (
 
 def forward(residual, within, visits, pattern, observations, subject, place):
     """quad, logdet, alpha, the factors of the patterns, whether ``within`` is symmetric."""
-    present = visits >= 0
-    pair = jnp.where(present, visits, 0)
+    observed = visits >= 0
+    pair = jnp.where(observed, visits, 0)
     # Beyond the last visit is NaN, not the last.
     blocks = within.at[pair[:, :, None], pair[:, None, :]].get(mode="fill", fill_value=jnp.nan)
-    both = present[:, :, None] & present[:, None, :]
+    both = observed[:, :, None] & observed[:, None, :]
     identity = jnp.eye(visits.shape[1], dtype=within.dtype)
-    factors = definite_cholesky(jnp.where(both, blocks, identity), present.sum(axis=1))
+    factors = definite_cholesky(jnp.where(both, blocks, identity), observed.sum(axis=1))
     of_subjects = factors[pattern]
     columns = _columns(residual, observations)
     white = solve_triangular(of_subjects, columns, lower=True)
@@ -37,9 +37,9 @@ def pullback(
     columns = _columns(alpha, observations)
     products = (columns * quad_bar) @ columns.swapaxes(1, 2)
     blocks_bar = jnp.zeros_like(factors).at[pattern].add(logdet_bar * inverses[pattern] - products)
-    present = visits >= 0
-    both = present[:, :, None] & present[:, None, :]
-    pair = jnp.where(present, visits, 0)
+    observed = visits >= 0
+    both = observed[:, :, None] & observed[:, None, :]
+    pair = jnp.where(observed, visits, 0)
     added = jnp.where(both, blocks_bar, 0)
     within_bar = jnp.zeros_like(within).at[pair[:, :, None], pair[:, None, :]].add(added)
     return (symmetric_cotangent(within_bar, symmetric),)

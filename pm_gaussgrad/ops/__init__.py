@@ -2,7 +2,12 @@
 
 from pm_gaussgrad.ops import memory  # noqa: F401  (registers its rewrites)
 from pm_gaussgrad.ops.backends.loading import register_backends
-from pm_gaussgrad.ops.batching import quad_logdet_alpha, rows_last, transform_rows
+from pm_gaussgrad.ops.batching import (
+    count_batch_dims,
+    quad_logdet_alpha,
+    rows_last,
+    transform_rows,
+)
 from pm_gaussgrad.ops.definition import is_disconnected, pullback_by_definition
 from pm_gaussgrad.ops.factor_product import FactorProduct, multiply_factor
 from pm_gaussgrad.ops.gamma_ratio import log_gamma_ratio
@@ -25,6 +30,7 @@ __all__ = [
     "InverseDiagonal",
     "assemble",
     "condition_on_observed_rows",
+    "count_batch_dims",
     "dense_quad_logdet",
     "inverse_diagonal",
     "is_disconnected",

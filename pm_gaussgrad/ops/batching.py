@@ -6,7 +6,7 @@ from pm_gaussgrad.ops.batched import Batched
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, RowTransform
 
 
-def _batch_ndim(structure, parameters) -> int:
+def count_batch_dims(structure, parameters) -> int:
     """Number of leading dimensions in which some parameter really varies."""
     batch_ndim = 0
     for (name, dims), p in zip(structure.parameter_shapes.items(), parameters, strict=True):
@@ -31,7 +31,7 @@ def _drop_leading(parameter, ndim):
 def _core_parameters(structure, parameters):
     """Parameters without leading dimensions of length one, and their number of batch dimensions."""
     parameters = [pt.as_tensor_variable(p) for p in parameters]
-    batch_ndim = _batch_ndim(structure, parameters)
+    batch_ndim = count_batch_dims(structure, parameters)
     cores = [len(dims.split()) for dims in structure.parameter_shapes.values()]
     dropped = [
         _drop_leading(p, core + batch_ndim) for p, core in zip(parameters, cores, strict=True)

@@ -51,16 +51,16 @@ def definition(residual, solved, missing):
     """The outputs of :class:`ConditionOnObserved` in PyTensor's own operations."""
     n, k = residual.shape[1], missing.shape[0]
     unit_rows = pt.eq(pt.arange(n), missing[:, None]).astype(residual.dtype)
-    absent = pt.eq(missing, n)
-    block = solved @ unit_rows.T + pt.diag(absent.astype(residual.dtype))
-    block = pt.switch(absent[:, None] & ~absent, 0, block)
+    filler = pt.eq(missing, n)
+    block = solved @ unit_rows.T + pt.diag(filler.astype(residual.dtype))
+    block = pt.switch(filler[:, None] & ~filler, 0, block)
     factor = pt.linalg.cholesky(block, lower=True)
     identity = pt.eye(k, dtype=residual.dtype)
     inverse = pt.linalg.solve_triangular(factor, identity, lower=True, b_ndim=2)
-    kept = pt.switch(unit_rows.sum(axis=0) > 0, 0, residual)
-    means = kept @ solved.T @ inverse.T @ inverse
+    observed = pt.switch(unit_rows.sum(axis=0) > 0, 0, residual)
+    means = observed @ solved.T @ inverse.T @ inverse
     half_logdet = pt.log(pt.diagonal(factor)).sum()
-    return kept - means @ unit_rows, half_logdet, inverse @ unit_rows
+    return observed - means @ unit_rows, half_logdet, inverse @ unit_rows
 
 
 def condition_on_observed_rows(residual, solved, missing):

@@ -17,6 +17,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import equal_computations
 
+from pm_gaussgrad.cov.groups.equal_blocks import in_order, together
 from pm_gaussgrad.cov.matrices.dense import Dense
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size
@@ -45,11 +46,9 @@ class BlockDiagonal(Composite):
 
     Notes
     -----
-    Cost: the sum of the blocks'. Each block is a part of the graph, whose size and time of
-    compilation grow with their number. Write many groups with the *same* covariance as rows
-    instead, ``gg.MvNormal("y", mu, cov=block, observed=y)`` with y of shape (groups, n), which
-    share one factorisation; and groups with covariances of one structure as a batch of
-    parameters.
+    Cost: the sum of the blocks'. Blocks of one structure and size are evaluated together, those
+    with the same parameters by one factorisation; the graph and the time of compilation grow with
+    the number of *different* structures and sizes.
 
     Of each block the pullback sees its slice of the residual:
     :math:`\bar\Sigma_k = \bar l\,\Sigma_k^{-1} - \sum_i \bar q_i\,\alpha_{ik} \alpha_{ik}^\top`.
@@ -84,48 +83,70 @@ class BlockDiagonal(Composite):
     def size(self):
         return reduce(add, self.sizes)
 
+    def _pieces(self):
+        """Blocks that are evaluated together; where they are consecutive and how to come back."""
+        pieces, members = together(self.parts, self.sizes)
+        known = all(isinstance(size, int) for size in self.sizes)
+        return (pieces, *(in_order(members, self.sizes) if known else (None, None)))
+
     def _cut(self, name, value):
+        """Each piece with the rows of its blocks, and the positions that restore the order."""
         value = as_parameter(self.label, name, value, 1)
         check_size(self, name, value)
-        return zip(self.parts, partition(self.label, value, self.sizes), strict=True)
+        pieces, positions, restored = self._pieces()
+        value = value if positions is None else value[..., positions]
+        slices = partition(self.label, value, [piece.total_size for piece in pieces])
+        return [(x, x.apart(rows)) for x, rows in zip(pieces, slices, strict=True)], restored
 
     def to_dense(self):
         return pt.linalg.block_diag(*(block.to_dense() for block in self.parts))
 
     def quad_logdet(self, residual):
-        pairs = (block.quad_logdet(slice_) for block, slice_ in self._cut("residual", residual))
-        quads, logdets = zip(*pairs, strict=True)
+        quads, logdets = [], []
+        for piece, rows in self._cut("residual", residual)[0]:
+            quad, logdet = piece.cov.quad_logdet(rows)
+            quads.append(piece.added(quad))
+            logdets.append(piece.logdet_of(logdet) if piece.count > 1 else logdet)
         return reduce(add, quads), reduce(add, logdets)
 
-    def solve(self, b):
-        return join_last([block.solve(slice_) for block, slice_ in self._cut("b", b)])
-
     def logdet(self):
-        return reduce(add, (block.logdet() for block in self.parts))
+        pieces, *_ = self._pieces()
+        logdets = ((piece, piece.cov.logdet()) for piece in pieces)
+        return reduce(add, (p.logdet_of(x) if p.count > 1 else x for p, x in logdets))
+
+    def solve(self, b):
+        return self._of_rows("solve", "b", b)
 
     def color(self, z):
-        return join_last([block.color(slice_) for block, slice_ in self._cut("z", z)])
+        return self._of_rows("color", "z", z)
 
     def whiten(self, residual):
-        cut = self._cut("residual", residual)
-        return join_last([block.whiten(slice_) for block, slice_ in cut])
-
-    def diagonal(self):
-        return join_last([block.diagonal() for block in self.parts])
-
-    def inverse_diagonal(self):
-        return join_last([block.inverse_diagonal() for block in self.parts])
+        return self._of_rows("whiten", "residual", residual)
 
     def leave_one_out(self, residual):
-        return self._of_blocks("leave_one_out", residual)
+        return self._of_rows("leave_one_out", "residual", residual)
 
     def innovations(self, residual):
-        return self._of_blocks("innovations", residual)
+        return self._of_rows("innovations", "residual", residual)
 
-    def _of_blocks(self, method, residual):
-        cut = self._cut("residual", residual)
-        pairs = [getattr(block, method)(slice_) for block, slice_ in cut]
-        return tuple(map(join_last, zip(*pairs, strict=True)))
+    def _of_rows(self, method, name, value):
+        """A method of the blocks that returns rows, or a tuple of rows."""
+        cut, restored = self._cut(name, value)
+        results = [(piece, getattr(piece.cov, method)(rows)) for piece, rows in cut]
+        if not isinstance(results[0][1], tuple):
+            return _assembled(results, restored)
+        several = zip(*([(piece, x) for x in result] for piece, result in results), strict=True)
+        return tuple(_assembled(one, restored) for one in several)
+
+    def diagonal(self):
+        return self._of_blocks("diagonal")
+
+    def inverse_diagonal(self):
+        return self._of_blocks("inverse_diagonal")
+
+    def _of_blocks(self, method):
+        pieces, _, restored = self._pieces()
+        return _assembled([(piece, getattr(piece.cov, method)()) for piece in pieces], restored)
 
     def keep(self, observed):
         if not all(isinstance(size, int) for size in self.sizes):
@@ -155,6 +176,12 @@ class BlockDiagonal(Composite):
             total = total + block.information(tangents[start:stop])
             start = stop
         return total
+
+
+def _assembled(results, restored):
+    """The results of pieces side by side, in the order of the observations."""
+    whole = join_last([piece.joined(rows) for piece, rows in results])
+    return whole if restored is None else whole[..., restored]
 
 
 def _add_blocks(left, others, label):

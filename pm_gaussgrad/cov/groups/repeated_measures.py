@@ -157,12 +157,12 @@ class RepeatedMeasures(Leaf):
     def _factors(self):
         """Factors of the patterns (..., p, w, w), those of fewer visits bordered by identities."""
         within, visits = self._within(), self.parameters[1]
-        present = pt.ge(visits, 0)
-        rows = pt.switch(present, visits, 0)
+        observed = pt.ge(visits, 0)
+        rows = pt.switch(observed, visits, 0)
         # By one index: PyTensor takes two out of an outer product of batches wrongly.
         entries = pt.join_dims(within, start_axis=within.type.ndim - 2, n_axes=2)
         blocks = entries[..., rows[:, :, None] * within.shape[-1] + rows[:, None, :]]
-        both = present[:, :, None] & present[:, None, :]
+        both = observed[:, :, None] & observed[:, None, :]
         identity = pt.eye(visits.shape[1], dtype=within.dtype)
         return pt.linalg.cholesky(pt.switch(both, blocks, identity), lower=True)
 
@@ -197,13 +197,13 @@ class RepeatedMeasures(Leaf):
         They are independent, and so the units of a comparison of models.
         """
         _, _, pattern, observations, *_ = self.parameters
-        present = pt.ge(observations, 0)
+        observed = pt.ge(observations, 0)
         white = self._each_subject(_solve_lower, residual)
         halves = pt.log(pt.diagonal(self._factors(), axis1=-2, axis2=-1)).sum(axis=-1)
         logp = gaussian_log_density(
-            (white**2).sum(axis=-1), 2 * halves[..., pattern], present.sum(axis=-1)
+            (white**2).sum(axis=-1), 2 * halves[..., pattern], observed.sum(axis=-1)
         )
-        first = pt.switch(present, observations, self.size).min(axis=-1)
+        first = pt.switch(observed, observations, self.size).min(axis=-1)
         return logp[..., pt.argsort(first)]
 
     def diagonal(self):

@@ -14,6 +14,7 @@ from pm_gaussgrad.cov.protocol.arguments import as_floats, named_dims_hint
 from pm_gaussgrad.cov.protocol.products import standardised_by
 from pm_gaussgrad.cov.protocol.strips import by_strips
 from pm_gaussgrad.cov.protocol.sums import closed_sum
+from pm_gaussgrad.ops import count_batch_dims
 from pm_gaussgrad.ops.form import Form
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -165,6 +166,11 @@ class Covariance:
                 static = parameter.type.shape[axis]
                 return parameter.shape[axis] if static is None else static
         return None
+
+    @property
+    def batch_ndim(self) -> int:
+        """Number of leading dimensions of the parameters, less leading ones of length one."""
+        return count_batch_dims(self.structure, self.parameters)
 
     def check_constants(self, n=None) -> None:
         """Raise a ValueError where constants are known to make no covariance with a density.

@@ -66,7 +66,7 @@ class MissingEntries:
             return pt.eq(pt.arange(self.n), columns).astype(dtype)
         identity = pt.eye(length(self.missing), dtype=dtype)
         rows = pt.zeros((identity.shape[0], self.n), dtype=dtype)[:, self.missing].set(identity)
-        batch_ndim = self.cov.logdet().type.ndim
+        batch_ndim = self.cov.batch_ndim
         return pt.expand_dims(rows, tuple(range(1, 1 + batch_ndim)))
 
     def _condition(self, rows):
@@ -94,7 +94,7 @@ class MissingEntries:
         """
         whole = self.cov.draw(z)
         drawn = whole + self.fill(residual - whole)
-        return pt.switch(self.absent(), drawn, residual)
+        return pt.switch(self.is_missing(), drawn, residual)
 
     def orthogonal_rows(self):
         """V = L^-1 E, with V P V' = I: shape (..., k, n)."""
@@ -111,14 +111,14 @@ class MissingEntries:
         """diag(Sigma_oo^-1), of each batch or row, one at the missing entries: shape (..., n)."""
         explained = self.inverse_factor() @ self.solved  # zero in rows that stand for none
         precision = self.cov.inverse_diagonal() - (explained**2).sum(axis=-2)
-        return pt.switch(self.absent(), 1, precision)
+        return pt.switch(self.is_missing(), 1, precision)
 
     def leave_one_out(self, residual):
         """As that of a covariance, given the observed entries only; zeros at the missing ones."""
-        alpha = pt.switch(self.absent(), 0, self.cov.solve(self.fill(residual)))
+        alpha = pt.switch(self.is_missing(), 0, self.cov.solve(self.fill(residual)))
         return standardised_by(alpha, self.inverse_diagonal())
 
-    def absent(self):
+    def is_missing(self):
         """Which entries are missing: (..., n)."""
         return pt.gt(self.unit_rows.sum(axis=0), 0)
 
@@ -151,7 +151,7 @@ def left_out_quad_logdet(cov, residual, positions, n):
     """
     g, width = positions.shape
     alpha = cov.solve(residual)
-    batch_ndim = cov.logdet().type.ndim
+    batch_ndim = cov.batch_ndim
     unit_rows = pt.eq(pt.arange(n), positions.ravel()[:, None]).astype(alpha.dtype)
     solved = cov.solve(pt.expand_dims(unit_rows, tuple(range(1, 1 + batch_ndim))))
     solved = pt.split_dims(solved, (g, width), axis=0)
@@ -328,12 +328,12 @@ def whiten_by_row(cov, residual, missing):
     entries = MissingEntries(cov, missing, n)
     white = cov.whiten(entries.fill(residual))
     basis = pt.moveaxis(cov.whiten(pt.moveaxis(entries.orthogonal_rows(), -2, 0)), 0, -2)
-    present, positions = pt.lt(missing, n), pt.minimum(missing, n - 1)
+    real, positions = pt.lt(missing, n), pt.minimum(missing, n - 1)
     block = pt.take_along_axis(basis, positions[..., None, :], axis=-1)
     # Fillers are columns of the identity, orthogonal to all others.
     identity = pt.eye(k, dtype=basis.dtype)
-    left, s, right = pt.linalg.svd(pt.switch(present[..., None, :], block, identity))
-    at_missing = pt.switch(present, pt.take_along_axis(white, positions, axis=-1), 0)
+    left, s, right = pt.linalg.svd(pt.switch(real[..., None, :], block, identity))
+    at_missing = pt.switch(real, pt.take_along_axis(white, positions, axis=-1), 0)
     turned = rows_times(at_missing, right.mT) / (1 + s)
     corrected = white - rows_times(rows_times(turned, left.mT), basis)
-    return pt.switch(entries.absent(), 0, corrected)
+    return pt.switch(entries.is_missing(), 0, corrected)

@@ -46,7 +46,7 @@ class Kriging:
         """W', a row each new entry: (n_new, ..., n)."""
         columns = pt.moveaxis(self.cross_cov, -1, 0)
         by_row = self.entries is not None and self.entries.by_row
-        batch_ndim = self.entries.missing.type.ndim - 1 if by_row else self.cov.logdet().type.ndim
+        batch_ndim = self.entries.missing.type.ndim - 1 if by_row else self.cov.batch_ndim
         lacking = max(0, batch_ndim - (columns.type.ndim - 2))
         columns = pt.expand_dims(columns, tuple(range(1, 1 + lacking)))
         return self.cov.whiten(self._filled(columns))

@@ -56,15 +56,6 @@ class Leaf(Covariance):
         if hasattr(cls, "forward"):
             check_declaration(cls)
 
-    @property
-    def batch_ndim(self) -> int:
-        return max(
-            p.type.ndim - len(dims.split())
-            for p, dims in zip(
-                self.parameters, self.structure.parameter_shapes.values(), strict=True
-            )
-        )
-
     def check_constants(self, n=None):
         check_kernel(self, self.size if isinstance(self.size, int) else n)
 

@@ -214,16 +214,16 @@ def jax_funcify_ConditionOnObserved(op, node=None, **kwargs):
         residual, solved, missing = map(jnp.asarray, (residual, solved, missing))
         n, k = residual.shape[1], missing.shape[0]
         unit_rows = (jnp.arange(n) == missing[:, None]).astype(residual.dtype)
-        present = missing < n
-        block = jnp.where(present, solved @ unit_rows.T, 0) + jnp.diag(
-            jnp.where(present, 0, 1).astype(residual.dtype)
+        real = missing < n
+        block = jnp.where(real, solved @ unit_rows.T, 0) + jnp.diag(
+            jnp.where(real, 0, 1).astype(residual.dtype)
         )
         factor = jax.lax.linalg.cholesky(block, symmetrize_input=False)
         identity = jnp.eye(k, dtype=residual.dtype)
         inverse = jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
-        kept = jnp.where(unit_rows.sum(axis=0) > 0, 0, residual)
-        means = kept @ solved.T @ inverse.T @ inverse
+        observed = jnp.where(unit_rows.sum(axis=0) > 0, 0, residual)
+        means = observed @ solved.T @ inverse.T @ inverse
         half_logdet = jnp.log(jnp.diag(factor)).sum()
-        return kept - means @ unit_rows, half_logdet, inverse @ unit_rows
+        return observed - means @ unit_rows, half_logdet, inverse @ unit_rows
 
     return condition_on_observed

@@ -201,7 +201,7 @@ class _Density:
         positions = pt.tensor("positions", dtype="int64", shape=(None,) * ndim)
         entries = MissingEntries(likelihood.cov, positions, self.n)
         residual = pt.atleast_Nd(likelihood.residual, n=2)
-        filled = entries.fill(pt.switch(entries.absent(), 0, residual))
+        filled = entries.fill(pt.switch(entries.is_missing(), 0, residual))
         outputs = [residual - filled, entries.inverse_factor()]
         if self.nu is not None:
             quad = likelihood.cov.quad_logdet(filled)[0]

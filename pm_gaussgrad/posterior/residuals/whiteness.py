@@ -121,11 +121,13 @@ def autocorrelation(z, max_lag):
     sd : array, shape (max_lag)
         Their standard deviations if z is white noise; NaN at a lag without pairs.
     """
-    present = ~np.isnan(z).any(axis=tuple(range(z.ndim - 2)))
-    z = np.where(present, z, 0)
-    total, n = present.sum(), z.shape[-1]
+    observed = ~np.isnan(z).any(axis=tuple(range(z.ndim - 2)))
+    z = np.where(observed, z, 0)
+    total, n = observed.sum(), z.shape[-1]
     products = [(z[..., : n - k] * z[..., k:]).sum(axis=(-2, -1)) for k in range(max_lag + 1)]
-    pairs = np.array([(present[:, : n - k] & present[:, k:]).sum() for k in range(1, max_lag + 1)])
+    pairs = np.array(
+        [(observed[:, : n - k] & observed[:, k:]).sum() for k in range(1, max_lag + 1)]
+    )
     sd = np.sqrt(np.where(pairs, pairs, np.nan) / (total * (total + 2)))
     values = np.stack(products[1:], axis=-1) / products[0][..., None]
     return np.where(pairs, values, np.nan), sd
