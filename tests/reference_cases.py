@@ -1,44 +1,106 @@
 """Where the reference cases lie, and how they are read.
 
 The cases are numbers that this project did not make: other packages' output, published tables
-and high-precision arithmetic. They are kept beside the project, not in it; a module that needs
-a case which is absent skips with a reason.
+and high-precision arithmetic. The complete sets (``../shared/reference_cases``) are kept beside
+the project, not in it; what may be carried of them lies in ``tests/reference``, whose README
+says where it comes from. A case is read from the complete sets where they are in reach, else
+from what is carried; tests of a case that is in neither skip, once, with a reason.
+
+``REFERENCE_CASES=carried`` in the environment puts the complete sets out of reach.
 """
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1].parent / "shared" / "reference_cases"
+CARRIED = Path(__file__).resolve().parent / "reference"
+COMPLETE = CARRIED.parents[2] / "shared" / "reference_cases"
+
+# Cases that a test reads and that may not be carried, or have not been cleared to be.
+NOT_CARRIED = {
+    "gp_co2_george": "not cleared, numbers printed in another package's tutorial",
+    "loo_sar_crime": "may not be carried, out of a vignette under the GPL",
+    "pdb_eight_schools": "may not be carried, out of posteriordb",
+    "pdb_gp_regr": "may not be carried, out of posteriordb",
+    "pdb_radon_mn": "may not be carried, out of posteriordb",
+    "pdb_rats": "may not be carried, out of posteriordb",
+    "pdb_sblri": "may not be carried, out of posteriordb",
+    "peer_stan_math": "may not be carried, out of Stan's unit tests",
+    "phylo_geospiza": "may not be carried, data of a package under the GPL",
+    "stan_autodiff/gp_exponential": "the data of gls_meuse_exp, which may not be carried",
+    "stan_autodiff/gp_se": "the data of gls_meuse_exp, which may not be carried",
+}
+
+
+def is_complete(case):
+    """Whether a case is read from the complete sets."""
+    wanted = os.environ.get("REFERENCE_CASES", "complete")
+    if wanted not in ("complete", "carried"):
+        raise ValueError(f"REFERENCE_CASES is {wanted!r}: expected 'complete' or 'carried'")
+    return wanted == "complete" and (COMPLETE / case).is_dir()
+
+
+def out_of_reach(*cases):
+    """Why ``cases`` cannot all be read, empty if they can."""
+    by_reason = {}
+    for case in cases:
+        if not is_complete(case) and not (CARRIED / case).is_dir():
+            by_reason.setdefault(NOT_CARRIED[case], []).append(case)
+    return "; ".join(f"{', '.join(cases)} ({reason})" for reason, cases in by_reason.items())
 
 
 def require(*cases):
-    """Skip the calling module unless all ``cases`` are present."""
-    missing = [case for case in cases if not (ROOT / case).is_dir()]
-    if missing:
-        pytest.skip(f"reference cases absent: {', '.join(missing)}", allow_module_level=True)
+    """Skip the calling module, or test, unless all ``cases`` are in reach."""
+    if reason := out_of_reach(*cases):
+        pytest.skip(f"reference cases out of reach: {reason}", allow_module_level=True)
+
+
+def each_of(names, values, *cases):
+    """Parametrise a test of ``cases``; where they are out of reach it is one test, which skips."""
+    if reason := out_of_reach(*cases):
+        mark = pytest.mark.skip(reason=f"reference cases out of reach: {reason}")
+        count = 1 if isinstance(names, str) else len(names)
+        values = [pytest.param(*[None] * count, marks=mark, id="out-of-reach")]
+    return pytest.mark.parametrize(names, values)
+
+
+def _folder(case):
+    return (COMPLETE if is_complete(case) else CARRIED) / case
+
+
+def _archive(path):
+    with np.load(path) as archive:
+        return dict(archive)
 
 
 def read_json(case, name="expected.json"):
-    return json.loads((ROOT / case / name).read_text())
+    return json.loads((_folder(case) / name).read_text())
 
 
 def read_npz(case, name):
-    with np.load(ROOT / case / name) as archive:
-        return dict(archive)
+    """Arrays by name; a carried archive names in ``rest`` another that has the others."""
+    arrays = _archive(_folder(case) / name)
+    if "rest" in arrays:
+        arrays = _archive(_folder(case) / str(arrays.pop("rest"))) | arrays
+    return arrays
 
 
 def read_matrix(case, name):
     """A headerless table of numbers, always two-dimensional."""
-    return np.loadtxt(ROOT / case / name, delimiter=",", ndmin=2)
+    if is_complete(case):
+        return np.loadtxt(COMPLETE / case / name, delimiter=",", ndmin=2)
+    return _archive(CARRIED / case / "matrices.npz")[Path(name).stem]
 
 
 def read_columns(case, name="data.csv"):
     """The columns of a table with a header, as lists of strings by name."""
-    with (ROOT / case / name).open(newline="") as file:
+    if not is_complete(case):
+        return json.loads((CARRIED / case / "tables.json").read_text())[Path(name).stem]
+    with (COMPLETE / case / name).open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {column: [row[column] for row in rows] for column in rows[0]}
 

@@ -299,22 +299,23 @@ REPRESENTATIVES = {
 }
 
 
-def each(cases, backends=None):
+def each(cases, values=None, name="backend", unless=lambda case, value: False):
     """Parametrise by structures, all tests of one in one worker, which compiles it once.
 
-    With ``backends`` by these, too; on numba the representatives only.
+    With ``values`` of ``name`` by these, too, except where ``unless`` says that there is nothing
+    to test; on numba the representatives only.
     """
 
-    def param(case, *backend):
-        name = "-".join([*backend, case.name])
-        return pytest.param(case, *backend, marks=pytest.mark.xdist_group(case.name), id=name)
+    def param(case, *value):
+        ids = "-".join([*value, case.name])
+        return pytest.param(case, *value, marks=pytest.mark.xdist_group(case.name), id=ids)
 
-    if backends is None:
+    if values is None:
         return pytest.mark.parametrize("case", [param(case) for case in cases])
     pairs = [
-        param(case, backend)
-        for backend in backends
+        param(case, value)
+        for value in values
         for case in cases
-        if backend != "numba" or case.name in REPRESENTATIVES
+        if not unless(case, value) and (value != "numba" or case.name in REPRESENTATIVES)
     ]
-    return pytest.mark.parametrize(("case", "backend"), pairs)
+    return pytest.mark.parametrize(("case", name), pairs)

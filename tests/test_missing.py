@@ -8,7 +8,7 @@ import pytensor.tensor as pt
 import pytest
 import xarray as xr
 from numpy.testing import assert_allclose
-from reference_cases import ROOT, assert_normwise, read_json, read_npz
+from reference_cases import assert_normwise, read_json, read_npz, require
 from registry import BACKENDS, CASES, each, interpreted
 from scipy.linalg import toeplitz
 from scipy.stats import multivariate_normal
@@ -87,8 +87,7 @@ def test_against_the_dense_submatrix(case, rng):
 def test_weekly_co2_with_gaps():
     """statsmodels' exact likelihood of a regression with AR(1) errors and missing weeks."""
     case = "sm_co2_weekly_missing_ar1"
-    if not (ROOT / case).is_dir():
-        pytest.skip(f"reference case absent: {case}")
+    require(case)
     data, points = read_npz(case, "data.npz"), read_json(case)["points"]
     y, X = data["y"], data["X"]
     beta, phi, sigma2 = pt.vector("beta", shape=(4,)), pt.scalar("phi"), pt.scalar("sigma2")

@@ -15,14 +15,15 @@ import numpy as np
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
-from reference_cases import read_columns, read_json, read_matrix, require
+from reference_cases import each_of, read_columns, read_json, read_matrix, require
 from registry import interpreted
 
 import pm_gaussgrad as gg
 
-require("phylo_geospiza", "phylo_primates5", "spatial_car_ncsids_null", "stan_autodiff")
+require("phylo_primates5", "spatial_car_ncsids_null", "stan_autodiff")
 
 TRAITS = ["wingL", "tarsusL", "culmenL", "beakD", "gonysW"]
+FITS = [(trait, model) for model in ("BM", "lambda") for trait in TRAITS]
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +60,7 @@ def pagel(function, tree, y, design, beta, s2, lam):
     return Fitted(function, tree, y, design, beta, values, jacobian)
 
 
-@pytest.mark.parametrize("trait", TRAITS)
-@pytest.mark.parametrize("model", ["BM", "lambda"])
+@each_of(("trait", "model"), FITS, "phylo_geospiza")
 def test_finches(trait, model, by_eigenvalues):
     """Brownian motion and Pagel's lambda at phylolm's estimates, rel 1e-8."""
     expected = read_json("phylo_geospiza")["traits"][trait][model]

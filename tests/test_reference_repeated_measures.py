@@ -22,13 +22,12 @@ from reference_cases import (
 )
 from registry import interpreted
 from test_reference_lmm import reml
-from test_reference_posteriors import grid, integrate, log_axis, rat_covariance, rat_table
 
 import pm_gaussgrad as gg
 
 LME4 = {"lmm_dyestuff": "Batch", "lmm_sleepstudy": "Subject", "lmm_orthodont": "Subject"}
 LME_R = [f"lme{number:02}" for number in range(0, 12, 2)]
-require(*LME4, "sm_dietox_mixedlm", "sm_lme_R", "gls_orthodont_cs", "gls_ovary_car1", "pdb_rats")
+require(*LME4, "sm_dietox_mixedlm", "sm_lme_R", "gls_orthodont_cs", "gls_ovary_car1")
 
 
 @dataclass(frozen=True)
@@ -237,31 +236,3 @@ def test_orthodont_covariance():
     dense = gg.cov.RepeatedMeasures(within, data.subject, data.visit).to_dense()
     expected = read_matrix("gls_orthodont_cs", "Sigma_at_ML.csv")
     assert_normwise(interpreted([], dense)(), expected, 1e-9)
-
-
-# BUGS: growth of thirty rats, as a posterior
-
-
-def test_rats_by_quadrature(rng):
-    """Flat scales on a grid, one batch of covariances; the means integrated out.
-
-    The means enter the sum of the rats' rows and no contrast of them, which are independent.
-    """
-    y, days = rat_table()
-    contrasts = np.linalg.qr(np.column_stack([np.ones(30), np.eye(30)[:, 1:]]))[0].T @ y
-    rat, visit = np.divmod(rng.permutation(29 * 5), 5)
-    axes = log_axis(5, 45, 16), log_axis(0.1, 1.7, 16), log_axis(3.8, 10, 16)
-    scales = [pt.dvector() for _ in axes]
-    within = rat_covariance(days, *(s[:, None, None] for s in scales))
-    common = 30 * 100**2 * (1 + np.outer(days, days))
-    free = gg.cov.RepeatedMeasures(within, rat, visit).logp(contrasts[1:][rat, visit])
-    log_density = free + gg.logp(contrasts[0], 0, gg.cov.Dense(within + common))
-    log_evidence, moments = integrate(interpreted(scales, log_density)(*grid(*axes)), *axes)
-
-    expected = read_json("pdb_rats")
-    stored = expected["quadrature_info"]["log_evidence_flat_sigmas"]
-    np.testing.assert_allclose(log_evidence, stored, atol=1e-4)
-    for name, (mean, sd) in zip(("alpha", "beta", "y"), moments, strict=True):
-        reference = expected["quadrature"][f"sigma_{name}"]
-        np.testing.assert_allclose(mean, reference["mean"], rtol=0, atol=1e-3 * reference["sd"])
-        np.testing.assert_allclose(sd, reference["sd"], rtol=1e-3)

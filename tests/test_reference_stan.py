@@ -7,7 +7,7 @@ processes with a linear mean on 155 sites; the tolerance is the one the case sta
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from reference_cases import assert_normwise, read_json, read_matrix, require
+from reference_cases import assert_normwise, each_of, read_json, read_matrix, require
 from registry import interpreted
 
 import pm_gaussgrad as gg
@@ -38,21 +38,6 @@ def free(request):
     return name, expected, function(design @ expected["beta"], read_matrix(case, "S.csv"))
 
 
-@pytest.fixture(scope="module", params=KERNELS)
-def process(request):
-    """Name, expected numbers, and (logp, dbeta, dtheta) of a Gaussian process."""
-    name = request.param
-    case, expected, y, design = stored(name)
-    distance = read_matrix(case, "D.csv")
-    beta, theta = pt.dvector("beta"), pt.dvector("theta")
-    amplitude, length, noise = theta[0], theta[1], theta[2]
-    kernel = amplitude**2 * KERNELS[name](distance, length)
-    covariance = kernel + noise**2 * pt.eye(expected["n"])
-    logp = gg.logp(y, pt.dot(design, beta), covariance)
-    function = interpreted([beta, theta], [logp, *pt.grad(logp, [beta, theta])])
-    return name, expected, function(expected["beta"], expected["theta"])
-
-
 def test_free_matrix_logp(free):
     name, expected, (logp, _, _) = free
     np.testing.assert_allclose(logp, expected["logp"], rtol=RTOL[name])
@@ -73,16 +58,17 @@ def test_free_matrix_gradient_of_the_matrix(free):
     assert_normwise(dmatrix, gradient, RTOL[name])
 
 
-def test_process_logp(process):
-    name, expected, (logp, _, _) = process
+@each_of("name", KERNELS, *(f"stan_autodiff/{name}" for name in KERNELS))
+def test_process(name):
+    case, expected, y, design = stored(name)
+    distance = read_matrix(case, "D.csv")
+    beta, theta = pt.dvector("beta"), pt.dvector("theta")
+    amplitude, length, noise = theta[0], theta[1], theta[2]
+    kernel = amplitude**2 * KERNELS[name](distance, length)
+    covariance = kernel + noise**2 * pt.eye(expected["n"])
+    logp = gg.logp(y, pt.dot(design, beta), covariance)
+    function = interpreted([beta, theta], [logp, *pt.grad(logp, [beta, theta])])
+    logp, dbeta, dtheta = function(expected["beta"], expected["theta"])
     np.testing.assert_allclose(logp, expected["logp"], rtol=RTOL[name])
-
-
-def test_process_gradient_of_the_coefficients(process):
-    name, expected, (_, dbeta, _) = process
     np.testing.assert_allclose(dbeta, expected["dbeta"], rtol=RTOL[name])
-
-
-def test_process_gradient_of_the_kernel_parameters(process):
-    name, expected, (_, _, dtheta) = process
     np.testing.assert_allclose(dtheta, expected["dtheta"], rtol=RTOL[name])

@@ -67,12 +67,15 @@ def _value_and_gradients(case, backend):
     )
 
 
-@CASE
-@pytest.mark.parametrize("backend", ["py", "jax"])  # numba's linker runs the kernels of the first
+def _is_a_graph_of_parts(case, backend):
+    """Those are tested themselves."""
+    return backend == "jax" and case.name in ("BlockDiagonal", "MarginalPrecision")
+
+
+# numba's linker runs the kernels of the first
+@each(MATRICES, ["py", "jax"], unless=_is_a_graph_of_parts)
 @pytest.mark.parametrize("upper", [0.0, 1.0, np.nan], ids=["zero", "other", "nan"])
 def test_value_and_gradient_are_of_the_lower_triangle(case, backend, upper, rng):
-    if backend == "jax" and case.name in ("BlockDiagonal", "MarginalPrecision"):
-        pytest.skip("a graph of the parts, which are tested")
     function = _value_and_gradients(case, backend)
     rows, values = rng.normal(size=(2, N)), case.values(rng, N)
     value, *gradients = function(rows, *values)
