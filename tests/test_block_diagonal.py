@@ -6,6 +6,8 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from numpy.testing import assert_allclose
+from pymc.pytensorf import rewrite_pregrad
 from pytensor.graph.replace import vectorize_graph
 from registry import BACKENDS, INTERPRETED, interpreted, positive_definite
 
@@ -207,3 +209,63 @@ def test_draws_have_the_shape_and_survive_resizing(nested):
     np.testing.assert_allclose(draws[:, 2], 7)
     expected = np.array([[2.0, 1.0], [1.0, 2.0]])
     np.testing.assert_allclose(np.cov(draws[:, :2].T), expected, atol=0.08)
+
+
+def _nodes(blocks, wrt):
+    cov = gg.cov.BlockDiagonal(*blocks)
+    logp = rewrite_pregrad(gg.logp(np.zeros(cov.size), 0.0, cov))  # as samplers do
+    function = interpreted(wrt, [logp, *pt.grad(logp, wrt)])
+    return len(function.maker.fgraph.apply_nodes)
+
+
+def test_the_graph_does_not_grow_with_equal_blocks():
+    v, r = pt.scalar("v"), pt.scalar("r")
+    few, many = (_nodes([gg.cov.AR1(v, r, size=3)] * k, [v, r]) for k in (2, 200))
+    assert many == few
+    kernels = [gg.cov.Dense(v * np.eye(2) + k) for k in range(40)]
+    alone = _nodes(kernels[:1], [v])
+    # A matrix each: its own expression, and no more.
+    assert _nodes(kernels, [v]) < alone + 40 * 8
+
+
+def test_blocks_of_all_kinds_together(rng):
+    """Equal and unequal, with parameters of their own, in common and in part, in any order."""
+    v, r, w = pt.scalar("v"), pt.scalar("r"), pt.vector("w", shape=(4,))
+    cov = gg.cov.BlockDiagonal(
+        gg.cov.AR1(v, r, size=3),
+        gg.cov.AR1(v, 0.2, size=2),
+        gg.cov.AR1(v, r, size=3),
+        gg.cov.Diagonal(w),
+        gg.cov.AR1(w[1], r, size=2),
+        gg.cov.Diagonal(w),
+        np.eye(2) * 2,
+        gg.cov.RepeatedMeasures(np.eye(2) + v, [0, 0, 1], [0, 1, 0]),
+        gg.cov.Diagonal(w * 2),
+        np.eye(2) * 3,
+        gg.cov.RepeatedMeasures(np.eye(2) + r, [0, 0, 1], [0, 1, 0]),
+        gg.cov.RepeatedMeasures(np.eye(2) + r, [0, 1, 1], [0, 0, 1]),
+    )
+    rows, wrt = rng.normal(size=(5, cov.size)), [v, r, w]
+
+    def outputs(cov):
+        solved = cov.solve(rows)
+        total = cov.logp(rows).sum() + (rows[0] * solved).sum()
+        return [
+            cov.logp(rows),
+            cov.logp(rows[0]),
+            cov.logdet(),
+            solved,
+            cov.diagonal(),
+            cov.inverse_diagonal(),
+            (cov.whiten(rows) ** 2).sum(axis=-1),
+            *cov.leave_one_out(rows),
+            *pt.grad(total, wrt),
+        ]
+
+    dense = gg.cov.Dense(cov.to_dense())
+    again = cov.whiten(cov.color(rows))
+    function = interpreted(wrt, [*outputs(cov), *outputs(dense), again])
+    *both, again = function(1.3, 0.4, np.array([1.0, 2.0, 0.5, 1.5]))
+    for ours, twin in zip(both[: len(both) // 2], both[len(both) // 2 :], strict=True):
+        assert_allclose(ours, twin, rtol=1e-11, atol=1e-12)
+    assert_allclose(again, rows, rtol=1e-12, atol=1e-13)

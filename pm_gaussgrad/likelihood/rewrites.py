@@ -19,7 +19,6 @@ Statistical Analysis, section 3.2.)
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.compile.rewriting import inline_ofg_node
 from pytensor.graph.basic import Constant
 from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.tensor.basic import Alloc
@@ -113,8 +112,11 @@ def sum_over_constant_rows(fgraph, node):
 @register_specialize
 @node_rewriter([GaussianLogDensity])
 def expand_log_density(fgraph, node):
-    """Replace the log density Op by its graph, once sums over rows have been looked for."""
-    return inline_ofg_node(node)
+    """Replace the log density Op by its graph, once sums over rows have been looked for.
+
+    Built anew from the inputs: what they have in common says which blocks are the same.
+    """
+    return node.op.build_inner_graph(*node.inputs)
 
 
 @register_canonicalize

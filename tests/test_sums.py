@@ -1,0 +1,61 @@
+"""Sums of structures: by families, and an error that speaks of the two summands."""
+
+import itertools
+
+import numpy as np
+import pytensor.tensor as pt
+import pytest
+from numpy.testing import assert_allclose
+from registry import AS_WRITTEN, CASES
+
+import pm_gaussgrad as gg
+
+N = 4
+
+
+def _of(case, seed):
+    values = case.draw(np.random.default_rng(seed), N)
+    return case.build(N, *map(pt.constant, values))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), itertools.combinations_with_replacement(CASES, 2), ids=str
+)
+def test_every_pair(left, right):
+    """The sum of the matrices, in both orders; or an error about these two and nothing else."""
+    a, b = _of(left, 1), _of(right, 1)
+    try:
+        total = a + b
+    except TypeError as error:
+        message = str(error)
+        assert "gg.cov.Dense(" in message
+        assert len(message) < 600
+        with pytest.raises(TypeError):
+            b + a
+        return
+    dense = [x.to_dense() for x in (a, b, total, b + a)]
+    x, y, *sums = (z.eval(mode=AS_WRITTEN) for z in dense)
+    for both in sums:
+        assert_allclose(both, x + y, rtol=1e-12, atol=1e-12)
+
+
+def test_a_subclass_is_of_the_family():
+    """What a structure closes with, its subclass does, until it has a rule of its own."""
+
+    class Noise(gg.cov.Diagonal):
+        pass
+
+    noise = Noise.from_parameters(np.ones(N))
+    total = gg.cov.LowRank(np.ones((N, 1))) + noise
+    assert_allclose(total.to_dense().eval(mode=AS_WRITTEN), np.ones((N, N)) + np.eye(N))
+
+
+def test_the_error_says_what_each_does_combine_with():
+    with pytest.raises(TypeError) as error:
+        gg.cov.Toeplitz([1.0, 0.5]) + gg.cov.AR1(1.0, 0.5, size=2)
+    assert str(error.value) == (
+        "gg.cov.Toeplitz + gg.cov.AR1 has no closed form here, and nothing is made dense unasked. "
+        "gg.cov.Toeplitz combines with gg.cov.Diagonal(scalar), gg.cov.Toeplitz. gg.cov.AR1 "
+        "combines with nothing here. For the dense sum, at a cost of n^3, write "
+        "gg.cov.Dense(a.to_dense() + b.to_dense())."
+    )
