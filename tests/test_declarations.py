@@ -87,7 +87,20 @@ def test_structures_with_different_facts_are_different():
         ({"row_transforms": {"color": "n"}}, "there is no static function `color_kernel`"),
         ({"overwrites": {"powers": "weights"}}, "no static function `forward_inplace`"),
     ],
-    ids=str,
+    ids=[
+        "dimension",
+        "reserved",
+        "twice",
+        "unbound",
+        "constant",
+        "repeated",
+        "no fact",
+        "forward",
+        "pullback",
+        "pullback_jax",
+        "row transform",
+        "in place",
+    ],
 )
 def test_a_wrong_declaration_fails_when_the_class_is_made(wrong, message):
     with pytest.raises(TypeError, match=f"class Wrong: .*({message})"):
