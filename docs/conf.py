@@ -63,8 +63,12 @@ _PAGES = Path(__file__).parent / "structures"
 def _structures():
     kinds = [getattr(gg.cov, name) for name in gg.cov.__all__]
     kinds = [x for x in kinds if isinstance(x, type) and x is not gg.cov.Covariance]
-    # By family, in alphabetical order within one.
-    return sorted(kinds, key=lambda kind: (kind.__module__.split(".")[2], kind.__name__))
+    # By family, matrices first; in alphabetical order within one.
+    families = (Path(gg.cov.__file__).parent).iterdir()
+    order = ["matrices", *sorted(path.name for path in families if path.is_dir())]
+    return sorted(
+        kinds, key=lambda kind: (order.index(kind.__module__.split(".")[2]), kind.__name__)
+    )
 
 
 def _page(kind):

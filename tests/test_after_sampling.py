@@ -254,8 +254,9 @@ def test_swapped_arguments(function):
     model = model_of(without_a_row(4))
     with pytest.raises(TypeError, match=f"gg.{function.__name__}: .* the draws come first, then"):
         function(model, posterior())
-    with model, pytest.raises(TypeError, match=r"`idata` is a Model.*the draws come first, then"):
-        function(model)
+    for arguments in ((model,), (model, None)):  # without a model on the context stack
+        with pytest.raises(TypeError, match=r"`idata` is a Model.*the draws come first, then"):
+            function(*arguments)
 
 
 def latent_model():

@@ -13,7 +13,7 @@ from pytensor.tensor.random.type import RandomType
 
 from pm_gaussgrad.cov import Covariance, Dense, marginal
 from pm_gaussgrad.posterior.axes import axes_for, titled
-from pm_gaussgrad.posterior.draws import INTERPRETED, each_draw
+from pm_gaussgrad.posterior.draws import INTERPRETED, each_draw, posterior_of
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
 
 NAME = "gg.plot_covariance"
@@ -76,10 +76,11 @@ def plot_covariance(
     >>> cov = gg.cov.AR1(2.0, 0.8, size=20)
     >>> ax = gg.plot_covariance(cov, correlation=True)  # doctest: +SKIP
     """
-    # A model in the place of the draws is told so where they are asked for.
+    # A model in the place of the draws is told so.
     fitted = isinstance(idata_or_cov, xr.DataTree | pm.Model)
     kind = "correlation" if correlation else "covariance"
     if fitted:
+        posterior_of(NAME, idata_or_cov)
         likelihood = gaussian_likelihood(NAME, model, var_name)
         cov, dim = likelihood.cov, likelihood.dims[-1]
         labels, title = likelihood.coords[dim], titled(f"Posterior mean {kind}", likelihood.name)

@@ -49,12 +49,12 @@ def _check_kernels(kind, given, saved) -> None:
     if kind.overwrites:
         needed |= {"forward_inplace", "pullback_inplace"}
     needed |= {f"{name}_kernel" for name in kind.row_transforms}
-    for name, known in takes.items():
+    for name, inputs in takes.items():
         kernel = getattr(kind, name, None)
         if kernel is None and name in needed:
             _fail(kind, f"there is no static function `{name}`")
         if kernel is not None:
-            _check_names(kind, f"`{name}`", kernel_arguments(kernel), known)
+            _check_names(kind, f"`{name}`", kernel_arguments(kernel), inputs)
 
 
 def _fail(kind, message) -> None:

@@ -97,11 +97,12 @@ def loo(
 
     owner = "gg.loo"
     serve_arviz(load=True)
+    posterior = posterior_of(owner, idata)
     likelihood = gaussian_likelihood(owner, model, var_name, student=True)
     terms = leave_out_terms(owner, likelihood, idata, group)
     options = {"progressbar": progressbar, "compile_kwargs": compile_kwargs}
     array = terms.evaluate(owner, idata, **options)
-    groups = {"posterior": posterior_of(owner, idata), "log_likelihood": array.to_dataset()}
+    groups = {"posterior": posterior, "log_likelihood": array.to_dataset()}
     tree = xr.DataTree.from_dict(groups)
     if not moment_match:
         return arviz_stats.loo(tree, pointwise=pointwise, **kwargs)
@@ -290,6 +291,7 @@ def refit_wrapper(
     from pm_gaussgrad.posterior.leave_out.refit import RefitWrapper
 
     owner = "gg.refit_wrapper"
+    posterior_of(owner, idata)
     likelihood = gaussian_likelihood(owner, model, var_name, student=True)
     terms = _terms_held(owner, likelihood, idata, group)
     return RefitWrapper(owner, terms, idata, sample_kwargs, compile_kwargs)
@@ -297,7 +299,6 @@ def refit_wrapper(
 
 def _terms_held(owner, likelihood, idata, group):
     """What the log densities in a tree are about, after checking that they are ours."""
-    posterior_of(owner, idata)
     held = idata["log_likelihood"].dataset if "log_likelihood" in idata.children else {}
     kind = held[likelihood.name].attrs.get("long_name") if likelihood.name in held else None
     if kind == PAST:

@@ -95,6 +95,7 @@ def loo_log_likelihood(
     """
     owner = "gg.loo_log_likelihood"
     serve_arviz(load=True)
+    posterior_of(owner, idata)
     likelihood = gaussian_likelihood(owner, model, var_name, student=True)
     options = {"progressbar": progressbar, "compile_kwargs": compile_kwargs}
     terms = leave_out_terms(owner, likelihood, idata, group)
@@ -154,6 +155,7 @@ def lfo_log_likelihood(idata, model=None, var_name=None, *, progressbar=True, co
     array([[[-1.044, -0.91 , -0.802]]])
     """
     owner = "gg.lfo_log_likelihood"
+    posterior_of(owner, idata)
     likelihood = gaussian_likelihood(owner, model, var_name, student=True)
     options = {"progressbar": progressbar, "compile_kwargs": compile_kwargs}
     terms = ahead_terms(owner, likelihood)
@@ -209,13 +211,13 @@ def loo_predictive(
     ('y_dim_0',)
     """
     owner = "gg.loo_predictive"
+    posterior = posterior_of(owner, idata)
     likelihood = gaussian_likelihood(owner, model, var_name)
     entries = ObservedEntries(likelihood)
     standardised, log_scale = entries.leave_one_out()
     z = pt.tensor("z", dtype=entries.residual.dtype, shape=entries.data.shape)
     draws = entries.value + (z - standardised) * pt.exp(log_scale)
     logp = left_out(entries, standardised, log_scale)
-    posterior = posterior_of(owner, idata)
     drawn, logp = over_draws(
         owner,
         likelihood.model,

@@ -90,8 +90,8 @@ def impute(
     >>> idata.posterior_predictive["y_imputed"].std(("chain", "draw")).round(1).values
     array([0. , 0.8, 0. ])
     """
-    likelihood = gaussian_likelihood(NAME, model, var_name)
     posterior_of(NAME, idata)
+    likelihood = gaussian_likelihood(NAME, model, var_name)
     if likelihood.missing is None:
         raise ValueError(
             f"{NAME}: no entry of {likelihood.name!r} is missing, expected NaN in its data; for "

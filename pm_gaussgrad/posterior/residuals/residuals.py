@@ -91,6 +91,7 @@ def whitened_residuals(idata, model=None, var_name=None, *, progressbar=True, co
     >>> residuals.sizes
     Frozen({'chain': 1, 'draw': 2, 'time': 3})
     """
+    posterior = posterior_of(NAME, idata)
     likelihood = gaussian_likelihood(NAME, model, var_name)
     coords, missing = dict(likelihood.coords), likelihood.missing
     if missing is None:
@@ -109,7 +110,6 @@ def whitened_residuals(idata, model=None, var_name=None, *, progressbar=True, co
         progressbar=progressbar,
         compile_kwargs=compile_kwargs,
     )
-    posterior = posterior_of(NAME, idata)
     return labelled(likelihood.name, values, posterior, likelihood.dims, coords)
 
 
