@@ -131,9 +131,9 @@ def is_for_jax(file: str, line: int) -> bool:
 
 
 def fresh_copy(folder: Path) -> Path:
-    """A copy of the package and its tests."""
+    """A copy of the package, its tests and the page that they read."""
     skip = shutil.ignore_patterns("__pycache__")
-    for name in (PACKAGE.name, "tests"):
+    for name in (PACKAGE.name, "tests", "docs"):  # a page has the guide's structure
         shutil.copytree(ROOT / name, folder / name, ignore=skip)
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder

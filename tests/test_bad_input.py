@@ -111,6 +111,7 @@ def test_closed_sums():
     ],
     ids=["indefinite", "zero", "singular", "negative", "nan", "nan off", "inf", "inf off", "tiny"],
 )
+@pytest.mark.xdist_group("Dense")  # one worker, which compiles the function once
 def test_covariance_that_is_none_gives_minus_infinity(backend, matrix):
     """In the value, never an exception and never NaN; the gradient is finite."""
     value, gradient = _logp_and_gradient(gg.cov.Dense, backend)(np.array(matrix))
@@ -121,6 +122,7 @@ def test_covariance_that_is_none_gives_minus_infinity(backend, matrix):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("entry", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("index", [(0, 0), (1, 0)])
+@pytest.mark.xdist_group("Cholesky")
 def test_factor_that_is_not_finite_gives_minus_infinity(backend, entry, index):
     chol = np.eye(2)
     chol[index] = entry
