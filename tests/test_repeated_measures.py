@@ -196,7 +196,7 @@ def test_errors_of_sums(within):
     cov = gg.cov.RepeatedMeasures(within, SUBJECT, VISIT)
     with pytest.raises(TypeError, match="`subject` or `visit` differ"):
         cov + gg.cov.RepeatedMeasures(within, SUBJECT, T - 1 - VISIT)
-    with pytest.raises(TypeError, match=r"no closed form.*RepeatedMeasures \+ .*Diagonal"):
+    with pytest.raises(TypeError, match=r"no closed form.*combines with gg.cov.Diagonal\(scalar\)"):
         cov + gg.cov.Diagonal(np.ones(SUBJECT.size))
 
 
