@@ -162,8 +162,8 @@ def test_constant_covariances_are_factored_when_compiled(structure, folded, batc
     value = structure(matrix).logp(residual).sum()
     f = interpreted([residual], [value, pt.grad(value, residual)])
     ops = [getattr(node.op, "core_op", node.op) for node in f.maker.fgraph.apply_nodes]
-    structures = {op.structure for op in ops if isinstance(op, InvQuadLogdet)}
-    assert structures == {folded}
+    kinds = {op.structure.kind for op in ops if isinstance(op, InvQuadLogdet)}
+    assert kinds == {folded}
 
     free = pt.tensor("S", shape=matrix.shape)
     expected = structure(free).logp(residual).sum()
