@@ -206,7 +206,9 @@ CASES = [
     ),
     Case(
         "SpacedAR1",
-        lambda n, *parameters: SpacedAR1.from_parameters(*parameters),
+        lambda n, v, correlation, steps: SpacedAR1.from_parameters(
+            *gg.cov.AR1(v, correlation).parameters, steps
+        ),
         lambda rng, n: [
             np.asarray(rng.uniform(0.5, 2.0)),
             np.asarray(rng.uniform(-0.7, 0.7)),

@@ -171,7 +171,8 @@ class SpacedAR1(Leaf):
         residual = pt.as_tensor_variable(residual)
         variance, _ = self._columns()
         sign, gap, _, shrinkage = self._transitions()
-        before = pt.concatenate([pt.zeros_like(residual[..., :1]), residual[..., :-1]], axis=-1)
+        # Where phi is zero what stands before does not matter.
+        before = pt.concatenate([residual[..., :1], residual[..., :-1]], axis=-1)
         return (residual - sign * before) + sign * gap * before, variance * shrinkage
 
     def whiten(self, residual):
@@ -183,7 +184,10 @@ class SpacedAR1(Leaf):
         _, _, phi, shrinkage = self._transitions()
         precision = 1 / (variance * shrinkage)
         after = phi**2 * precision
-        return precision + pt.concatenate([after[..., 1:], pt.zeros_like(after[..., :1])], axis=-1)
+        # JAX knows the lengths of slices, and not those of zeros like them.
+        rolled = pt.concatenate([after[..., 1:], after[..., :1]], axis=-1)
+        last = pt.eq(pt.cumsum(pt.ones_like(after), axis=-1), self.size)
+        return precision + pt.switch(last, 0, rolled)
 
     def innovations(self, residual):
         innovation, variances = self._innovations(residual)
