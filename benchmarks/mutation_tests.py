@@ -4,6 +4,7 @@
 # to run first; modules to run last.
 TABLE = {
     "cov/series/ar1.py": ("AR1", "ar1", "reference_blocks"),
+    "cov/series/spaced_ar1.py": ("SpacedAR1", "ar1", "missing"),
     "cov/protocol/arguments.py": ("", "edges", "bad_input"),
     "cov/protocol/base.py": ("AR1 or Cholesky", "bad_input", "op distribution"),
     "cov/groups/block_diagonal.py": ("BlockDiagonal", "block_diagonal", "reference_blocks"),

@@ -13,6 +13,7 @@ from pytensor.compile.mode import Mode
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.marginal import Marginal
+from pm_gaussgrad.cov.series.spaced_ar1 import SpacedAR1
 
 # Python functions, with nothing to compile but kernels: where a backend is not the subject. Not
 # fused: PyTensor's Python form of a fused 1 / x has single precision.
@@ -202,6 +203,18 @@ CASES = [
         lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0)), np.asarray(rng.uniform(-0.7, 0.7))],
         rejected=(np.asarray(1.0), np.asarray(-1.0)),
         sized=False,
+    ),
+    Case(
+        "SpacedAR1",
+        lambda n, v, correlation, steps: SpacedAR1.from_parameters(
+            *gg.cov.AR1(v, correlation).parameters, steps
+        ),
+        lambda rng, n: [
+            np.asarray(rng.uniform(0.5, 2.0)),
+            np.asarray(rng.uniform(-0.7, 0.7)),
+            rng.integers(1, 4, size=n) * (np.arange(n) > 0),
+        ],
+        rejected=(np.asarray(1.0), np.asarray(-1.0)),
     ),
     Case(
         "BlockDiagonal",

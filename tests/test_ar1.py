@@ -11,10 +11,11 @@ from itertools import pairwise
 import numpy as np
 import pytensor.tensor as pt
 import pytest
-from registry import BACKENDS, interpreted
+from registry import AS_WRITTEN, BACKENDS, interpreted
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov.protocol.sized import of_size
+from pm_gaussgrad.cov.series.spaced_ar1 import SpacedAR1
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback, linear_recurrence
 
 EPS = np.finfo(float).eps
@@ -166,3 +167,82 @@ def test_color_of_one_row_by_a_batch_of_variances():
     one = gg.cov.AR1(1.0, 0.5, size=3).color(np.ones(3))
     both, alone = interpreted([], [rows, one])()
     np.testing.assert_allclose(both, [alone, 2 * alone])
+
+
+# Gaps
+
+
+def _exact_with_gaps(residual, v, rho, steps):
+    """As ``_exact``, and the sums of the absolute values of the terms."""
+    getcontext().prec = 60
+    r = [Fraction(float(x)) for x in residual]
+    v, rho = Fraction(v), Fraction(rho)
+    quads, logs, slopes, log_slopes = [r[0] ** 2 / v], [], [], []
+    for (a, b), d in zip(pairwise(r), steps[1:], strict=True):
+        phi, rate = rho ** int(d), int(d) * rho ** int(d - 1)
+        s, e, back = 1 - phi**2, b - phi * a, a - phi * b
+        quads.append(e**2 / s / v)
+        slopes.append(-2 * e * back / s**2 / v * rate)
+        logs.append((Decimal(s.numerator) / Decimal(s.denominator)).ln())
+        log_slopes.append(-2 * phi / s * rate)
+    n, quad = len(r), sum(quads)
+    log_v = n * (Decimal(v.numerator) / Decimal(v.denominator)).ln()
+    terms = [quads, [log_v, *logs], [-quad / v], slopes, [n / v], log_slopes]
+    return [(float(sum(x)), float(sum(map(abs, x)))) for x in terms]
+
+
+@pytest.mark.parametrize("kind", ["path", "rough"])
+@pytest.mark.parametrize("correlation", [1 - 1e-12, 1 - 1e-6, 0.9, 1e-9, 0.0, -0.3, -1 + 1e-12])
+def test_full_precision_with_gaps(correlation, kind, rng):
+    n = 30
+    steps = rng.integers(1, 5, size=n) * (np.arange(n) > 0)
+    scale = np.sqrt(1 - correlation**2) if kind == "path" else 1.0
+    rows = 3 + scale * rng.normal(size=n).cumsum() if kind == "path" else rng.normal(size=n)
+    rows *= np.sign(correlation or 1.0) ** np.cumsum(steps)
+    inputs = rows[None], np.array(1.3), np.array(correlation), steps
+    forward, pullback = InvQuadLogdet(SpacedAR1), InvQuadLogdetPullback(SpacedAR1)
+    quad, logdet, alpha, *saved = forward.evaluate(*inputs)
+    slopes = [
+        pullback.evaluate(*inputs, alpha, *saved, np.array([q]), np.array(p))
+        for q, p in ((1.0, 0.0), (0.0, 1.0))
+    ]
+    got = [quad[0], logdet, *slopes[0], *slopes[1]]
+    expected = _exact_with_gaps(rows, 1.3, correlation, steps)
+    for computed, (value, size) in zip(got, expected, strict=True):
+        assert abs(computed - value) <= 30 * EPS * size
+
+
+def test_without_gaps_it_is_the_series_itself(rng):
+    rows, parameters = rng.normal(size=(2, 6)), (np.array(1.3), np.array(-0.4))
+    steps = np.array([0, 1, 1, 1, 1, 1])
+    whole = FORWARD.evaluate(rows, *parameters)[:3]
+    spaced = InvQuadLogdet(SpacedAR1).evaluate(rows, *parameters, steps)[:3]
+    for a, b in zip(spaced, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-14)
+
+
+def test_gaps_of_gaps(rng):
+    """What is missing from a series with missing values, down to one observation and to none."""
+    whole = gg.cov.AR1(1.3, -0.6, size=9)
+    dense = whole.to_dense().eval(mode=AS_WRITTEN)
+    some = gg.cov.marginal(whole, [1, 2, 5, 8])
+    for kept in ([0, 1, 2, 3], [0, 2, 3], [2], []):
+        fewer = gg.cov.marginal(some, np.array(kept, int))
+        assert type(fewer) is SpacedAR1
+        positions = np.array([1, 2, 5, 8])[kept]
+        expected = dense[np.ix_(positions, positions)]
+        np.testing.assert_allclose(fewer.to_dense().eval(mode=AS_WRITTEN), expected, rtol=1e-14)
+        rows = rng.normal(size=(2, len(kept)))
+        white = interpreted([], (fewer.whiten(rows) ** 2).sum(axis=-1))()
+        quad = np.einsum("ij,ij->i", rows, np.linalg.solve(expected, rows.T).T)
+        np.testing.assert_allclose(white, quad, rtol=1e-12)
+
+
+def test_a_long_series_with_gaps_costs_no_matrix(rng):
+    n = 200_000
+    y = rng.normal(size=n)
+    y[rng.uniform(size=n) < 0.1] = np.nan
+    rho = pt.scalar("rho")
+    logp = gg.logp(y, 0.0, gg.cov.AR1(1.0, rho))
+    value, slope = interpreted([rho], [logp, pt.grad(logp, rho)])(0.5)
+    assert np.isfinite([value, slope]).all()

@@ -237,7 +237,7 @@ def test_strips_of_a_long_series(gaps):
     n = 200
     cov, observed = gg.cov.AR1(v, c, size=n), np.delete(np.arange(n), [3, 40, 41] if gaps else [])
     information = by_strips(
-        gg.cov.marginal(cov, observed), list(map(pt.constant, np.eye(2))) + [None, None] * gaps
+        gg.cov.marginal(cov, observed), list(map(pt.constant, np.eye(2))) + [None] * gaps
     )
     dense = gg.cov.Dense(gg.cov.AR1(v, c, size=n).to_dense()[observed][:, observed])
     whole = gg.fisher_information(0.0, dense, [v, c])

@@ -484,4 +484,15 @@ def test_gaps_without_a_causal_factor(posterior):
     y = data()
     y[1] = np.nan
     with pytest.raises(NotImplementedError, match=r"gg\.cov\.marginal: .*gg\.cov\.Dense"):
-        gg.lfo_log_likelihood(tree(posterior), model_of("ar1", y), progressbar=False)
+        gg.lfo_log_likelihood(tree(posterior), model_of("toeplitz", y), progressbar=False)
+
+
+def test_a_series_with_gaps_is_one_step_ahead(posterior):
+    y = data()
+    y[[1, 4]] = np.nan
+    ahead = [
+        gg.lfo_log_likelihood(tree(posterior), model_of(name, y), progressbar=False)
+        for name in ("ar1", "dense")
+    ]
+    ours, dense = (idata.log_likelihood["y"] for idata in ahead)
+    assert_allclose(ours, dense, rtol=1e-10)

@@ -30,6 +30,7 @@ from pm_gaussgrad.cov.protocol.base import as_parameter, as_size
 from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance, check_within
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
+from pm_gaussgrad.cov.series.spaced_ar1 import SpacedAR1
 from pm_gaussgrad.ops import linear_recurrence
 
 
@@ -213,6 +214,9 @@ class AR1(ScalarLeaf):
         first = pt.eq(pt.cumsum(pt.ones_like(white), axis=-1), 1)
         later = pt.log(variance * shrinkage)
         return white, pt.switch(first, pt.log(variance), later) / 2
+
+    def keep(self, observed):
+        return SpacedAR1.at(*self.parameters, observed)
 
     def scaled(self, factor):
         variance, correlation = self.parameters
