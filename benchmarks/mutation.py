@@ -152,6 +152,9 @@ def run(mutants: list[Mutant], known: set, options, folder: Path) -> Iterator[di
     lapack = copy / PACKAGE.name / "kernels" / "lapack.py"
     if not options.compiled:
         shutil.copy(ROOT / "benchmarks" / "interpreted_lapack.py", lapack)
+        # numba's view of a read-only array means nothing to the interpreter.
+        mutable = copy / PACKAGE.name / "ops" / "mutable.py"
+        mutable.write_text("def as_mutable(array):\n    return array\n")
     for mutant in mutants:
         target = copy / PACKAGE.name / mutant.file
         changed, before, after = mutant.apply(PACKAGE)
