@@ -106,13 +106,12 @@ class BlockDiagonal(Composite):
         for piece, rows in self._cut("residual", residual)[0]:
             quad, logdet = piece.cov.quad_logdet(rows)
             quads.append(piece.added(quad))
-            logdets.append(piece.logdet_of(logdet) if piece.count > 1 else logdet)
+            logdets.append(piece.logdet_of(logdet))
         return reduce(add, quads), reduce(add, logdets)
 
     def logdet(self):
         pieces, *_ = self._pieces()
-        logdets = ((piece, piece.cov.logdet()) for piece in pieces)
-        return reduce(add, (p.logdet_of(x) if p.count > 1 else x for p, x in logdets))
+        return reduce(add, (piece.logdet_of(piece.cov.logdet()) for piece in pieces))
 
     def solve(self, b):
         return self._of_rows("solve", "b", b)

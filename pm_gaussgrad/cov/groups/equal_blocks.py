@@ -57,6 +57,8 @@ class Together:
 
     def logdet_of(self, logdet):
         """The sum over blocks of the log determinants."""
+        if self.count == 1:
+            return logdet
         return self.count * logdet if self._shared else logdet.sum()
 
     @property
