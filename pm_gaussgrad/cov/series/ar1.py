@@ -30,7 +30,7 @@ from pm_gaussgrad.cov.protocol.base import as_parameter, as_size
 from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance, check_within
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
-from pm_gaussgrad.cov.series.spaced_ar1 import SpacedAR1
+from pm_gaussgrad.cov.series.spaced_ar1 import SpacedAR1, whole_power
 from pm_gaussgrad.ops import linear_recurrence
 
 
@@ -178,10 +178,7 @@ class AR1(ScalarLeaf):
         variance, correlation, _ = self._columns()
         time = self._times()
         lag = pt.abs(time[..., :, None] - time[..., None, :])
-        # Powers from the square on have two derivatives at zero.
-        correlation = correlation[..., None]
-        power = pt.switch(pt.eq(lag, 1), correlation, correlation ** pt.maximum(lag, 2))
-        return variance[..., None] * pt.switch(pt.eq(lag, 0), 1, power)
+        return variance[..., None] * whole_power(correlation[..., None], lag)
 
     def color(self, z):
         z = pt.as_tensor_variable(z)
@@ -262,9 +259,7 @@ class AR1(ScalarLeaf):
     def rows(self, positions):
         variance, correlation = self.parameters
         lag = pt.abs(positions[:, None] - pt.arange(self.size))
-        # Powers from the square on have two derivatives at zero.
-        power = pt.switch(pt.eq(lag, 1), correlation, correlation ** pt.maximum(lag, 2))
-        return variance * pt.switch(pt.eq(lag, 0), 1, power)
+        return variance * whole_power(correlation, lag)
 
     def information(self, tangents):
         # The first observation has variance v; others, given the one before, the mean rho x and

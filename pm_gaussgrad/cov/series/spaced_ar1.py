@@ -89,6 +89,12 @@ def _pullback(variance, alpha, norm, slope, logdet_slope, quad_bar, logdet_bar):
     return variance_bar, (quad_bar * slope).sum() + logdet_bar * logdet_slope
 
 
+def whole_power(correlation, lag):
+    """rho^lag for lags 0, 1, ...; from the square on it has two derivatives at zero."""
+    power = pt.switch(pt.eq(lag, 1), correlation, correlation ** pt.maximum(lag, 2))
+    return pt.switch(pt.eq(lag, 0), 1, power)
+
+
 class SpacedAR1(Leaf):
     r"""An ``AR1`` with missing observations, :math:`\Sigma_{ij} = v \rho^{|t_i - t_j|}`.
 
@@ -144,9 +150,7 @@ class SpacedAR1(Leaf):
         """rho^lag, of lags with one dimension or two."""
         _, correlation = self._columns()
         correlation = correlation if lag.type.ndim == 1 else correlation[..., None]
-        # Powers from the square on have two derivatives at zero.
-        power = pt.switch(pt.eq(lag, 1), correlation, correlation ** pt.maximum(lag, 2))
-        return pt.switch(pt.eq(lag, 0), 1, power)
+        return whole_power(correlation, lag)
 
     def _lagged(self, lag):
         """v rho^lag, of lags with two dimensions."""
