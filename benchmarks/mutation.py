@@ -131,7 +131,9 @@ def is_for_jax(file: str, line: int) -> bool:
 
 
 def fresh_copy(folder: Path) -> Path:
-    """A copy of the package, its tests and the page that they read."""
+    """A copy of the package, its tests and the page that they read, beside the same cases."""
+    if (cases := ROOT.parent / "shared").is_dir():
+        (folder.parent / cases.name).symlink_to(cases)
     skip = shutil.ignore_patterns("__pycache__")
     for name in (PACKAGE.name, "tests", "docs"):  # a page has the guide's structure
         shutil.copytree(ROOT / name, folder / name, ignore=skip)
@@ -149,12 +151,6 @@ def check_killers(copy: Path, tests: set[str], log: Path) -> None:
 def run(mutants: list[Mutant], known: set, options, folder: Path) -> Iterator[dict]:
     """Try in turn each mutant that is not known yet."""
     copy, log, killers = fresh_copy(folder / "copy"), folder / "tests.log", set()
-    lapack = copy / PACKAGE.name / "kernels" / "lapack.py"
-    if not options.compiled:
-        shutil.copy(ROOT / "benchmarks" / "interpreted_lapack.py", lapack)
-        # numba's view of a read-only array means nothing to the interpreter.
-        mutable = copy / PACKAGE.name / "ops" / "mutable.py"
-        mutable.write_text("def as_mutable(array):\n    return array\n")
     for mutant in mutants:
         target = copy / PACKAGE.name / mutant.file
         changed, before, after = mutant.apply(PACKAGE)

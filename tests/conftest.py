@@ -5,6 +5,7 @@ import os
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
+import numba
 import numpy as np
 import pytensor
 import pytest
@@ -16,8 +17,17 @@ def rng():
 
 
 @pytest.fixture
-def python_linker():
-    """Only kernels are compiled where a test does not choose a mode: no backend is its subject."""
+def uncompiled(request, monkeypatch):
+    """Nothing is compiled by a test whose ``backend`` is not numba, not even kernels.
+
+    Each kernel is compiled by other tests. ``KERNELS=compiled`` compiles them in all tests.
+    """
+    call = getattr(request.node, "callspec", None)
+    if call and call.params.get("backend") == "numba":
+        yield
+        return
+    if os.environ.get("KERNELS") != "compiled":
+        monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
     with pytensor.config.change_flags(linker="py"):
         yield
 

@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal
 
 import pm_gaussgrad as gg
 
-pytestmark = pytest.mark.usefixtures("python_linker")
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 N, M = 3, 5
 SIGMA = positive_definite(np.random.default_rng(1), N)

@@ -8,7 +8,7 @@ from registry import positive_definite
 
 import pm_gaussgrad as gg
 
-pytestmark = pytest.mark.usefixtures("python_linker")
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 N = 3
 MU = np.array([1.0, -2.0, 0.5])

@@ -9,7 +9,7 @@ from registry import interpreted, positive_definite
 
 import pm_gaussgrad as gg
 
-pytestmark = pytest.mark.usefixtures("python_linker")
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 N, P = 4, 3
 

@@ -31,7 +31,7 @@ CORRELATION = RHO ** np.abs(np.subtract.outer(EVERYTHING, EVERYTHING))
 GRID = np.linspace(-3, 3, 401)  # of log(sigma)
 QUIET = {"progressbar": False}
 
-pytestmark = pytest.mark.usefixtures("python_linker")
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 
 def series():

@@ -14,7 +14,7 @@ from registry import CASES, each, interpreted, positive_definite
 
 import pm_gaussgrad as gg
 
-pytestmark = pytest.mark.usefixtures("python_linker")
+pytestmark = pytest.mark.usefixtures("uncompiled")
 
 N, NU = 3, 4.5
 MU = np.array([1.0, -2.0, 0.5])

@@ -5,12 +5,13 @@ triangle only; the strict upper triangle is neither read nor meaningful afterwar
 (A C-ordered lower triangle is LAPACK's Fortran-ordered upper triangle, so nothing is
 ever transposed in memory.)
 
-The functions are names for numba: their compiled form, straight calls through the
-pointers that SciPy exposes, is defined in :mod:`pm_gaussgrad.kernels.lapack_numba`.
-They cannot be called from the interpreter.
+Compiled kernels call the routines straight through the pointers that SciPy exposes, as defined
+in :mod:`pm_gaussgrad.kernels.lapack_numba`. The functions here are what these compute, for
+kernels that are interpreted.
 """
 
-_INTERPRETED = "this routine exists in compiled kernels only"
+import numpy as np
+from scipy.linalg import solve_triangular
 
 
 def cholesky(a):
@@ -21,37 +22,48 @@ def cholesky(a):
     bool
         False where a pivot is not positive; ``a`` is then meaningless.
     """
-    raise NotImplementedError(_INTERPRETED)
+    try:
+        factor = np.linalg.cholesky(_symmetric(a))
+    except np.linalg.LinAlgError:
+        return False
+    if not np.isfinite(factor).all():
+        return False
+    _set_lower(a, factor)
+    return True
 
 
 def inverse_from_cholesky(factor):
     """Overwrite the lower Cholesky factor (n, n) by the lower triangle of (L L')^-1 (xPOTRI)."""
-    raise NotImplementedError(_INTERPRETED)
+    inverse = solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False)
+    _set_lower(factor, inverse.T @ inverse)
 
 
 def inverse_lower(factor):
     """Overwrite a lower triangular matrix (n, n) by its inverse (xTRTRI)."""
-    raise NotImplementedError(_INTERPRETED)
+    eye = np.eye(len(factor))
+    _set_lower(factor, solve_triangular(factor, eye, lower=True, check_finite=False))
 
 
 def solve_lower(factor, rows):
     """Overwrite each row r of ``rows`` (m, n) by L^-1 r (xTRSM)."""
-    raise NotImplementedError(_INTERPRETED)
+    if rows.size:
+        rows[:] = solve_triangular(factor, rows.T, lower=True, check_finite=False).T
 
 
 def solve_lower_transposed(factor, rows):
     """Overwrite each row r of ``rows`` (m, n) by L'^-1 r (xTRSM)."""
-    raise NotImplementedError(_INTERPRETED)
+    if rows.size:
+        rows[:] = solve_triangular(factor, rows.T, lower=True, trans=1, check_finite=False).T
 
 
 def symmetric_product(matrix, rows, out):
     """Write ``rows @ S`` (m, n) to ``out``, S the symmetric matrix of a lower triangle (xSYMM)."""
-    raise NotImplementedError(_INTERPRETED)
+    out[:] = rows @ _symmetric(matrix)
 
 
 def gram(rows, out):
     """Write the lower triangle of ``rows' rows`` (k, k) to ``out``, rows (n, k) (xSYRK)."""
-    raise NotImplementedError(_INTERPRETED)
+    _set_lower(out, rows.T @ rows)
 
 
 def eigen(a, values):
@@ -64,7 +76,11 @@ def eigen(a, values):
     bool
         False where ``a`` is not finite or the iteration fails; both are then meaningless.
     """
-    raise NotImplementedError(_INTERPRETED)
+    if not np.isfinite(np.tril(a)).all():
+        return False
+    found, vectors = np.linalg.eigh(a, UPLO="L")
+    values[:], a[:] = found, vectors.T
+    return True
 
 
 def matrix_product(left, right, out):
@@ -72,4 +88,12 @@ def matrix_product(left, right, out):
 
     Each factor is C-contiguous or the transpose ``x.T`` of such an array.
     """
-    raise NotImplementedError(_INTERPRETED)
+    out[:] = left @ right
+
+
+def _set_lower(a, lower):
+    a[np.tril_indices(len(a))] = lower[np.tril_indices(len(a))]
+
+
+def _symmetric(lower):
+    return np.tril(lower) + np.tril(lower, -1).T

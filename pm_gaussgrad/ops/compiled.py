@@ -202,36 +202,57 @@ def _result(expressions: list[str]) -> str:
     return expressions[0] if len(expressions) == 1 else f"({', '.join(expressions)})"
 
 
-@functools.cache
 def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tuple[str, ...] = ()):
-    """The numba function of a kernel, and the key under which it is cached on disk.
+    """The function of a kernel that Ops call, and the key under which it is cached on disk.
 
     It is callable from Python (``perform``, JAX callbacks) and from other compiled
     functions (numba's linker), releases the GIL, and keeps NaN and signed zeros exact
-    (no fast-math).
+    (no fast-math). Where ``numba.config.DISABLE_JIT`` is set, as by ``NUMBA_DISABLE_JIT=1``,
+    it is plain Python, for a debugger.
     """
+    from numba import config
+
+    make = _interpreted if config.DISABLE_JIT else _compiled
+    return make(kernel, signature, zero_inputs)
+
+
+@functools.cache
+def _compiled(kernel, signature, zero_inputs):
     import numba
-    from pytensor.link.numba.cache import compile_numba_function_src
 
     from pm_gaussgrad.ops.mutable import as_mutable
 
     for function in [*reachable_functions(kernel), weighted_rows]:
         _register(function)
     source = wrapper_source(signature, kernel_arguments(kernel), zero_inputs)
-    this = fingerprint(compiled_kernel.__wrapped__)
+    this = fingerprint(_compiled.__wrapped__)
     stamp = f"{source}{fingerprint(kernel)}{this}{numba.__version__}"
     key = hashlib.sha256(stamp.encode()).hexdigest()
     inner = numba.njit(error_model="numpy")(kernel)
-    wrapper = compile_numba_function_src(
-        source,
-        "wrapper",
-        global_env={
-            "np": np,
-            "kernel": inner,
-            "as_mutable": as_mutable,
-            "weighted_rows": weighted_rows,
-            "__name__": __name__,
-        },
-        cache_key=key,
-    )
+    wrapper = _wrapper(source, inner, as_mutable, cache_key=key)
     return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True), key
+
+
+@functools.cache
+def _interpreted(kernel, signature, zero_inputs):
+    source = wrapper_source(signature, kernel_arguments(kernel), zero_inputs)
+    wrapper = _wrapper(source, kernel, lambda array: array)
+
+    def quiet(*arrays):
+        with np.errstate(all="ignore"):  # as compiled code is
+            return wrapper(*arrays)
+
+    return quiet, None
+
+
+def _wrapper(source: str, kernel, as_mutable, cache_key: str | None = None) -> FunctionType:
+    from pytensor.link.numba.cache import compile_numba_function_src
+
+    names = {
+        "np": np,
+        "kernel": kernel,
+        "as_mutable": as_mutable,
+        "weighted_rows": weighted_rows,
+        "__name__": __name__,
+    }
+    return compile_numba_function_src(source, "wrapper", global_env=names, cache_key=cache_key)
