@@ -16,19 +16,25 @@ def rng():
     return np.random.default_rng(20240917)
 
 
-@pytest.fixture
-def uncompiled(request, monkeypatch):
-    """Nothing is compiled by a test whose ``backend`` is not numba, not even kernels.
+# Where a variable was made, which only messages of PyTensor tell, is a third of building a graph.
+pytensor.config.traceback__limit = 0
 
-    Each kernel is compiled by other tests. ``KERNELS=compiled`` compiles them in all tests.
+
+@pytest.fixture(autouse=True)
+def compilation(request, monkeypatch):
+    """Compile for tests that ask for it: by a mark (or ``sampling``), or by numba as ``backend``.
+
+    For the others graphs and kernels are interpreted, which is what takes no time where arrays are
+    small. Each kernel is compiled by some test. ``KERNELS=compiled`` compiles the kernels of all.
     """
+    marked = any(request.node.get_closest_marker(name) for name in ("compiled", "sampling"))
     call = getattr(request.node, "callspec", None)
-    if call and call.params.get("backend") == "numba":
+    if marked or (call and call.params.get("backend") == "numba"):
         yield
         return
     if os.environ.get("KERNELS") != "compiled":
         monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
-    with pytensor.config.change_flags(linker="py"):
+    with pytensor.config.change_flags(linker="py", cxx=""):
         yield
 
 

@@ -29,7 +29,7 @@ BACKENDS = {
 
 
 def interpreted(inputs, outputs, mode=INTERPRETED, **kwargs):
-    """A function of a graph in which only kernels are compiled."""
+    """A function of a graph in which at most kernels are compiled."""
     return pytensor.function(inputs, outputs, mode=mode, **kwargs)
 
 

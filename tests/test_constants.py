@@ -6,10 +6,12 @@ import pytensor.sparse
 import pytensor.tensor as pt
 import pytest
 import scipy.sparse
-from numpy.testing import assert_array_equal
+import scipy.stats
+from numpy.testing import assert_allclose, assert_array_equal
 from registry import INTERPRETED, interpreted
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.protocol.leaf import Leaf
 
 K = np.array([[2.0, 0.5, 0.3], [0.5, 1.0, 0.2], [0.3, 0.2, 1.5]])
 FACTOR = np.linalg.cholesky(K)
@@ -193,3 +195,42 @@ def test_draws_of_no_covariance_are_an_error():
             y = gg.MvNormal("y", 0.0, cov(x), shape=3)
         with pytest.raises(ValueError, match=r"draws are not finite.*restrict their priors"):
             pm.draw(y, mode=INTERPRETED)
+
+
+def _forward_of_labels(residual, variances, label):
+    quad, logdet, alpha = np.zeros(residual.shape[0], residual.dtype), 0.0, np.empty_like(residual)
+    for i in range(label.size):
+        logdet += np.log(variances[label[i]])
+        alpha[:, i] = residual[:, i] / variances[label[i]]
+        quad += residual[:, i] * alpha[:, i]
+    return quad, logdet, alpha
+
+
+def _pullback_of_labels(variances, label, alpha, quad_bar, logdet_bar):
+    bar = np.zeros_like(variances)
+    for i in range(label.size):
+        bar[label[i]] += logdet_bar / variances[label[i]] - (quad_bar * alpha[:, i] ** 2).sum()
+    return (bar,)
+
+
+class VariancePerLabel(Leaf):
+    """Without checks of its own."""
+
+    parameter_shapes = {"variances": "g", "label": "n"}
+    constant_parameters = frozenset({"label"})
+    forward = staticmethod(_forward_of_labels)
+    pullback = staticmethod(_pullback_of_labels)
+
+    def __init__(self, variances, label):
+        self.parameters = pt.as_tensor(variances), pt.as_tensor(label)
+
+
+def test_index_data_of_a_structure_without_checks_of_its_own():
+    """Its kernel is what knows: it is given the labels as the integers that they are."""
+    label = np.array([1, 0, 1])
+    cov = VariancePerLabel(np.array([1.0, 4.0]), label)
+    logp = interpreted([], gg.logp(np.ones(3), 0.0, cov))()
+    expected = scipy.stats.norm.logpdf(np.ones(3), scale=[2, 1, 2]).sum()
+    assert_allclose(logp, expected, rtol=1e-13)
+    with pytest.raises(ValueError, match="the constants `variances`, `label` make no covariance"):
+        gg.logp(np.ones(3), 0.0, VariancePerLabel(np.array([1.0, -4.0]), label))

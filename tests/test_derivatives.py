@@ -89,7 +89,7 @@ def test_student_by_a_computed_variable():
 
 
 @_named("Dense")
-def test_values_by_a_computed_variable(case, uncompiled):
+def test_values_by_a_computed_variable(case):
     """First to third derivatives, and forward mode, against PyTensor's own Ops."""
     t = pt.dscalar("t")
     w = pt.exp(t)
@@ -109,7 +109,7 @@ def test_values_by_a_computed_variable(case, uncompiled):
     assert_allclose(numbers[: len(got)], numbers[len(got) :], rtol=1e-8)
 
 
-def test_hessian_and_jacobian_by_a_computed_mean(uncompiled):
+def test_hessian_and_jacobian_by_a_computed_mean():
     """Loops over the entries of z = 2 x, a whole vector."""
     x, data = pt.dvector("x"), ROWS["gaps"]
     z = 2 * x
@@ -157,7 +157,7 @@ def test_verify_grad(case, rng):
 
 
 @_named("AR1", "Eigenbasis", "Kronecker", "Precision")
-def test_solve_gradient_with_gaps_at_any_scale(case, uncompiled, rng):
+def test_solve_gradient_with_gaps_at_any_scale(case, rng):
     """Residual and cotangent as unequal as 1e12: the gradient of their product stays as it is."""
     parameters = case.tensors(n=N)
     cov = marginal(case.build(N, *parameters), [0, 2, 3])

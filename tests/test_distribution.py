@@ -12,8 +12,6 @@ from scipy.stats import multivariate_normal
 
 import pm_gaussgrad as gg
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
-
 N, M = 3, 5
 SIGMA = positive_definite(np.random.default_rng(1), N)
 MU = np.array([1.0, -2.0, 0.5])

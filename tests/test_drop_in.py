@@ -8,8 +8,6 @@ from registry import positive_definite
 
 import pm_gaussgrad as gg
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
-
 N = 3
 MU = np.array([1.0, -2.0, 0.5])
 SIGMA = positive_definite(np.random.default_rng(1), N)

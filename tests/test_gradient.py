@@ -9,8 +9,6 @@ from registry import interpreted, positive_definite
 
 import pm_gaussgrad as gg
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
-
 N, P = 4, 3
 
 

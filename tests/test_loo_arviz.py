@@ -31,8 +31,6 @@ CORRELATION = RHO ** np.abs(np.subtract.outer(EVERYTHING, EVERYTHING))
 GRID = np.linspace(-3, 3, 401)  # of log(sigma)
 QUIET = {"progressbar": False}
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
-
 
 def series():
     y = np.linalg.cholesky(CORRELATION) @ np.random.default_rng(3).normal(size=N)

@@ -134,7 +134,6 @@ def _expected_logp(y, sigma=1.0, rho=0.5):
     return multivariate_normal(np.full(o.size, 0.1), cov).logpdf(y[o])
 
 
-@pytest.mark.usefixtures("uncompiled")
 class TestModels:
     """What PyMC makes of data with missing values."""
 
@@ -337,7 +336,6 @@ LIKELIHOODS = {
 }
 
 
-@pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_masks_are_read_on_every_way_in(likelihood):
     """As constants, observed now or later: the same density as with NaN, and that of the parts."""

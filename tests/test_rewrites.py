@@ -13,8 +13,6 @@ import pm_gaussgrad as gg
 from pm_gaussgrad.cov.matrices.precision import ConstantPrecision
 from pm_gaussgrad.ops import InvQuadLogdet
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
-
 N, M = 3, 40
 
 

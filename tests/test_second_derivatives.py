@@ -26,7 +26,7 @@ def _dense_logp(value, mu, dense):
 
 
 @each([c for c in CASES if c.name in ("LowRankPlusScalar", "BlockDiagonal")])
-def test_hessian(case, uncompiled, rng):
+def test_hessian(case, rng):
     """``pytensor.gradient.hessian`` in three parameters of the mean and the covariance."""
     n = 3
     theta, y = pt.tensor("theta", shape=(3,), dtype="float64"), pt.dvector("y")
@@ -47,7 +47,7 @@ def test_hessian(case, uncompiled, rng):
     assert_allclose(got, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 
-def test_find_hessian(uncompiled, rng):
+def test_find_hessian(rng):
     """``pm.find_hessian`` of two structures in one model, one of them with many rows."""
     rows, series = rng.normal(size=(9, 2)), rng.normal(size=5)
 

@@ -26,9 +26,11 @@ from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback
 
 # Composites are graphs of leaves' primitives and have no kernels to test.
 CASE, LEAF = each(CASES), each(LEAVES)
-BACKEND = pytest.mark.parametrize("backend", BACKENDS)
-# (n, rows): general, one row, one observation, no rows, many rows
-SIZES = [(5, 3), (5, 1), (1, 2), (1, 1), (4, 0), (2, 9)]
+ON_EACH_BACKEND = each(CASES, BACKENDS)
+# (n, rows): general, one observation of one row, no rows; one row, one observation, many rows.
+# JAX compiles anew for each.
+SIZES = {"jax": [(5, 3), (1, 1), (4, 0)]}
+SIZES["py"] = SIZES["numba"] = [*SIZES["jax"], (5, 1), (1, 2), (2, 9)]
 
 
 def _objective(quad, logdet, solved, weights, z):
@@ -36,13 +38,13 @@ def _objective(quad, logdet, solved, weights, z):
     return (weights * (quad + 0.3 * logdet)).sum() + (z * solved).sum()
 
 
-def _primitive_outputs(case, residual, z, weights, parameters, through_solve=True):
+def _primitive_outputs(case, residual, z, weights, parameters):
     """What comes from the custom Op."""
     cov = case.build(residual.shape[-1], *parameters)
     quad, logdet = cov.quad_logdet(residual)
     solved = cov.solve(residual)
     wrt = [residual, *case.differentiable(parameters)]
-    gradient = pt.grad(_objective(quad, logdet, solved, weights, z if through_solve else 0), wrt)
+    gradient = pt.grad(_objective(quad, logdet, solved, weights, z), wrt)
     return {
         "quad": quad,
         "logdet": logdet,
@@ -51,16 +53,6 @@ def _primitive_outputs(case, residual, z, weights, parameters, through_solve=Tru
         "solve": solved,
         **{f"gradient {i}": g for i, g in enumerate(gradient)},
     }
-
-
-def _kernel_outputs(*arguments):
-    """The same without the gradient through solve, which is PyTensor's glue between kernels."""
-    return _primitive_outputs(*arguments, through_solve=False)
-
-
-def _of_primitive(case, backend):
-    whole = backend != "numba" or case.name in REPRESENTATIVES
-    return _primitive_outputs if whole else _kernel_outputs
 
 
 def _graph_outputs(case, residual, z, weights, parameters):
@@ -73,6 +65,10 @@ def _graph_outputs(case, residual, z, weights, parameters):
         "whitened norm": (cov.whiten(residual) ** 2).sum(axis=-1),
         "whitened colored": cov.whiten(cov.color(z)),
     }
+
+
+def _outputs(*arguments):
+    return _primitive_outputs(*arguments) | _graph_outputs(*arguments)
 
 
 def _twin_outputs(case, residual, z, weights, parameters):
@@ -147,27 +143,29 @@ def _compare(case, got, expected, rtol):
             )
 
 
-@CASE
-@BACKEND
-@pytest.mark.parametrize(("n", "m"), SIZES)
-def test_against_dense_twin(case, backend, n, m, rng):
-    arguments = _arguments(case, rng, n, (m,))
-    got = _compiled(_graph_outputs, case, backend)(*arguments)
-    _compare(case, got, _twin(case, *arguments), 1e-10)
-    assert_allclose(got["whitened colored"], arguments[1], rtol=1e-10, atol=1e-10)
-    outputs_of = _of_primitive(case, backend)
-    if outputs_of is _kernel_outputs:
-        arguments[1] = np.zeros_like(arguments[1])  # the cotangent of solve
-    got = _compiled(outputs_of, case, backend)(*arguments)
-    _compare(case, got, _twin(case, *arguments), 1e-10)
+@pytest.mark.compiled
+@ON_EACH_BACKEND
+def test_against_dense_twin(case, backend, rng):
+    for n, m in SIZES[backend]:
+        arguments = _arguments(case, rng, n, (m,))
+        got = _compiled(_outputs, case, backend)(*arguments)
+        _compare(case, got, _twin(case, *arguments), 1e-10)
+        assert_allclose(got["whitened colored"], arguments[1], rtol=1e-10, atol=1e-10)
 
 
-@each(CASES, BACKENDS)
+@pytest.mark.compiled
+@each([case for case in CASES if case.name not in REPRESENTATIVES])
+def test_numba_knows_every_op(case):
+    """None falls back to Python, of which PyTensor would warn; kernels are compiled as above."""
+    _compiled(_outputs, case, "numba")
+
+
+@ON_EACH_BACKEND
 def test_gradient_through_solve_at_any_scale(case, backend, rng):
     """Residual and cotangent as unequal as 1e12: the gradient of their product stays as it is."""
     residual, z, weights, *parameters = _arguments(case, rng, 5, (3,))
     weights = np.zeros_like(weights)
-    of = _compiled(_primitive_outputs, case, backend)
+    of = _compiled(_outputs, case, backend)
     expected = of(residual, z, weights, *parameters)
     for scale in (1e-12, 1e-4, 1e8, 1e12):
         got = of(residual * scale, z / scale, weights, *parameters)
@@ -177,12 +175,16 @@ def test_gradient_through_solve_at_any_scale(case, backend, rng):
             assert_allclose(got[name], expected[name], rtol=1e-12, atol=bound, err_msg=name)
 
 
-def _is_tested_by_rows(case, backend):
-    """On JAX, which needs the lengths of batches known, in test_missing.py: rows that differ."""
-    return case.name == "Marginal" and backend == "jax"
+def _needs_no_batches(case, backend):
+    """Loops over batches are PyTensor's; on numba they take a minute to compile.
+
+    JAX needs the lengths of batches known: with gaps, rows that differ in test_missing.py.
+    """
+    some = case.name in ("LowRankPlusDiagonal", "BlockDiagonal")
+    return (backend == "numba" and not some) or (backend == "jax" and case.name == "Marginal")
 
 
-@each(CASES, BACKENDS, unless=_is_tested_by_rows)
+@each(CASES, BACKENDS, unless=_needs_no_batches)
 def test_batches_of_parameters(case, backend, rng):
     """Parameters (4, ...) against residuals (3, 4, n): the 3 are rows of each of the 4."""
     arguments = _arguments(case, rng, 3, lead=(3,), batch=(4,))
@@ -216,24 +218,23 @@ def test_one_row_for_each_of_a_batch(case, rng):
     assert_allclose((white**2).sum(axis=-1), (rows * expected).sum(axis=-1), rtol=1e-10)
 
 
-@CASE
-@BACKEND
+@ON_EACH_BACKEND
 def test_color_has_the_covariance(case, backend, rng):
     """The rows of color(I) are the columns of S; S S' must be Sigma, to rounding."""
     n = 4
     arguments = _arguments(case, rng, n, (n,))
     arguments[1] = np.eye(n)
-    columns = _compiled(_graph_outputs, case, backend)(*arguments)["color"]
+    columns = _compiled(_outputs, case, backend)(*arguments)["color"]
     dense = _twin(case, *arguments)["dense"]
     assert_allclose(columns.T @ columns, dense, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.compiled
 @CASE
 @pytest.mark.parametrize("backend", ["py", "jax"])  # numba's linker runs the same kernels
 def test_float32(case, backend, rng):
     arguments = _arguments(case, rng, 4, (3,), dtype="float32")
-    got = _compiled(_primitive_outputs, case, backend, 0, "float32")(*arguments)
-    got |= _compiled(_graph_outputs, case, backend, 0, "float32")(*arguments)
+    got = _compiled(_outputs, case, backend, 0, "float32")(*arguments)
     if backend != "jax":  # PyTensor's JAX form of powers and sums widens on its own
         assert {name for name, value in got.items() if value.dtype != "float32"} == set()
     assert {got[name].dtype.name for name in ("quad", "logdet", "solve")} == {"float32"}
@@ -241,6 +242,7 @@ def test_float32(case, backend, rng):
     _compare(case, got, expected, 2e-4)
 
 
+@pytest.mark.compiled
 @LEAF
 def test_any_memory_layout(case, rng):
     """Fortran order, reversed and strided views give the numbers of contiguous arrays."""
@@ -271,6 +273,7 @@ def _reversed(x):
     return x if x.ndim == 0 else x[::-1].copy()[::-1]
 
 
+@pytest.mark.compiled
 @LEAF
 @pytest.mark.parametrize("m", [1, 3])
 def test_outputs_are_arrays_of_their_own(case, m, rng):
@@ -306,13 +309,13 @@ def test_a_row_that_overflows_leaves_the_others_alone(case, residual_scale, rng)
         assert_allclose(a, b, rtol=1e-12, atol=1e-13)
 
 
-@CASE
-@BACKEND
+@pytest.mark.compiled
+@ON_EACH_BACKEND
 def test_inputs_are_left_alone(case, backend, rng):
     """Kernels may overwrite intermediate results, never what the user passed."""
     arguments = _arguments(case, rng, 5, (1,))
     before = [x.copy() for x in arguments]
-    _compiled(_of_primitive(case, backend), case, backend)(*arguments)
+    _compiled(_outputs, case, backend)(*arguments)
     for x, original in zip(arguments, before, strict=True):
         np.testing.assert_array_equal(x, original)
 

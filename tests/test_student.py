@@ -16,8 +16,6 @@ import pm_gaussgrad as gg
 from pm_gaussgrad.distributions.student import student_log_density
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback
 
-pytestmark = pytest.mark.usefixtures("uncompiled")
-
 N, M, NU = 3, 5, 4.5
 EYE = np.eye(2)
 SCALE = positive_definite(np.random.default_rng(1), N)
