@@ -46,7 +46,7 @@ def fibres(rows, size):
 def factor_product(rows, matrix):
     """A matrix (t, s) along the last axis of each row, then moved in front: (m, n) -> n t / s."""
     (m, n), (t, s) = rows.shape, matrix.shape
-    if s == 0:
+    if s * t == 0:
         return (np.zeros((m, 0), rows.dtype),)
     work = np.empty((m, n // s * t), rows.dtype)
     matrix_product(fibres(copy_rows(rows), s), copy_rows(matrix).T, fibres(work, t))
