@@ -3,7 +3,8 @@
 The pattern of what is missing is a fact of the data, read when a log density is built: from a
 constant, or from what a shared variable (``pm.Data``) holds at that time. Where all rows miss
 the same entries the density is that of ``gg.cov.marginal``; where they differ, each row has its
-own Schur complement of the common precision.
+own Schur complement of the common precision; or, of few entries, rows of one pattern have the
+factor of their submatrix of the covariance.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pm_gaussgrad.cov import Covariance, marginal
 from pm_gaussgrad.cov.protocol.arguments import named_dims_hint
 from pm_gaussgrad.cov.protocol.gaps import conditional, observed_quad_logdet_alpha
 from pm_gaussgrad.cov.protocol.sized import of_size
+from pm_gaussgrad.ops import patterned_rows
 
 
 def as_observed(observed):
@@ -185,6 +187,8 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
         return Observed(kept, mu[..., observed], marginal(cov, observed))
     residual = pt.switch(missing, 0, pt.switch(missing, 0, value) - mu)
     counts = (~missing).sum(axis=-1)
+    if _are_small(cov, residual, missing):
+        return ObservedByRow(*_by_submatrices(cov, residual, missing), counts)
     # Rows without any observation are left out afterwards; here they miss nothing.
     positions = missing_positions(missing & (counts > 0)[..., None])
     if positions.shape[-1]:
@@ -192,6 +196,27 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     else:
         quad, logdet = cov.quad_logdet(residual)
     return ObservedByRow(quad, logdet, counts)
+
+
+def _are_small(cov, residual, missing) -> bool:
+    """Whether rows are of a size at which a factor for each pattern costs less than solves."""
+    return (
+        missing.shape[-1] <= cov.submatrices_up_to
+        and cov.batch_ndim == 0
+        and residual.type.shape == missing.shape
+    )
+
+
+def _by_submatrices(cov, residual, missing):
+    """Quadratic form and log determinant of each row, one factor for all of a pattern."""
+    *lead, n = missing.shape
+    patterns, pattern = np.unique(~missing.reshape(-1, n), axis=0, return_inverse=True)
+    order = np.argsort(~patterns, axis=-1, kind="stable")[:, : patterns.sum(axis=-1).max()]
+    entries = np.where(np.take_along_axis(patterns, order, axis=-1), order, -1)
+    rows = residual.reshape((pattern.size, n))
+    index = pt.constant(entries), pt.constant(pattern.ravel())
+    quad, logdet, _ = patterned_rows(rows, cov.to_dense(), *index)
+    return quad.reshape(lead), logdet.reshape(lead)
 
 
 def nothing_observed(structure, value, mu, parameters) -> ObservedByRow:

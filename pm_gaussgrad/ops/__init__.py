@@ -19,6 +19,7 @@ from pm_gaussgrad.ops.inv_quad_logdet import (
 )
 from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal, inverse_diagonal
 from pm_gaussgrad.ops.partition import assemble, partition
+from pm_gaussgrad.ops.patterned_rows import patterned_rows
 from pm_gaussgrad.ops.recurrence import linear_recurrence
 
 register_backends()
@@ -38,6 +39,7 @@ __all__ = [
     "log_gamma_ratio",
     "multiply_factor",
     "partition",
+    "patterned_rows",
     "pullback_by_definition",
     "quad_logdet_alpha",
     "rows_last",

@@ -129,6 +129,7 @@ class Precision(Leaf):
 
     parameter_shapes = {"matrix": "n n"}
     saved_shapes = {"factor": "n n", "symmetric": ""}
+    submatrices_up_to = 0  # its own entries are those of the inverse
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
     overwrites = {"factor": "matrix", "matrix_bar": "factor"}

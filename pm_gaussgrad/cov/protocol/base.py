@@ -125,6 +125,9 @@ class Covariance:
         The name that users know the structure by.
     summand : str
         The same where sums tell kinds of it apart.
+    submatrices_up_to : int
+        The largest n at which rows that miss different entries are worked on by submatrices of
+        ``to_dense()``, a factor for each pattern, and not by solves for what each row misses.
     """
 
     parameter_shapes: ClassVar[dict[str, str]] = {}
@@ -132,6 +135,7 @@ class Covariance:
     repeated: ClassVar[dict[str, str]] = {}
     facts: ClassVar[tuple[str, ...]] = ()
     label: ClassVar[str]
+    submatrices_up_to: ClassVar[int] = 32
     summand: ClassVar[str]
     # NumPy scalars and arrays leave `*` and `+` to this class.
     __array_ufunc__ = None

@@ -17,6 +17,7 @@ from pm_gaussgrad.ops.gaps import ConditionOnObserved
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
 from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal
 from pm_gaussgrad.ops.partition import Partition
+from pm_gaussgrad.ops.patterned_rows import PatternedRows, PatternedRowsPullback
 from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
 
@@ -227,3 +228,87 @@ def jax_funcify_ConditionOnObserved(op, node=None, **kwargs):
         return observed - means @ unit_rows, half_logdet, inverse @ unit_rows
 
     return condition_on_observed
+
+
+@jax_funcify.register(PatternedRows)
+def jax_funcify_PatternedRows(op, node=None, **kwargs):
+    """Stacks of factors, with the rule of the pullback Op."""
+
+    def patterned_rows(residual, matrix, entries, pattern):
+        residual, matrix, entries, pattern = map(jnp.asarray, (residual, matrix, entries, pattern))
+        return _patterned_rows(residual, matrix, entries, pattern)
+
+    return patterned_rows
+
+
+def _selected(entries, n, dtype):
+    return (entries[:, :, None] == jnp.arange(n)).astype(dtype)
+
+
+def _solve_factor(factor, columns, trans=0):
+    return jax.scipy.linalg.solve_triangular(factor, columns, lower=True, trans=trans)
+
+
+def _patterned_rows_without_rule(residual, matrix, entries, pattern):
+    selected = _selected(entries, residual.shape[1], residual.dtype)
+    filled = (entries < 0)[:, :, None] & jnp.eye(entries.shape[1], dtype=bool)
+    blocks = selected @ matrix @ selected.swapaxes(1, 2) + filled
+    factors = jax.lax.linalg.cholesky(blocks, symmetrize_input=False)
+    own, selects = factors[pattern], selected[pattern]
+    columns = (selects * residual[:, None, :]).sum(axis=-1, keepdims=True)
+    white = _solve_factor(own, columns)
+    alpha = (selects * _solve_factor(own, white, trans=1)).sum(axis=1)
+    logdet = 2 * jnp.log(jnp.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)
+    return (white**2).sum(axis=(-2, -1)), logdet[pattern], alpha, jnp.tril(factors)
+
+
+_patterned_rows = jax.custom_vjp(_patterned_rows_without_rule)
+
+
+def _patterned_rows_forward(*inputs):
+    inputs = [x.value for x in inputs]
+    outputs = _patterned_rows_without_rule(*inputs)
+    return outputs, (inputs, outputs[2:])
+
+
+def _patterned_rows_backward(saved, cotangents):
+    (residual, matrix, *index), (alpha, factors) = saved
+    known = [not isinstance(bar, jax.custom_derivatives.SymbolicZero) for bar in cotangents]
+    quad_bar, logdet_bar, *of_solved = (
+        bar if is_known else jnp.zeros(bar.shape, bar.dtype)
+        for is_known, bar in zip(known, cotangents, strict=True)
+    )
+    weights = quad_bar[:, None]
+    bars = [
+        2 * weights * jnp.where(rejected(jnp, weights, alpha), 0, alpha),
+        _patterned_rows_pullback(*index, alpha, factors, quad_bar, logdet_bar),
+    ]
+    if any(known[2:]):
+        _, pull = jax.vjp(
+            lambda *free: _patterned_rows_without_rule(*free, *index)[2:], residual, matrix
+        )
+        bars = [a + b for a, b in zip(bars, pull(tuple(of_solved)), strict=True)]
+    return (*bars, *map(_zero_cotangent, index))
+
+
+_patterned_rows.defvjp(_patterned_rows_forward, _patterned_rows_backward, symbolic_zeros=True)
+
+
+def _patterned_rows_pullback(entries, pattern, alpha, factors, quad_bar, logdet_bar):
+    numbers, identity = jnp.arange(entries.shape[0]), jnp.eye(entries.shape[1], dtype=alpha.dtype)
+    weights = ((pattern == numbers[:, None]) * logdet_bar).sum(axis=1)[:, None, None]
+    inverse = _solve_factor(factors, jnp.broadcast_to(identity, factors.shape))
+    half = inverse @ _selected(entries, alpha.shape[1], alpha.dtype)
+    of_logdet = jnp.where(weights == 0, 0, weights * (half.swapaxes(1, 2) @ half)).sum(axis=0)
+    rows = jnp.where(quad_bar[:, None] == 0, 0, alpha)
+    return of_logdet - (quad_bar[:, None] * rows).T @ rows
+
+
+@jax_funcify.register(PatternedRowsPullback)
+def jax_funcify_PatternedRowsPullback(op, node=None, **kwargs):
+    """The pullback where PyTensor took the gradient."""
+
+    def patterned_rows_pullback(*inputs):
+        return _patterned_rows_pullback(*map(jnp.asarray, inputs))
+
+    return patterned_rows_pullback

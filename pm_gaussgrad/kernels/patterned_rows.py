@@ -1,0 +1,116 @@
+"""Rows that miss different entries of one covariance: a factor for each pattern of entries."""
+
+import numpy as np
+
+from pm_gaussgrad.kernels.definite import definite_cholesky
+from pm_gaussgrad.kernels.lapack import inverse_from_cholesky
+from pm_gaussgrad.kernels.symmetric import log_product
+
+
+def _length(entries):
+    """Number of entries of a pattern, whose row is filled up by -1."""
+    k = 0
+    while k < entries.size and entries[k] >= 0:
+        k += 1
+    return k
+
+
+def _factor(matrix, entries, factor):
+    """Write the Cholesky factor of a submatrix, bordered by the identity; NaN where it has none."""
+    k = entries.size
+    for i in range(k, factor.shape[0]):
+        factor[i, i] = 1
+    lower = np.empty((k, k), matrix.dtype)
+    for i in range(k):
+        for j in range(i + 1):
+            lower[i, j] = matrix[entries[i], entries[j]]
+    definite_cholesky(lower)
+    diagonal = np.empty(k, matrix.dtype)
+    for i in range(k):
+        diagonal[i] = lower[i, i]
+        for j in range(i + 1):
+            factor[i, j] = lower[i, j]
+    return 2 * log_product(diagonal)
+
+
+def patterned_rows(residual, matrix, entries, pattern):
+    """Quadratic forms and log determinants of the submatrices of a covariance.
+
+    Parameters
+    ----------
+    residual : array, shape (m, n)
+        What stands at entries that a row's pattern has not does not matter.
+    matrix : array, shape (n, n)
+        Symmetric.
+    entries : array of int, shape (p, w)
+        Of each pattern, increasing, and filled up by -1.
+    pattern : array of int, shape (m)
+        Of each row.
+
+    Returns
+    -------
+    quad, logdet : array, shape (m)
+        NaN where a submatrix is not positive definite.
+    alpha : array, shape (m, n)
+        Solutions, zero at the entries that a row has not.
+    factors : array, shape (p, w, w)
+        Lower Cholesky factors, bordered by the identity.
+    """
+    (m, n), (patterns, width) = residual.shape, entries.shape
+    factors = np.zeros((patterns, width, width), residual.dtype)
+    logdets = np.empty(patterns, residual.dtype)
+    lengths = np.empty(patterns, np.int64)
+    for p in range(patterns):
+        lengths[p] = _length(entries[p])
+        logdets[p] = _factor(matrix, entries[p, : lengths[p]], factors[p])
+    quad, logdet = np.zeros(m, residual.dtype), np.empty(m, residual.dtype)
+    alpha, white = np.zeros((m, n), residual.dtype), np.empty(width, residual.dtype)
+    for row in range(m):
+        p = pattern[row]
+        k, factor = lengths[p], factors[p]
+        logdet[row] = logdets[p]
+        for i in range(k):
+            value = residual[row, entries[p, i]]
+            for j in range(i):
+                value -= factor[i, j] * white[j]
+            white[i] = value / factor[i, i]
+            quad[row] += white[i] * white[i]
+        for i in range(k - 1, -1, -1):
+            white[i] /= factor[i, i]
+            for j in range(i):
+                white[j] -= factor[i, j] * white[i]
+            alpha[row, entries[p, i]] = white[i]
+    return quad, logdet, alpha, factors
+
+
+def patterned_rows_pullback(entries, pattern, alpha, factors, quad_bar, logdet_bar):
+    """The cotangent of the matrix, symmetric; rows without weight have no part in it.
+
+    With E_p the columns of the identity at the entries of pattern p and l_p the sum of the
+    cotangents of its log determinants,
+
+        sum_p l_p E_p S_p^-1 E_p' - sum_i q_i alpha_i alpha_i'.
+    """
+    (m, n), patterns = alpha.shape, entries.shape[0]
+    matrix_bar, weights = np.zeros((n, n), alpha.dtype), np.zeros(patterns, alpha.dtype)
+    for row in range(m):
+        p = pattern[row]
+        weights[p] += logdet_bar[row]
+        if quad_bar[row] != 0:
+            k = _length(entries[p])
+            for i in range(k):
+                weighted = quad_bar[row] * alpha[row, entries[p, i]]
+                for j in range(i + 1):
+                    matrix_bar[entries[p, i], entries[p, j]] -= weighted * alpha[row, entries[p, j]]
+    for p in range(patterns):
+        if weights[p] != 0:
+            k = _length(entries[p])
+            inverse = factors[p, :k, :k].copy()
+            inverse_from_cholesky(inverse)
+            for i in range(k):
+                for j in range(i + 1):
+                    matrix_bar[entries[p, i], entries[p, j]] += weights[p] * inverse[i, j]
+    for i in range(n):
+        for j in range(i):
+            matrix_bar[j, i] = matrix_bar[i, j]
+    return (matrix_bar,)
