@@ -9,6 +9,8 @@ from registry import positive_definite
 from pm_gaussgrad.kernels import lapack, symmetric
 from pm_gaussgrad.ops.compiled import _register, reachable_functions
 
+pytestmark = pytest.mark.compiled
+
 
 def compiled(function):
     for reached in reachable_functions(function):

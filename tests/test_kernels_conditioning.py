@@ -9,6 +9,8 @@ from registry import interpreted, positive_definite
 from pm_gaussgrad.ops import condition_on_observed_rows
 from pm_gaussgrad.ops.gaps import ConditionOnObserved
 
+pytestmark = pytest.mark.compiled
+
 N = 6
 condition_on_observed, _ = ConditionOnObserved().compiled()
 

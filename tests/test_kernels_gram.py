@@ -7,6 +7,8 @@ from test_kernels import compiled
 
 from pm_gaussgrad.kernels import lapack
 
+pytestmark = pytest.mark.compiled
+
 
 def _gram(rows, out):
     lapack.gram(rows, out)

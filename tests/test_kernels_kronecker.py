@@ -11,6 +11,8 @@ from test_kernels import compiled
 from pm_gaussgrad.kernels import kronecker, lapack
 from pm_gaussgrad.kernels.symmetric import copy_lower
 
+pytestmark = pytest.mark.compiled
+
 
 def _decomposed(matrix):
     values = np.empty(matrix.shape[0], matrix.dtype)

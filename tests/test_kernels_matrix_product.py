@@ -10,6 +10,8 @@ from numpy.testing import assert_allclose
 import pm_gaussgrad.kernels.lapack_numba  # noqa: F401  (the compiled form)
 from pm_gaussgrad.kernels import lapack
 
+pytestmark = pytest.mark.compiled
+
 
 @numba.njit
 def _multiplied(left, right):

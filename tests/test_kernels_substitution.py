@@ -6,6 +6,8 @@ from numpy.testing import assert_allclose
 
 from pm_gaussgrad.kernels.substitution import backward_substitution, forward_substitution
 
+pytestmark = pytest.mark.compiled
+
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("k", "c"), [(5, 3), (1, 4), (6, 1), (3, 0)])

@@ -7,6 +7,8 @@ import pytest
 
 import pm_gaussgrad as gg
 
+pytestmark = pytest.mark.compiled
+
 
 def _resident_kilobytes():
     with open("/proc/self/statm") as statm:

@@ -165,6 +165,7 @@ def test_rejected_points_have_zero_gradient(case, backend):
             np.testing.assert_array_equal(g, np.zeros_like(g))
 
 
+@pytest.mark.compiled
 @each(CASES[:1])
 def test_c_linker(case, rng):
     """PyTensor's own Ops compiled in C, ours called by them."""
@@ -244,6 +245,7 @@ def test_factored_once_and_inverted_only_for_gradients():
     assert ops([value, pt.grad(value, matrix)]) == both
 
 
+@pytest.mark.compiled
 def test_read_only_inputs_take_the_same_kernel(rng):
     """Constants may become read-only at any time; numba would compile once more, and round anew."""
     op = InvQuadLogdet(gg.cov.AR1)

@@ -14,6 +14,8 @@ from numpy.testing import assert_allclose
 
 import pm_gaussgrad as gg
 
+pytestmark = pytest.mark.compiled
+
 OBJECT_MODE = "error:Numba will use object mode:UserWarning"
 # Nothing is imported that the pickle does not ask for.
 EVALUATE = """
