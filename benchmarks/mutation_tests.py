@@ -57,6 +57,8 @@ TABLE = {
         "",
     ),
     "kernels/low_rank.py": ("LowRank", "", "low_rank reference_low_rank"),
+    "kernels/patterned_rows.py": ("", "patterned_rows", "missing"),
+    "kernels/patterned_rows_jax.py": ("", "patterned_rows", ""),
     "kernels/repeated_measures.py": (
         "RepeatedMeasures",
         "repeated_measures",

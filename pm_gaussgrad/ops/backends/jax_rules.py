@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from pytensor.link.jax.dispatch import jax_funcify
 
+from pm_gaussgrad.kernels import patterned_rows_jax
 from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.gaps import ConditionOnObserved
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
@@ -241,33 +242,12 @@ def jax_funcify_PatternedRows(op, node=None, **kwargs):
     return patterned_rows
 
 
-def _selected(entries, n, dtype):
-    return (entries[:, :, None] == jnp.arange(n)).astype(dtype)
-
-
-def _solve_factor(factor, columns, trans=0):
-    return jax.scipy.linalg.solve_triangular(factor, columns, lower=True, trans=trans)
-
-
-def _patterned_rows_without_rule(residual, matrix, entries, pattern):
-    selected = _selected(entries, residual.shape[1], residual.dtype)
-    filled = (entries < 0)[:, :, None] & jnp.eye(entries.shape[1], dtype=bool)
-    blocks = selected @ matrix @ selected.swapaxes(1, 2) + filled
-    factors = jax.lax.linalg.cholesky(blocks, symmetrize_input=False)
-    own, selects = factors[pattern], selected[pattern]
-    columns = (selects * residual[:, None, :]).sum(axis=-1, keepdims=True)
-    white = _solve_factor(own, columns)
-    alpha = (selects * _solve_factor(own, white, trans=1)).sum(axis=1)
-    logdet = 2 * jnp.log(jnp.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)
-    return (white**2).sum(axis=(-2, -1)), logdet[pattern], alpha, jnp.tril(factors)
-
-
-_patterned_rows = jax.custom_vjp(_patterned_rows_without_rule)
+_patterned_rows = jax.custom_vjp(patterned_rows_jax.forward)
 
 
 def _patterned_rows_forward(*inputs):
     inputs = [x.value for x in inputs]
-    outputs = _patterned_rows_without_rule(*inputs)
+    outputs = patterned_rows_jax.forward(*inputs)
     return outputs, (inputs, outputs[2:])
 
 
@@ -281,11 +261,11 @@ def _patterned_rows_backward(saved, cotangents):
     weights = quad_bar[:, None]
     bars = [
         2 * weights * jnp.where(rejected(jnp, weights, alpha), 0, alpha),
-        _patterned_rows_pullback(*index, alpha, factors, quad_bar, logdet_bar),
+        patterned_rows_jax.pullback(*index, alpha, factors, quad_bar, logdet_bar),
     ]
     if any(known[2:]):
         _, pull = jax.vjp(
-            lambda *free: _patterned_rows_without_rule(*free, *index)[2:], residual, matrix
+            lambda *free: patterned_rows_jax.forward(*free, *index)[2:], residual, matrix
         )
         bars = [a + b for a, b in zip(bars, pull(tuple(of_solved)), strict=True)]
     return (*bars, *map(_zero_cotangent, index))
@@ -294,21 +274,11 @@ def _patterned_rows_backward(saved, cotangents):
 _patterned_rows.defvjp(_patterned_rows_forward, _patterned_rows_backward, symbolic_zeros=True)
 
 
-def _patterned_rows_pullback(entries, pattern, alpha, factors, quad_bar, logdet_bar):
-    numbers, identity = jnp.arange(entries.shape[0]), jnp.eye(entries.shape[1], dtype=alpha.dtype)
-    weights = ((pattern == numbers[:, None]) * logdet_bar).sum(axis=1)[:, None, None]
-    inverse = _solve_factor(factors, jnp.broadcast_to(identity, factors.shape))
-    half = inverse @ _selected(entries, alpha.shape[1], alpha.dtype)
-    of_logdet = jnp.where(weights == 0, 0, weights * (half.swapaxes(1, 2) @ half)).sum(axis=0)
-    rows = jnp.where(quad_bar[:, None] == 0, 0, alpha)
-    return of_logdet - (quad_bar[:, None] * rows).T @ rows
-
-
 @jax_funcify.register(PatternedRowsPullback)
 def jax_funcify_PatternedRowsPullback(op, node=None, **kwargs):
     """The pullback where PyTensor took the gradient."""
 
     def patterned_rows_pullback(*inputs):
-        return _patterned_rows_pullback(*map(jnp.asarray, inputs))
+        return patterned_rows_jax.pullback(*map(jnp.asarray, inputs))
 
     return patterned_rows_pullback
