@@ -3,8 +3,12 @@
 import numpy as np
 
 from pm_gaussgrad.kernels.definite import definite_cholesky
-from pm_gaussgrad.kernels.lapack import inverse_from_cholesky
+from pm_gaussgrad.kernels.lapack import inverse_from_cholesky, matrix_product
+from pm_gaussgrad.kernels.substitution import backward_substitution, forward_substitution
 from pm_gaussgrad.kernels.symmetric import log_product
+
+# As many rows of a pattern are solved for side by side as stay in the first-level cache.
+_CHUNK = 64
 
 
 def _length(entries):
@@ -31,6 +35,19 @@ def _factor(matrix, entries, factor):
         for j in range(i + 1):
             factor[i, j] = lower[i, j]
     return 2 * log_product(diagonal)
+
+
+def _by_pattern(pattern, patterns):
+    """The rows in the order of their patterns."""
+    start, order = np.zeros(patterns + 1, np.int64), np.empty(pattern.size, np.int64)
+    for p in pattern:
+        start[p + 1] += 1
+    for p in range(patterns):
+        start[p + 1] += start[p]
+    for row in range(pattern.size):
+        order[start[pattern[row]]] = row
+        start[pattern[row]] += 1
+    return order
 
 
 def patterned_rows(residual, matrix, entries, pattern):
@@ -64,22 +81,26 @@ def patterned_rows(residual, matrix, entries, pattern):
         lengths[p] = _length(entries[p])
         logdets[p] = _factor(matrix, entries[p, : lengths[p]], factors[p])
     quad, logdet = np.zeros(m, residual.dtype), np.empty(m, residual.dtype)
-    alpha, white = np.zeros((m, n), residual.dtype), np.empty(width, residual.dtype)
-    for row in range(m):
-        p = pattern[row]
-        k, factor = lengths[p], factors[p]
-        logdet[row] = logdets[p]
-        for i in range(k):
-            value = residual[row, entries[p, i]]
-            for j in range(i):
-                value -= factor[i, j] * white[j]
-            white[i] = value / factor[i, i]
-            quad[row] += white[i] * white[i]
-        for i in range(k - 1, -1, -1):
-            white[i] /= factor[i, i]
-            for j in range(i):
-                white[j] -= factor[i, j] * white[i]
-            alpha[row, entries[p, i]] = white[i]
+    alpha, order, start = np.zeros((m, n), residual.dtype), _by_pattern(pattern, patterns), 0
+    while start < m:
+        p = pattern[order[start]]
+        stop = start + 1
+        while stop < min(start + _CHUNK, m) and pattern[order[stop]] == p:
+            stop += 1
+        columns = np.empty((lengths[p], stop - start), residual.dtype)
+        for j in range(lengths[p]):
+            for s in range(start, stop):
+                columns[j, s - start] = residual[order[s], entries[p, j]]
+        forward_substitution(factors[p], columns)
+        for s in range(start, stop):
+            logdet[order[s]] = logdets[p]
+            for j in range(lengths[p]):
+                quad[order[s]] += columns[j, s - start] ** 2
+        backward_substitution(factors[p], columns)
+        for j in range(lengths[p]):
+            for s in range(start, stop):
+                alpha[order[s], entries[p, j]] = columns[j, s - start]
+        start = stop
     return quad, logdet, alpha, factors
 
 
@@ -93,15 +114,15 @@ def patterned_rows_pullback(entries, pattern, alpha, factors, quad_bar, logdet_b
     """
     (m, n), patterns = alpha.shape, entries.shape[0]
     matrix_bar, weights = np.zeros((n, n), alpha.dtype), np.zeros(patterns, alpha.dtype)
+    rows, weighted = np.zeros((m, n), alpha.dtype), np.zeros((m, n), alpha.dtype)
     for row in range(m):
-        p = pattern[row]
-        weights[p] += logdet_bar[row]
+        weights[pattern[row]] += logdet_bar[row]
         if quad_bar[row] != 0:
-            k = _length(entries[p])
-            for i in range(k):
-                weighted = quad_bar[row] * alpha[row, entries[p, i]]
-                for j in range(i + 1):
-                    matrix_bar[entries[p, i], entries[p, j]] -= weighted * alpha[row, entries[p, j]]
+            for j in range(n):
+                rows[row, j] = alpha[row, j]
+                weighted[row, j] = -quad_bar[row] * alpha[row, j]
+    if m > 0:
+        matrix_product(weighted.T, rows, matrix_bar)
     for p in range(patterns):
         if weights[p] != 0:
             k = _length(entries[p])
