@@ -22,14 +22,14 @@ pytensor.config.traceback__limit = 0
 
 @pytest.fixture(autouse=True)
 def compilation(request, monkeypatch):
-    """Compile for tests that ask for it: by a mark (or ``sampling``), or by numba as ``backend``.
+    """Compile for tests that ask for it: by a mark (or ``sampling``), or by the parameter numba.
 
     For the others graphs and kernels are interpreted, which is what takes no time where arrays are
     small. Each kernel is compiled by some test. ``KERNELS=compiled`` compiles the kernels of all.
     """
     marked = any(request.node.get_closest_marker(name) for name in ("compiled", "sampling"))
     call = getattr(request.node, "callspec", None)
-    if marked or (call and call.params.get("backend") == "numba"):
+    if marked or (call and any(isinstance(x, str) and x == "numba" for x in call.params.values())):
         yield
         return
     if os.environ.get("KERNELS") != "compiled":

@@ -11,7 +11,7 @@ kernels that are interpreted.
 """
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import get_blas_funcs
 
 
 def cholesky(a):
@@ -34,26 +34,25 @@ def cholesky(a):
 
 def inverse_from_cholesky(factor):
     """Overwrite the lower Cholesky factor (n, n) by the lower triangle of (L L')^-1 (xPOTRI)."""
-    inverse = solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False)
+    inverse = _solved(factor, np.eye(len(factor)))
     _set_lower(factor, inverse.T @ inverse)
 
 
 def inverse_lower(factor):
     """Overwrite a lower triangular matrix (n, n) by its inverse (xTRTRI)."""
-    eye = np.eye(len(factor))
-    _set_lower(factor, solve_triangular(factor, eye, lower=True, check_finite=False))
+    _set_lower(factor, _solved(factor, np.eye(len(factor))))
 
 
 def solve_lower(factor, rows):
     """Overwrite each row r of ``rows`` (m, n) by L^-1 r (xTRSM)."""
     if rows.size:
-        rows[:] = solve_triangular(factor, rows.T, lower=True, check_finite=False).T
+        rows[:] = _solved(factor, rows.T).T
 
 
 def solve_lower_transposed(factor, rows):
     """Overwrite each row r of ``rows`` (m, n) by L'^-1 r (xTRSM)."""
     if rows.size:
-        rows[:] = solve_triangular(factor, rows.T, lower=True, trans=1, check_finite=False).T
+        rows[:] = _solved(factor, rows.T, trans=1).T
 
 
 def symmetric_product(matrix, rows, out):
@@ -97,3 +96,9 @@ def _set_lower(a, lower):
 
 def _symmetric(lower):
     return np.tril(lower) + np.tril(lower, -1).T
+
+
+def _solved(factor, columns, trans=0):
+    """Of a singular factor not finite, where SciPy's own function raises."""
+    [solve] = get_blas_funcs(["trsm"], [factor, columns])
+    return solve(1.0, factor, columns, lower=1, trans_a=trans)

@@ -215,7 +215,9 @@ def _by_submatrices(cov, residual, missing):
     entries = np.where(np.take_along_axis(patterns, order, axis=-1), order, -1)
     rows = residual.reshape((pattern.size, n))
     index = pt.constant(entries), pt.constant(pattern.ravel())
-    quad, logdet, _ = patterned_rows(rows, cov.to_dense(), *index)
+    matrix = cov.to_dense()
+    matrix = matrix[(0,) * (matrix.type.ndim - 2)]  # a batch of one
+    quad, logdet, _ = patterned_rows(rows, matrix, *index)
     return quad.reshape(lead), logdet.reshape(lead)
 
 
