@@ -13,6 +13,7 @@ from registry import AS_WRITTEN, CASES, LEAVES, each, interpreted, is_index, pos
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov.protocol.base import as_parameter
+from pm_gaussgrad.cov.protocol.products import rows_times
 
 EMPTY = np.zeros((0, 0))
 NOTHING = {
@@ -219,3 +220,16 @@ def test_kinds_of_index_data(dtype):
     found = gg.cov.RepeatedMeasures(np.eye(2), subject.astype(dtype), visit.astype(dtype))
     for a, b in zip(found.parameters, expected, strict=True):
         assert_array_equal(a.data, b.data)
+
+
+@pytest.mark.parametrize("shape", [(4, 0), (0, 3), (0, 0)])
+@pytest.mark.parametrize("lead", [(), (3,), (2, 3)])
+def test_products_with_an_empty_matrix(lead, shape, rng):
+    """Rows of rows, too, which PyTensor reshapes to (-1, 0) where it knows of nothing."""
+    rows = pt.tensor("rows", shape=(None,) * (len(lead) + 1), dtype="float64")
+    matrix = pt.tensor("matrix", shape=shape, dtype="float64")
+    product = rows_times(rows, matrix)
+    function = interpreted([rows, matrix], [product, pt.grad(product.sum(), rows)])
+    got, slope = function(rng.normal(size=(*lead, shape[0])), np.empty(shape))
+    assert_array_equal(got, np.zeros((*lead, shape[1])))
+    assert_array_equal(slope, np.zeros((*lead, shape[0])))
