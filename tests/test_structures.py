@@ -289,6 +289,23 @@ def test_outputs_are_arrays_of_their_own(case, m, rng):
 
 
 @LEAF
+@pytest.mark.parametrize("logdet_bar", [0.0, 1.0, -0.5])
+def test_pullback_is_linear_in_its_cotangents(case, logdet_bar, rng):
+    """What is skipped where a cotangent vanishes is skipped for no other number."""
+    structure = case.build(2, *case.tensors()).structure
+    residual, _, weights, *parameters = _arguments(case, rng, 5, (3,))
+    outputs = InvQuadLogdet(structure).evaluate(residual, *parameters)
+
+    def bars(factor):
+        cotangents = factor * weights, np.array(factor * logdet_bar)
+        pull = InvQuadLogdetPullback(structure)
+        return pull.evaluate(residual, *parameters, *outputs[2:], *cotangents)
+
+    for bar, of_multiple in zip(bars(1.0), bars(0.7), strict=True):
+        assert_allclose(of_multiple, 0.7 * bar, rtol=1e-12, atol=1e-13)
+
+
+@LEAF
 @pytest.mark.parametrize("residual_scale", [1e160, 1e300])
 def test_a_row_that_overflows_leaves_the_others_alone(case, residual_scale, rng):
     """Neither in the value nor in the gradient, where its log density of -inf has no weight."""
