@@ -228,8 +228,7 @@ def _compiled(kernel, signature, zero_inputs):
     this = fingerprint(_compiled.__wrapped__)
     stamp = f"{source}{fingerprint(kernel)}{this}{numba.__version__}"
     key = hashlib.sha256(stamp.encode()).hexdigest()
-    # Inlined: every level between a kernel and a graph is optimised once more.
-    inner = numba.njit(error_model="numpy", inline="always")(kernel)
+    inner = numba.njit(error_model="numpy")(kernel)
     wrapper = _wrapper(source, inner, as_mutable, cache_key=key)
     return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True), key
 
