@@ -4,19 +4,12 @@ import numpy as np
 
 from pm_gaussgrad.kernels.definite import definite_cholesky
 from pm_gaussgrad.kernels.lapack import inverse_from_cholesky, matrix_product
+from pm_gaussgrad.kernels.repeated_measures import pattern_length
 from pm_gaussgrad.kernels.substitution import backward_substitution, forward_substitution
 from pm_gaussgrad.kernels.symmetric import log_product
 
 # As many rows of a pattern are solved for side by side as stay in the first-level cache.
 _CHUNK = 64
-
-
-def _length(entries):
-    """Number of entries of a pattern, whose row is filled up by -1."""
-    k = 0
-    while k < entries.size and entries[k] >= 0:
-        k += 1
-    return k
 
 
 def _factor(matrix, entries, factor):
@@ -78,7 +71,7 @@ def patterned_rows(residual, matrix, entries, pattern):
     logdets = np.empty(patterns, residual.dtype)
     lengths = np.empty(patterns, np.int64)
     for p in range(patterns):
-        lengths[p] = _length(entries[p])
+        lengths[p] = pattern_length(entries[p])
         logdets[p] = _factor(matrix, entries[p, : lengths[p]], factors[p])
     quad, logdet = np.zeros(m, residual.dtype), np.empty(m, residual.dtype)
     alpha, order, start = np.zeros((m, n), residual.dtype), _by_pattern(pattern, patterns), 0
@@ -125,7 +118,7 @@ def patterned_rows_pullback(entries, pattern, alpha, factors, quad_bar, logdet_b
         matrix_product(weighted.T, rows, matrix_bar)
     for p in range(patterns):
         if weights[p] != 0:
-            k = _length(entries[p])
+            k = pattern_length(entries[p])
             inverse = factors[p, :k, :k].copy()
             inverse_from_cholesky(inverse)
             for i in range(k):

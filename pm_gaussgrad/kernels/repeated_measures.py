@@ -19,7 +19,7 @@ def _stop(pattern, start):
     return stop
 
 
-def _length(visits):
+def pattern_length(visits):
     """Number of visits of a pattern, whose row is filled up by -1."""
     k = 0
     while k < visits.size and visits[k] >= 0:
@@ -50,7 +50,7 @@ def forward(residual, within, visits, pattern, observations):
     factors = np.empty((n_patterns, width, width), residual.dtype)
     halves = np.empty(n_patterns)
     for p in range(n_patterns):
-        k = _length(visits[p])
+        k = pattern_length(visits[p])
         factor = _factor(within, visits[p, :k])
         halves[p] = log_product(np.diag(factor))
         for i in range(k):
@@ -59,7 +59,7 @@ def forward(residual, within, visits, pattern, observations):
     quad, logdet, start = np.zeros(m, residual.dtype), 0.0, 0
     while start < pattern.size:
         stop, p = _stop(pattern, start), pattern[start]
-        parts = observations[start:stop, : _length(visits[p])].T
+        parts = observations[start:stop, : pattern_length(visits[p])].T
         columns = np.empty(parts.shape, residual.dtype)
         for row in range(m):
             for j in range(parts.shape[0]):
@@ -97,7 +97,7 @@ def pullback(
     while start < pattern.size:
         stop, p = _stop(pattern, start), pattern[start]
         counts[p] += stop - start
-        k = _length(visits[p])
+        k = pattern_length(visits[p])
         block_bar = np.zeros((k, k), alpha.dtype)
         for row in range(alpha.shape[0]):
             for s in range(start, stop):
@@ -111,7 +111,7 @@ def pullback(
         start = stop
     if logdet_bar != 0:
         for p in range(counts.size):
-            k = _length(visits[p])
+            k = pattern_length(visits[p])
             inverse = factors[p, :k, :k].copy()
             inverse_from_cholesky(inverse)
             inverse *= logdet_bar * counts[p]

@@ -211,8 +211,8 @@ def _by_submatrices(cov, residual, missing):
     """Quadratic form and log determinant of each row, one factor for all of a pattern."""
     *lead, n = missing.shape
     patterns, pattern = np.unique(~missing.reshape(-1, n), axis=0, return_inverse=True)
-    order = np.argsort(~patterns, axis=-1, kind="stable")[:, : patterns.sum(axis=-1).max()]
-    entries = np.where(np.take_along_axis(patterns, order, axis=-1), order, -1)
+    entries = missing_positions(patterns)  # of what is there
+    entries = np.where(entries < n, entries, -1)
     rows = residual.reshape((pattern.size, n))
     index = pt.constant(entries), pt.constant(pattern.ravel())
     matrix = cov.to_dense()
