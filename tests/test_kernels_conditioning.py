@@ -12,7 +12,7 @@ from pm_gaussgrad.ops.gaps import ConditionOnObserved
 pytestmark = pytest.mark.compiled
 
 N = 6
-condition_on_observed, _ = ConditionOnObserved().compiled()
+condition_on_observed = ConditionOnObserved().evaluate
 
 
 @pytest.mark.parametrize("missing", [[1, 4, 5], [0], [0, 1, 2, 3, 4, 5], []], ids=str)

@@ -72,6 +72,20 @@ def test_inverse_times_of_rows_with_few_entries(n, rng):
     assert_allclose(quad, (rows * expected).sum(axis=1), rtol=1e-10)
 
 
+def test_inverse_times_of_rows_of_both_kinds(rng):
+    """Filled residuals among unit rows: each row is solved in the way that is its own."""
+    n, m = 500, 40
+    rows = np.eye(n)[rng.permutation(n)[:m]]
+    rows[[0, 3, -1]] = rng.normal(size=(3, n))
+    predictor, variances = kernels.durbin(column(n))
+    few = kernels.sparse_rows(rows, predictor)
+    np.testing.assert_array_equal(np.flatnonzero(~few), [0, 3, m - 1])
+    solved, quad = kernels.inverse_times(predictor, variances[-1], rows)
+    expected = np.linalg.solve(toeplitz(column(n)), rows.T).T
+    assert_allclose(solved, expected, rtol=1e-10, atol=1e-12)
+    assert_allclose(quad, (rows * expected).sum(axis=1), rtol=1e-10)
+
+
 @pytest.mark.parametrize("n", SIZES)
 def test_diagonal_sums(n, rng):
     rows, weights = rng.normal(size=(3, n)), rng.normal(size=3)

@@ -89,6 +89,23 @@ def test_against_the_dense_submatrix(case, submatrices, monkeypatch, rng):
             assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max(initial=1e-3))
 
 
+# Of these some observations have a structure as the whole has, at its cost.
+CLOSED = {
+    *("AR1", "BlockDiagonal", "ComponentSymmetry", "CompoundSymmetry", "Dense", "Diagonal"),
+    *("LowRankPlusDiagonal", "LowRankPlusScalar", "RepeatedMeasures", "ScalarDiagonal"),
+    "SpacedAR1",
+}
+
+
+def test_what_is_closed_under_gaps(rng):
+    found = set()
+    for case in CASES:
+        cov, _ = _structure(case, case.values(rng, N))
+        if not isinstance(gg.cov.marginal(cov, [0, 1, 3]), Marginal):
+            found.add(case.name)
+    assert found == CLOSED
+
+
 def test_weekly_co2_with_gaps():
     """statsmodels' exact likelihood of a regression with AR(1) errors and missing weeks."""
     case = "sm_co2_weekly_missing_ar1"

@@ -251,16 +251,43 @@ def test_read_only_inputs_take_the_same_kernel(rng):
     op = InvQuadLogdet(gg.cov.AR1)
     inputs = [rng.normal(size=(2, 7)), np.array(1.3), np.array(0.6)]
     expected = op.evaluate(*inputs)
-    function, _ = op.compiled()
-    kernel, before = function.py_func.__globals__["kernel"], len(function.signatures)
-    for x in inputs[1:]:
-        x.flags.writeable = False
-    op.evaluate(*inputs)
-    assert len(function.signatures) == before
-    inputs[0].flags.writeable = False
-    for got, same in zip(op.evaluate(*inputs), expected, strict=True):
-        np.testing.assert_array_equal(got, same)
-    assert len(kernel.signatures) <= 1
+    kernel = op.compiled().function
+    before = len(kernel.signatures)
+    symbolic = [pt.as_tensor(x).type() for x in inputs]
+    graph = pytensor.function(symbolic, op.make_node(*symbolic).outputs, mode="NUMBA")
+    for writeable in (False, True):
+        for x in inputs:
+            x.flags.writeable = writeable
+        for function in (op.evaluate, graph):
+            for got, same in zip(function(*inputs), expected, strict=True):
+                np.testing.assert_array_equal(got, same)
+    assert len(kernel.signatures) == before
+
+
+@pytest.mark.compiled
+def test_any_layout_takes_the_same_kernel(rng):
+    """Slices and transposes are copied to the one layout that a kernel is compiled for."""
+    op = InvQuadLogdet(gg.cov.Dense)
+    matrix, residual = positive_definite(rng, 5), rng.normal(size=(6, 5))
+    expected = op.evaluate(residual[::2], matrix)[:3]
+    before = len(op.compiled().function.signatures)
+    x, y = pt.dmatrices("x", "y")
+    outputs = op.make_node(x[::2], y.T).outputs[:3]
+    graph = pytensor.function([x, y], outputs, mode="NUMBA")
+    for got in (op.evaluate(residual[::2], np.asfortranarray(matrix)), graph(residual, matrix)):
+        for ours, same in zip(got[:3], expected, strict=True):
+            np.testing.assert_array_equal(ours, same)
+    assert len(op.compiled().function.signatures) == before
+
+
+@pytest.mark.compiled
+def test_errors_pass_through_compiled_code(rng):
+    x, y = pt.dmatrices("x", "y")
+    graph = pytensor.function(
+        [x, y], InvQuadLogdet(gg.cov.Dense).make_node(x, y).outputs, mode="NUMBA"
+    )
+    with pytest.raises(ValueError, match="disagree in n"):
+        graph(rng.normal(size=(2, 4)), np.eye(5))
 
 
 COEFFICIENTS = np.array([1.0, 2.0])

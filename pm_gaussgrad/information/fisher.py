@@ -8,6 +8,8 @@ Derivatives of mu, and of the *parameters of the structure* in place of the matr
 forward mode; what a structure makes of them is in :mod:`pm_gaussgrad.cov.protocol.information`.
 """
 
+from itertools import accumulate, pairwise
+
 import pytensor.tensor as pt
 from pytensor.gradient import grad
 from pytensor.graph.basic import Constant, Variable
@@ -16,6 +18,7 @@ from pytensor.graph.replace import vectorize_graph
 from pm_gaussgrad.cov.protocol.base import as_parameter, as_size
 from pm_gaussgrad.cov.protocol.information import count_directions, total_size
 from pm_gaussgrad.likelihood.density import as_covariance
+from pm_gaussgrad.ops import among_zeros, inner_products
 from pm_gaussgrad.ops.tangents import forward_derivative
 
 NAME = "gg.fisher_information"
@@ -112,7 +115,7 @@ def fisher_information(mu, cov, parameters, rows=None):
         n = mu.shape[-1]
         solved = cov.solve(dmu.reshape((-1, n)))
         p = count_directions(dmu)
-        own = dmu.reshape((p, -1)) @ solved.reshape((p, -1)).T
+        own = inner_products(dmu.reshape((p, -1)), solved.reshape((p, -1)))
         own = (own + own.T) / 2
         information += _embed(own if mu.type.ndim > 1 else m * own, parameters, connected)
     connected = _connected(_free(cov), parameters)
@@ -279,6 +282,12 @@ def _embed(information, parameters, connected):
     """Rows and columns of zeros for the other parameters."""
     if all(connected):
         return information
-    own = [x for x, c in zip(parameters, connected, strict=True) if c]
-    place = pt.concatenate([pt.concatenate(row, axis=1) for row in _blocks(own, parameters)])
-    return place.T @ information @ place
+    starts = [0, *accumulate(map(total_size, parameters))]
+    own = [
+        pt.arange(start, stop)
+        for (start, stop), c in zip(pairwise(starts), connected, strict=True)
+        if c
+    ]
+    place = pt.concatenate(own)
+    rows = among_zeros(information, place, starts[-1])
+    return among_zeros(rows.T, place, starts[-1])

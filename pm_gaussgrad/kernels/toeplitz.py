@@ -122,20 +122,51 @@ def support(rows):
     return columns[:count]
 
 
+def sparse_rows(rows, predictor):
+    """Which rows have so few entries that are not zero that rows of the inverse serve them.
+
+    Those of missing entries, of which there are many. A row of few entries takes n multiplications
+    and additions for each, and all together 2 n^2; any other row takes four transforms.
+    """
+    (m, n), size = rows.shape, power_of_two(2 * predictor.size)
+    # Four transforms cost about as much as these multiplications and additions.
+    transforms = 16 * size * np.log2(size)
+    chosen, gain = np.zeros(m, np.bool_), -2.0 * n * n
+    for i in range(m):
+        count = 0
+        for j in range(n):
+            if rows[i, j] != 0:
+                count += 1
+        if count * n < transforms:
+            chosen[i] = True
+            gain += transforms - count * n
+    if gain <= 0:
+        chosen[:] = False
+    return chosen
+
+
 def inverse_times(predictor, variance, rows):
     """Sigma^-1 r and r'Sigma^-1 r for each row r of ``rows`` (m, n).
 
-    By Fourier transforms, or by rows of the inverse where many rows have few entries in common
-    that are not zero, as the unit rows of missing entries.
+    By Fourier transforms, and by rows of the inverse for rows of few entries that are not zero.
     """
-    (m, n), size = rows.shape, power_of_two(2 * predictor.size)
-    if m > 2:
-        columns = support(rows)
-        # Four transforms cost about as much as these multiplications and additions.
-        transforms = 16 * size * np.log2(size)
-        if 2 * n * n + m * columns.size * n < m * transforms:
-            return sparse_inverse_times(predictor, variance, rows, columns)
-    return dense_inverse_times(predictor, variance, rows)
+    few = sparse_rows(rows, predictor)
+    if not few.any():
+        return dense_inverse_times(predictor, variance, rows)
+    columns = support(rows[few])
+    if few.all():
+        return sparse_inverse_times(predictor, variance, rows, columns)
+    of_few = sparse_inverse_times(predictor, variance, rows[few], columns)
+    of_others = dense_inverse_times(predictor, variance, rows[~few])
+    solved, quad = np.empty(rows.shape, rows.dtype), np.empty(rows.shape[0], rows.dtype)
+    position, of = np.zeros(2, np.int64), (of_others, of_few)
+    for i in range(rows.shape[0]):
+        kind = int(few[i])
+        quad[i] = of[kind][1][position[kind]]
+        for j in range(rows.shape[1]):
+            solved[i, j] = of[kind][0][position[kind], j]
+        position[kind] += 1
+    return solved, quad
 
 
 def sparse_inverse_times(predictor, variance, rows, columns):

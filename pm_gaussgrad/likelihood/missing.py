@@ -26,7 +26,7 @@ from pm_gaussgrad.cov import Covariance, marginal
 from pm_gaussgrad.cov.protocol.arguments import named_dims_hint
 from pm_gaussgrad.cov.protocol.gaps import conditional, observed_quad_logdet_alpha
 from pm_gaussgrad.cov.protocol.sized import of_size
-from pm_gaussgrad.ops import patterned_rows
+from pm_gaussgrad.ops import entries_at, patterned_rows
 
 
 def as_observed(observed):
@@ -178,13 +178,13 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     """
     if missing.all():
         return None
-    mu = pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], missing.shape[-1]))
     pattern = common_pattern(missing)
     if pattern is not None:
         observed = np.flatnonzero(~pattern)
         data = value.data[..., observed] if isinstance(value, Constant) else None
         kept = value[..., observed] if data is None else pt.constant(data)
-        return Observed(kept, mu[..., observed], marginal(cov, observed))
+        return Observed(kept, _mean_of(mu, observed, missing.shape[-1]), marginal(cov, observed))
+    mu = _spread(mu, missing.shape[-1])
     residual = pt.switch(missing, 0, pt.switch(missing, 0, value) - mu)
     counts = (~missing).sum(axis=-1)
     if _are_small(cov, residual, missing):
@@ -196,6 +196,20 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     else:
         quad, logdet = cov.quad_logdet(residual)
     return ObservedByRow(quad, logdet, counts)
+
+
+def _spread(mu, n):
+    """A mean of shape () or (..., 1) or (..., n) as one of (..., n)."""
+    return pt.broadcast_to(mu, (*tuple(mu.shape)[:-1], n))
+
+
+def _mean_of(mu, observed, n):
+    """The mean of the observed of n entries."""
+    if mu.type.ndim == 0 or mu.type.broadcastable[-1]:
+        return _spread(mu, observed.size)
+    if mu.type.shape == (n,):
+        return entries_at(mu, pt.constant(observed))
+    return _spread(mu, n)[..., observed]
 
 
 def _are_small(cov, residual, missing) -> bool:

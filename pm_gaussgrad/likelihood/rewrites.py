@@ -32,6 +32,7 @@ from pytensor.tensor.rewriting.basic import (
 from pytensor.tensor.rewriting.blockwise import blockwise_of
 
 from pm_gaussgrad.cov.protocol.base import gaussian_log_density
+from pm_gaussgrad.cov.protocol.gaps import ObservedQuadLogdet
 from pm_gaussgrad.likelihood.density import GaussianLogDensity
 from pm_gaussgrad.ops import InvQuadLogdet
 from pm_gaussgrad.ops.batched import Batched
@@ -116,6 +117,13 @@ def expand_log_density(fgraph, node):
 
     Built anew from the inputs: what they have in common says which blocks are the same.
     """
+    return node.op.build_inner_graph(*node.inputs)
+
+
+@register_specialize
+@node_rewriter([ObservedQuadLogdet])
+def expand_observed(fgraph, node):
+    """Let value and gradient, which is not that of this graph, share what they have in common."""
     return node.op.build_inner_graph(*node.inputs)
 
 

@@ -4,14 +4,17 @@ from pm_gaussgrad.ops import memory  # noqa: F401  (registers its rewrites)
 from pm_gaussgrad.ops.backends.loading import register_backends
 from pm_gaussgrad.ops.batching import (
     count_batch_dims,
+    join_dims,
     quad_logdet_alpha,
     rows_last,
+    split_dims,
     transform_rows,
 )
 from pm_gaussgrad.ops.definition import is_disconnected, pullback_by_definition
 from pm_gaussgrad.ops.factor_product import FactorProduct, multiply_factor
 from pm_gaussgrad.ops.gamma_ratio import log_gamma_ratio
 from pm_gaussgrad.ops.gaps import condition_on_observed_rows
+from pm_gaussgrad.ops.inner_products import inner_products
 from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdet,
     InvQuadLogdetPullback,
@@ -21,6 +24,7 @@ from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal, inverse_diagonal
 from pm_gaussgrad.ops.partition import assemble, partition
 from pm_gaussgrad.ops.patterned_rows import patterned_rows
 from pm_gaussgrad.ops.recurrence import linear_recurrence
+from pm_gaussgrad.ops.select import among_zeros, entries_at
 
 register_backends()
 
@@ -29,12 +33,16 @@ __all__ = [
     "InvQuadLogdet",
     "InvQuadLogdetPullback",
     "InverseDiagonal",
+    "among_zeros",
     "assemble",
     "condition_on_observed_rows",
     "count_batch_dims",
     "dense_quad_logdet",
+    "entries_at",
+    "inner_products",
     "inverse_diagonal",
     "is_disconnected",
+    "join_dims",
     "linear_recurrence",
     "log_gamma_ratio",
     "multiply_factor",
@@ -43,5 +51,6 @@ __all__ = [
     "pullback_by_definition",
     "quad_logdet_alpha",
     "rows_last",
+    "split_dims",
     "transform_rows",
 ]

@@ -1,5 +1,7 @@
 """Rows and batches: how leading dimensions of data and parameters meet the core Op."""
 
+import math
+
 import pytensor.tensor as pt
 
 from pm_gaussgrad.ops.batched import Batched
@@ -39,11 +41,28 @@ def _core_parameters(structure, parameters):
     return dropped, batch_ndim
 
 
+def join_dims(x, axis, count):
+    """``pt.join_dims``, which by itself finds no length beside one that is zero."""
+    shape = x.type.shape
+    if None in shape:
+        return pt.join_dims(x, start_axis=axis, n_axes=count)
+    stop = axis + count
+    return x.reshape((*shape[:axis], math.prod(shape[axis:stop]), *shape[stop:]))
+
+
+def split_dims(x, lengths, axis):
+    """``pt.split_dims``, likewise."""
+    shape = x.type.shape
+    if None in shape or not all(isinstance(length, int) for length in lengths):
+        return pt.split_dims(x, lengths, axis=axis)
+    return x.reshape((*shape[:axis], *lengths, *shape[axis + 1 :]))
+
+
 def rows_last(x, batch_ndim):
     """(rows..., batch..., k) -> (batch..., m, k), and the way back for (batch..., m, ...)."""
     x = pt.atleast_Nd(x, n=batch_ndim + 1)
     n_rows = x.type.ndim - 1 - batch_ndim
-    row_shape = [x.shape[i] for i in range(n_rows)]
+    row_shape = [x.shape[i] if x.type.shape[i] is None else x.type.shape[i] for i in range(n_rows)]
     last = n_rows + batch_ndim
 
     by_batch = x.transpose(*range(n_rows, last), *range(n_rows), last)
@@ -52,13 +71,13 @@ def rows_last(x, batch_ndim):
     elif n_rows == 1:
         rows = by_batch
     else:
-        rows = pt.join_dims(by_batch, start_axis=batch_ndim, n_axes=n_rows)
+        rows = join_dims(by_batch, batch_ndim, n_rows)
 
     def restore(y):
         if n_rows == 0:
             return y[(*[slice(None)] * batch_ndim, 0)]
         if n_rows > 1:
-            y = pt.split_dims(y, row_shape, axis=batch_ndim)
+            y = split_dims(y, row_shape, batch_ndim)
         core = range(last, y.type.ndim)
         return y.transpose(*range(batch_ndim, last), *range(batch_ndim), *core)
 

@@ -160,7 +160,7 @@ def wrapper_source(signature: Signature, arguments: list[str], zero_inputs: tupl
         lines += [f"    if {' and '.join(vanish)}:", f"        return {_result(zeros)}"]
         [weights] = (name for name in zero_inputs if dims_of[name])
         lines += [
-            f"    {name} = weighted_rows(as_mutable({name}), {weights})"
+            f"    {name} = weighted_rows({name}, {weights})"
             for name in arguments
             if name in dims_of and name not in zero_inputs and dims_of[name][:1] == dims_of[weights]
         ]
@@ -187,13 +187,10 @@ def wrapper_source(signature: Signature, arguments: list[str], zero_inputs: tupl
 def _passed(signature: Signature, dims_of: dict, name: str) -> str:
     """An argument of the kernel, as an expression of the wrapper's inputs."""
     if members := dict(signature.together).get(name):
-        # numba loops over tuples of equal types only.
-        arrays = (
-            f"np.ascontiguousarray(as_mutable({x}))" if dims_of[x] else f"{x}[()]" for x in members
-        )
+        arrays = (x if dims_of[x] else f"{x}[()]" for x in members)
         return f"({', '.join(arrays)},)"
     if name in dims_of:
-        return f"as_mutable({name})" if dims_of[name] else f"{name}[()]"
+        return name if dims_of[name] else f"{name}[()]"
     return str(dict(signature.facts)[name])
 
 
@@ -202,13 +199,50 @@ def _result(expressions: list[str]) -> str:
     return expressions[0] if len(expressions) == 1 else f"({', '.join(expressions)})"
 
 
-def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tuple[str, ...] = ()):
-    """The function of a kernel that Ops call, and the key under which it is cached on disk.
+class CompiledKernel:
+    """A kernel as machine code, for arrays that are C-contiguous and may be written to.
 
-    It is callable from Python (``perform``, JAX callbacks) and from other compiled
-    functions (numba's linker), releases the GIL, and keeps NaN and signed zeros exact
-    (no fast-math). Where ``numba.config.DISABLE_JIT`` is set, as by ``NUMBA_DISABLE_JIT=1``,
-    it is plain Python, for a debugger.
+    It releases the GIL and keeps NaN and signed zeros exact (no fast-math). Its numbers are the
+    same from Python (``perform``, JAX callbacks) and from other compiled code (numba's linker).
+
+    Attributes
+    ----------
+    function
+        numba's, of arrays.
+    key : str
+        Under which it is kept on disk.
+    """
+
+    def __init__(self, function, key: str, names: list[str]):
+        from pm_gaussgrad.ops.linked import as_argument, caller
+
+        self.function, self.key, self.as_argument = function, key, as_argument
+        arguments = "".join(f"as_argument({name}), " for name in names)
+        source = f"def linked({', '.join(names)}):\n    return call(({arguments}))\n"
+        known = {"call": caller(function, key), "as_argument": as_argument}
+        self._linked = _function(source, "linked", known)
+
+    def __call__(self, *arrays):
+        return self.function(*map(self.as_argument, arrays))
+
+    def linked(self, inputs: list):
+        """For compiled code with inputs of these types of PyTensor: a function that calls it."""
+        import numba
+        from numba.np.numpy_support import from_dtype
+
+        from pm_gaussgrad.ops.linked import name_and_signature
+
+        # Code that comes from disk is not compiled again, but needs the name.
+        arrays = tuple((from_dtype(np.dtype(x.dtype)), x.ndim) for x in inputs)
+        name_and_signature(self.function, self.key, arrays)
+        return numba.njit(self._linked, error_model="numpy")
+
+
+def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tuple[str, ...] = ()):
+    """The function of a kernel that Ops call.
+
+    Where ``numba.config.DISABLE_JIT`` is set, as by ``NUMBA_DISABLE_JIT=1``, it is plain Python,
+    for a debugger; else a :class:`CompiledKernel`.
     """
     from numba import config
 
@@ -220,39 +254,39 @@ def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tup
 def _compiled(kernel, signature, zero_inputs):
     import numba
 
-    from pm_gaussgrad.ops.mutable import as_mutable
-
     for function in [*reachable_functions(kernel), weighted_rows]:
         _register(function)
     source = wrapper_source(signature, kernel_arguments(kernel), zero_inputs)
-    this = fingerprint(_compiled.__wrapped__)
-    stamp = f"{source}{fingerprint(kernel)}{this}{numba.__version__}"
+    stamp = f"{source}{fingerprint(kernel)}{_recipe()}{numba.__version__}"
     key = hashlib.sha256(stamp.encode()).hexdigest()
-    inner = numba.njit(error_model="numpy")(kernel)
-    wrapper = _wrapper(source, inner, as_mutable, cache_key=key)
-    return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True), key
+    inner = numba.njit(error_model="numpy", inline="always")(kernel)
+    wrapper = _function(source, "wrapper", {"kernel": inner}, cache_key=key)
+    function = numba.njit(wrapper, error_model="numpy", nogil=True, cache=True)
+    return CompiledKernel(function, key, [name for name, _ in signature.inputs])
+
+
+def _recipe() -> str:
+    """Hash of how kernels are compiled and called."""
+    from pm_gaussgrad.ops.linked import caller
+
+    how = fingerprint(_compiled.__wrapped__) + inspect.getsource(inspect.getmodule(caller))
+    return hashlib.sha256(how.encode()).hexdigest()
 
 
 @functools.cache
 def _interpreted(kernel, signature, zero_inputs):
     source = wrapper_source(signature, kernel_arguments(kernel), zero_inputs)
-    wrapper = _wrapper(source, kernel, lambda array: array)
+    wrapper = _function(source, "wrapper", {"kernel": kernel})
 
     def quiet(*arrays):
         with np.errstate(all="ignore"):  # as compiled code is
             return wrapper(*arrays)
 
-    return quiet, None
+    return quiet
 
 
-def _wrapper(source: str, kernel, as_mutable, cache_key: str | None = None) -> FunctionType:
+def _function(source: str, name: str, known: dict, cache_key: str | None = None) -> FunctionType:
     from pytensor.link.numba.cache import compile_numba_function_src
 
-    names = {
-        "np": np,
-        "kernel": kernel,
-        "as_mutable": as_mutable,
-        "weighted_rows": weighted_rows,
-        "__name__": __name__,
-    }
-    return compile_numba_function_src(source, "wrapper", global_env=names, cache_key=cache_key)
+    names = {"np": np, "weighted_rows": weighted_rows, "__name__": __name__, **known}
+    return compile_numba_function_src(source, name, global_env=names, cache_key=cache_key)

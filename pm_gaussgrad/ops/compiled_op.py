@@ -22,10 +22,13 @@ class CompiledOp(DispatchTravels, Op):
     zero_inputs : tuple of str
         Inputs in which the kernel is linear; see
         :func:`pm_gaussgrad.ops.compiled.wrapper_source`.
+    index_inputs : tuple of str
+        Inputs that are positions, whose dtype stays what it is.
     """
 
     signature: Signature
     zero_inputs: tuple[str, ...] = ()
+    index_inputs: tuple[str, ...] = ()
 
     @property
     def kernel(self):
@@ -37,8 +40,12 @@ class CompiledOp(DispatchTravels, Op):
         return self.signature.gufunc
 
     def make_node(self, *inputs):
-        inputs = common_float(*inputs)
-        dtype = inputs[0].dtype
+        inputs = [pt.as_tensor_variable(x) for x in inputs]
+        names = [name for name, _ in self.signature.inputs]
+        free = [i for i, name in enumerate(names) if name not in self.index_inputs]
+        for i, x in zip(free, common_float(*(inputs[i] for i in free)), strict=True):
+            inputs[i] = x
+        dtype = inputs[names.index(self.signature.dtype_from)].dtype
         shapes = self.signature.static_outputs(inputs)
         return Apply(self, inputs, [pt.tensor(dtype=dtype, shape=shape) for shape in shapes])
 
@@ -46,15 +53,12 @@ class CompiledOp(DispatchTravels, Op):
         return self.signature.infer_outputs(input_shapes)
 
     def compiled(self):
-        """The numba function and its cache key."""
+        """The kernel, of arrays: :func:`pm_gaussgrad.ops.compiled.compiled_kernel`."""
         return compiled_kernel(self.kernel, self.signature, self.zero_inputs)
 
     def evaluate(self, *inputs) -> tuple[np.ndarray, ...]:
         """Outputs from concrete arrays, by the compiled kernel."""
-        function, _ = self.compiled()
-        # PyTensor makes constants without dimensions read-only, some time or other; of a copy
-        # numba does not compile the function again.
-        outputs = function(*(x if x.ndim else x.copy() for x in inputs))
+        outputs = self.compiled()(*inputs)
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
     def perform(self, node, inputs, output_storage):

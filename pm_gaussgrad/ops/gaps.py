@@ -7,13 +7,12 @@ need it (:mod:`pm_gaussgrad.cov.protocol.gaps`), second derivatives do.
 
 import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType
-from pytensor.graph.basic import Apply
 from pytensor.tensor.blockwise import Blockwise
 
 from pm_gaussgrad.kernels.gaps import condition_on_observed
 from pm_gaussgrad.ops.compiled_op import CompiledOp
 from pm_gaussgrad.ops.definition import pullback_by_definition
-from pm_gaussgrad.ops.signature import Signature, common_float
+from pm_gaussgrad.ops.signature import Signature
 
 _SIGNATURE = Signature(
     "missing entries",
@@ -30,14 +29,9 @@ class ConditionOnObserved(CompiledOp):
     """
 
     __props__ = ()
+    index_inputs = ("missing",)
     signature = _SIGNATURE
     kernel = staticmethod(condition_on_observed)
-
-    def make_node(self, residual, solved, missing):
-        inputs = [*common_float(residual, solved), pt.as_tensor_variable(missing)]
-        dtype = inputs[0].dtype
-        shapes = _SIGNATURE.static_outputs(inputs)
-        return Apply(self, inputs, [pt.tensor(dtype=dtype, shape=shape) for shape in shapes])
 
     def connection_pattern(self, node):
         return [[True, False, False], [True, True, True], [False, False, False]]

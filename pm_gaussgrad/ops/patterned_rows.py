@@ -13,13 +13,12 @@ Second derivatives, and those through alpha, are those of the same operations in
 
 import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType
-from pytensor.graph.basic import Apply
 
 from pm_gaussgrad.kernels import patterned_rows as kernels
 from pm_gaussgrad.ops.compiled_op import CompiledOp
 from pm_gaussgrad.ops.definition import is_disconnected, pullback_by_definition
 from pm_gaussgrad.ops.polarisation import rejected
-from pm_gaussgrad.ops.signature import Signature, common_float
+from pm_gaussgrad.ops.signature import Signature
 
 _OWNER = "rows with missing entries"
 _INDEX = (("entries", ("p", "w")), ("pattern", ("m",)))
@@ -27,26 +26,14 @@ _SOLVED = (("alpha", ("m", "n")), ("factors", ("p", "w", "w")))
 _COTANGENTS = (("quad_bar", ("m",)), ("logdet_bar", ("m",)))
 
 
-class _PatternedOp(CompiledOp):
-    __props__ = ()
-    index: tuple[int, int]  # positions of entries and pattern among the inputs
-
-    def make_node(self, *inputs):
-        inputs = [pt.as_tensor_variable(x) for x in inputs]
-        free = [i for i in range(len(inputs)) if i not in self.index]
-        for i, x in zip(free, common_float(*(inputs[i] for i in free)), strict=True):
-            inputs[i] = x
-        dtype, shapes = inputs[free[0]].dtype, self.signature.static_outputs(inputs)
-        return Apply(self, inputs, [pt.tensor(dtype=dtype, shape=shape) for shape in shapes])
-
-
-class PatternedRows(_PatternedOp):
+class PatternedRows(CompiledOp):
     """``(residual, matrix, entries, pattern) -> quad (m), logdet (m), alpha (m, n), factors``.
 
     As :func:`pm_gaussgrad.kernels.patterned_rows.patterned_rows` says.
     """
 
-    index = (2, 3)
+    __props__ = ()
+    index_inputs = ("entries", "pattern")
     signature = Signature(
         _OWNER,
         (("residual", ("m", "n")), ("matrix", ("n", "n")), *_INDEX),
@@ -79,13 +66,14 @@ class PatternedRows(_PatternedOp):
         return [*bars, DisconnectedType()(), DisconnectedType()()]
 
 
-class PatternedRowsPullback(_PatternedOp):
+class PatternedRowsPullback(CompiledOp):
     """``(entries, pattern, alpha, factors, quad_bar (m), logdet_bar (m)) -> matrix_bar (n, n)``.
 
     A function of the residual and the matrix through alpha and the factors.
     """
 
-    index = (0, 1)
+    __props__ = ()
+    index_inputs = ("entries", "pattern")
     signature = Signature(
         f"{_OWNER} (pullback)",
         (*_INDEX, *_SOLVED, *_COTANGENTS),

@@ -34,10 +34,15 @@ from pm_gaussgrad.cov.protocol.triangular import lower_solve
 from pm_gaussgrad.ops import (
     condition_on_observed_rows,
     is_disconnected,
+    join_dims,
+    partition,
     pullback_by_definition,
     rows_last,
+    split_dims,
 )
 from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
+
+NAME = "missing entries"
 
 
 class MissingEntries:
@@ -61,13 +66,11 @@ class MissingEntries:
 
     def _unit_rows(self, dtype):
         """E with the missing entries first: (k, ..., n)."""
+        columns = pt.moveaxis(self.missing, -1, 0)[..., None]
+        rows = pt.eq(pt.arange(self.n), columns).astype(dtype)
         if self.by_row:
-            columns = pt.moveaxis(self.missing, -1, 0)[..., None]
-            return pt.eq(pt.arange(self.n), columns).astype(dtype)
-        identity = pt.eye(length(self.missing), dtype=dtype)
-        rows = pt.zeros((identity.shape[0], self.n), dtype=dtype)[:, self.missing].set(identity)
-        batch_ndim = self.cov.batch_ndim
-        return pt.expand_dims(rows, tuple(range(1, 1 + batch_ndim)))
+            return rows
+        return pt.expand_dims(rows, tuple(range(1, 1 + self.cov.batch_ndim)))
 
     def _condition(self, rows):
         """The Op, of rows (..., m, n)."""
@@ -83,9 +86,13 @@ class MissingEntries:
 
     def fill(self, residual):
         """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
-        batch_ndim = self.solved.type.ndim - 2
-        rows, restore = rows_last(residual, batch_ndim)
-        return restore(self._condition(rows)[0])
+        return self.condition(residual)[0]
+
+    def condition(self, residual):
+        """The filled residual, log|P_mm| / 2, and L^-1 E with the missing entries first."""
+        rows, restore = rows_last(residual, self.solved.type.ndim - 2)
+        filled, half_logdet, orthogonal = self._condition(rows)
+        return restore(filled), half_logdet, pt.moveaxis(orthogonal, -2, 0)
 
     def draw(self, residual, z):
         """A conditional draw in place of the missing entries: (..., n) -> (..., n).
@@ -189,20 +196,26 @@ class ObservedQuadLogdet(SymbolicOp):
     """``(residual (..., n), missing, *parameters) -> quad (...), logdet, alpha (..., n)``.
 
     Of the observed part; alpha is zero at the missing entries, up to rounding, and what stands
-    there in the residual does not matter.
+    there in the residual does not matter. The filled rows and those of V go through the structure
+    together, so that value and gradient share two factorisations and one pullback.
     """
 
     __props__ = ("structure",)
 
     def build_inner_graph(self, residual, missing, *parameters):
-        entries = self._entries(residual, missing, parameters)
-        filled = entries.fill(residual)
-        return [entries.cov.quad_logdet(filled)[0], entries.logdet(), entries.cov.solve(filled)]
+        cov = self._cov(residual, parameters)
+        entries = MissingEntries(cov, missing, length(residual))
+        filled, half_logdet, orthogonal = entries.condition(residual)
+        rows = _as_rows(filled, cov), _as_rows(orthogonal, cov)
+        both = pt.concatenate(rows)
+        quad, logdet = cov.quad_logdet(both)
+        row_shape = _lengths(filled)[: filled.type.ndim - 1 - cov.batch_ndim]
+        counts = [_lengths(x)[0] for x in rows]
+        quad, alpha = (_of_filled(x, row_shape, counts) for x in (quad, cov.solve(both)))
+        return [quad, logdet + 2 * half_logdet, alpha]
 
-    def _entries(self, residual, missing, parameters):
-        n = length(residual)
-        cov = self.structure.from_parameters(*parameters, size=n)
-        return MissingEntries(cov, missing, n)
+    def _cov(self, residual, parameters):
+        return self.structure.from_parameters(*parameters, size=length(residual))
 
     def pullback(self, inputs, outputs, cotangents):
         quad_bar, logdet_bar, alpha_bar = cotangents
@@ -212,35 +225,39 @@ class ObservedQuadLogdet(SymbolicOp):
                 pt.zeros_like(out) if is_disconnected(bar) else bar
                 for out, bar in ((outputs[0], quad_bar), (outputs[1], logdet_bar))
             )
-            bars = self._pull(inputs, quad_bar, logdet_bar)
+            bars = self._pull(inputs, outputs[2], quad_bar, logdet_bar)
         if not is_disconnected(alpha_bar):
             bars = _add(bars, self._pull_alpha(inputs, outputs[2], alpha_bar))
         return bars
 
-    def _pull(self, inputs, quad_bar, logdet_bar):
+    def _pull(self, inputs, alpha, quad_bar, logdet_bar):
         """Cotangents of the inputs through the quadratic form and the log determinant."""
         residual, missing, *parameters = inputs
-        entries = self._entries(residual, missing, parameters)
-        rows = entries.fill(residual), pt.moveaxis(entries.orthogonal_rows(), -2, 0)
-        names = enumerate(self.structure.parameter_shapes, start=2)
+        cov = self._cov(residual, parameters)
+        entries = MissingEntries(cov, missing, length(residual))
+        filled, _, orthogonal = entries.condition(residual)
+        rows = pt.concatenate([_as_rows(filled, cov), _as_rows(orthogonal, cov)])
+        of_orthogonal = pt.broadcast_to(logdet_bar, orthogonal.shape[:-1])
+        weights = pt.concatenate(
+            [_as_rows(x[..., None], cov)[..., 0] for x in (quad_bar, of_orthogonal)]
+        )
+        names = enumerate(self.structure.parameter_shapes, start=1)
         wrt = [i for i, name in names if name not in self.structure.constant_parameters]
 
-        def value(filled, orthogonal, *own):
+        def value(rows, *own):
             # The rows are held fixed; they are functions of the parameters again when this is
             # differentiated once more.
-            *own, quad_bar, logdet_bar = own
-            cov = self.structure.from_parameters(*own, size=length(residual))
-            quad, logdet = cov.quad_logdet(filled)
-            with_missing = logdet + cov.quad_logdet(orthogonal)[0].sum(axis=0)
-            return [(quad_bar * quad).sum() + (logdet_bar * with_missing).sum()]
+            *own, weights, logdet_bar = own
+            quad, logdet = self._cov(residual, own).quad_logdet(rows)
+            return [(weights * quad).sum() + (logdet_bar * logdet).sum()]
 
-        one = pt.ones((), dtype=rows[0].dtype)
-        arguments = [*rows, *parameters, quad_bar, logdet_bar]
+        one = pt.ones((), dtype=rows.dtype)
+        arguments = [rows, *parameters, weights, logdet_bar]
         bars = [DisconnectedType()() for _ in inputs]
         for i, bar in zip(wrt, pullback_by_definition(value, arguments, [one], wrt), strict=True):
-            bars[i] = bar
-        weights, solved = quad_bar[..., None], entries.cov.solve(rows[0])
-        solved = pt.where(rejected(pt, weights, solved), 0, solved)
+            bars[i + 1] = bar
+        weights = quad_bar[..., None]
+        solved = pt.where(rejected(pt, weights, alpha), 0, alpha)
         bars[0] = _sum_to(residual, 2 * weights * solved)
         return bars
 
@@ -251,9 +268,10 @@ class ObservedQuadLogdet(SymbolicOp):
         unused = rejected(pt, pt.abs(alpha_bar).sum(axis=-1, keepdims=True), solved)
         scale = disconnected_grad(balance(pt, solved, alpha))
         rows = pt.stack(polarise(alpha_bar, residual, scale))
-        quad, logdet, _ = self(rows, *others)
+        quad, logdet, both = self(rows, *others)
         weights = pt.stack([pt.where(unused, 0, w)[..., 0] for w in WEIGHTS])
-        _, *bars = self._pull([rows, *others], weights.astype(quad.dtype), pt.zeros_like(logdet))
+        weights, of_logdet = weights.astype(quad.dtype), pt.zeros_like(logdet)
+        _, *bars = self._pull([rows, *others], both, weights, of_logdet)
         return [_sum_to(residual, pt.where(unused, 0, solved)), *bars]
 
     def connection_pattern(self, node):
@@ -263,6 +281,30 @@ class ObservedQuadLogdet(SymbolicOp):
 
     def __str__(self):
         return f"{type(self).__name__}{{{self.structure.__name__}}}"
+
+
+def _as_rows(x, cov):
+    """All rows of each batch in one dimension: (rows..., batch..., n) -> (m, batch..., n)."""
+    row_ndim = x.type.ndim - 1 - cov.batch_ndim
+    if row_ndim == 0:
+        return x[None]
+    return x if row_ndim == 1 else join_dims(x, 0, row_ndim)
+
+
+def _lengths(x):
+    """The lengths of all dimensions, ints where they are known."""
+    return [x.shape[i] if size is None else size for i, size in enumerate(x.type.shape)]
+
+
+def _of_filled(x, row_shape, counts):
+    """Of (m + k, ...) those of the m filled rows, in the shape that these had before."""
+    if not row_shape:
+        return x[0]
+    if all(isinstance(count, int) for count in counts):
+        x = x[: counts[0]]
+    else:  # JAX takes no slices to lengths that a graph computes
+        x = pt.moveaxis(partition(NAME, pt.moveaxis(x, 0, -1), counts)[0], -1, 0)
+    return x if len(row_shape) == 1 else split_dims(x, row_shape, 0)
 
 
 def _sum_to(x, bar):

@@ -17,6 +17,8 @@ import math
 
 import pytensor.tensor as pt
 
+from pm_gaussgrad.ops import inner_products
+
 
 def count_directions(x):
     """The number p, an int where it is known: JAX compiles no arithmetic of symbolic lengths."""
@@ -39,7 +41,7 @@ def _flat(x):
 
 def gram(left, right):
     """Inner products of entries, (p, ...), (p, ...) -> (p, p)."""
-    return _flat(left) @ _flat(right).T
+    return inner_products(_flat(left), _flat(right))
 
 
 def half_gram(*vectors):

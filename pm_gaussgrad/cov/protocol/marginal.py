@@ -26,6 +26,7 @@ from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.protocol.composite import Composite, Composition
 from pm_gaussgrad.cov.protocol.gaps import MissingEntries, observed_quad_logdet_alpha
 from pm_gaussgrad.cov.protocol.products import rows_times
+from pm_gaussgrad.ops import among_zeros, entries_at
 
 NAME = "gg.cov.marginal"
 
@@ -176,8 +177,7 @@ class Marginal(Composite):
         """Rows of observed entries among zeros: (..., n_observed) -> (..., n)."""
         value = as_parameter(self.label, name, value, 1)
         check_size(self, name, value)
-        zeros = pt.zeros_like(value[..., 0])[..., None] + pt.zeros(self.sizes[0], dtype=value.dtype)
-        return zeros[..., self.observed].set(value)
+        return among_zeros(value, self.observed, self.sizes[0])
 
     def to_dense(self):
         # One dimension after the other: PyTensor takes both out of a product of batches wrongly.
@@ -191,7 +191,7 @@ class Marginal(Composite):
     def solve(self, b):
         rows = self._spread("b", b)
         alpha = observed_quad_logdet_alpha(self._whole, rows, self.missing)[2]
-        return alpha[..., self.observed]
+        return entries_at(alpha, self.observed)
 
     def logdet(self):
         return self._entries().logdet()

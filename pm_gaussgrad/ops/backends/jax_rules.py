@@ -15,12 +15,14 @@ from pytensor.link.jax.dispatch import jax_funcify
 from pm_gaussgrad.kernels import patterned_rows_jax
 from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.gaps import ConditionOnObserved
+from pm_gaussgrad.ops.inner_products import InnerProducts
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
 from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal
 from pm_gaussgrad.ops.partition import Partition
 from pm_gaussgrad.ops.patterned_rows import PatternedRows, PatternedRowsPullback
 from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
+from pm_gaussgrad.ops.select import Select
 
 
 def _zero_cotangent(primal):
@@ -229,6 +231,27 @@ def jax_funcify_ConditionOnObserved(op, node=None, **kwargs):
         return observed - means @ unit_rows, half_logdet, inverse @ unit_rows
 
     return condition_on_observed
+
+
+@jax_funcify.register(InnerProducts)
+def jax_funcify_InnerProducts(op, node=None, **kwargs):
+    """A matrix product."""
+
+    def inner_products(left, right):
+        return left @ right.T
+
+    return inner_products
+
+
+@jax_funcify.register(Select)
+def jax_funcify_Select(op, node=None, **kwargs):
+    """Indexing, of rows with a zero for what has no source."""
+
+    def select(rows, source, inverse):
+        with_zero = jnp.pad(rows, ((0, 0), (0, 1)))  # for -1, the last
+        return with_zero[:, jnp.asarray(source)]
+
+    return select
 
 
 @jax_funcify.register(PatternedRows)

@@ -7,14 +7,18 @@ from pytensor.link.numba.dispatch.basic import (
     register_funcify_default_op_cache_key,
 )
 
+from pm_gaussgrad.ops.compiled import CompiledKernel
 from pm_gaussgrad.ops.compiled_op import CompiledOp
 from pm_gaussgrad.ops.partition import Partition
 
 
 @register_funcify_and_cache_key(CompiledOp)
 def numba_funcify_compiled(op, node=None, **kwargs):
-    """The compiled kernel and its cache key."""
-    return op.compiled()
+    """A call of the compiled kernel, and its cache key."""
+    kernel = op.compiled()
+    if not isinstance(kernel, CompiledKernel):
+        return kernel, None
+    return kernel.linked([x.type for x in node.inputs]), kernel.key
 
 
 @register_funcify_default_op_cache_key(Partition)
