@@ -1,17 +1,9 @@
 r"""Graph rewrites: sufficient statistics of many rows, constant covariances.
 
-**Many rows.** Let Y (m, n) be constant and the mean mu common to its rows. With the column
-means ybar and the scatter S = (Y - ybar)'(Y - ybar) = C' C,
-
-    sum_i (y_i - mu)' Sigma^-1 (y_i - mu)
-        = tr(Sigma^-1 S) + m (ybar - mu)' Sigma^-1 (ybar - mu)
-        = sum_j c_j' Sigma^-1 c_j + |sqrt(m) (ybar - mu)|^2 in the norm of Sigma^-1
-
-so the m rows are replaced by the rows c_j of the triangular factor C of Y - ybar (QR, computed
-once, when the graph is rewritten; at most n of them) and one more. The rewrite acts on the
-sum of a log density, in the canonicalisation that PyMC runs before it takes gradients; the
-log densities of single rows are untouched. (Anderson, 2003, An Introduction to Multivariate
-Statistical Analysis, section 3.2.)
+**Many rows.** Constant rows whose mean is linear in what they share, or common to them, are
+replaced by few rows of the same scatter (:mod:`pm_gaussgrad.likelihood.statistics`), computed once,
+when the graph is rewritten. The rewrite acts on the sum of a log density, in the canonicalisation
+that PyMC runs before it takes gradients; the log densities of single rows are untouched.
 
 **Constant covariances.** A constant matrix is replaced by its constant Cholesky factor
 (``Dense``) or by itself and its constant log determinant (``Precision``): O(n^2) an evaluation.
@@ -34,34 +26,40 @@ from pytensor.tensor.rewriting.blockwise import blockwise_of
 from pm_gaussgrad.cov.protocol.base import gaussian_log_density
 from pm_gaussgrad.cov.protocol.gaps import ObservedQuadLogdet
 from pm_gaussgrad.likelihood.density import GaussianLogDensity
+from pm_gaussgrad.likelihood.linear_means import LinearMean, linear_mean
+from pm_gaussgrad.likelihood.statistics import rows_of_same_scatter
 from pm_gaussgrad.ops import InvQuadLogdet
 from pm_gaussgrad.ops.batched import Batched
 
 
-def _common_mean(mu, leading):
-    """The mean, of shape () or (n,), that all rows share.
+def _mean_of_rows(mu, leading):
+    """The mean of rows, whose leading dimensions are ``leading``, as a linear one; None if not.
 
-    None where rows may differ, or where the mean repeats the rows, whose leading dimensions
-    are ``leading``.
+    None also where the mean repeats the rows.
     """
-    if mu.type.ndim <= 1:
-        return mu
     repeats = mu.type.ndim - 1 > len(leading) or any(
-        size not in (1, of_rows)
+        size not in (1, None, of_rows)
         for size, of_rows in zip(mu.type.shape[-2::-1], leading[::-1], strict=False)
     )
     if repeats:
         return None
-    if all(mu.type.broadcastable[:-1]):
-        return mu.squeeze(axis=tuple(range(mu.type.ndim - 1)))
+    if mu.type.ndim == 2 and len(leading) == 1:
+        return linear_mean(mu)
+    lead = range(mu.type.ndim - 1)
+    if isinstance(mu, Constant):
+        constant = np.broadcast_to(mu.data, (*leading, mu.type.shape[-1] if mu.type.ndim else 1))
+        return LinearMean(constant.reshape((-1, constant.shape[-1])).astype("float64"))
+    if all(mu.type.broadcastable[i] for i in lead):
+        row = mu.squeeze(axis=tuple(lead)) if lead else mu
+        return linear_mean(pt.atleast_2d(row))
     if mu.owner and isinstance(mu.owner.op, Alloc) and mu.owner.inputs[0].type.ndim <= 1:
-        return mu.owner.inputs[0]
+        return linear_mean(pt.atleast_2d(mu.owner.inputs[0]))
     return None
 
 
 def _sizes_may_differ(n, structure, mean, parameters) -> bool:
     """Whether another argument may have a last dimension to which rows of length n broadcast."""
-    sizes = [mean.type.shape[-1]] if mean.type.ndim else []
+    sizes = [] if mean.type.ndim == 0 or mean.type.broadcastable[-1] else [mean.type.shape[-1]]
     for dims, p in zip(structure.parameter_shapes.values(), parameters, strict=True):
         named = zip(dims.split(), p.type.shape, strict=True)
         sizes += [size for dim, size in named if dim == "n"]
@@ -76,7 +74,7 @@ def _sums_everything(node) -> bool:
 @register_canonicalize
 @node_rewriter([Sum])
 def sum_over_constant_rows(fgraph, node):
-    """Sum(log density of m constant rows with a common mean) -> at most n + 1 rows."""
+    """Sum(log density of m constant rows with a linear mean) -> as many rows as it has columns."""
     [summand] = node.inputs
     if not (summand.owner and isinstance(summand.owner.op, GaussianLogDensity)):
         return None
@@ -86,23 +84,20 @@ def sum_over_constant_rows(fgraph, node):
     unbatched = all(p.type.ndim == core for p, core in zip(parameters, cores, strict=True))
     if not (unbatched and isinstance(value, Constant) and _sums_everything(node)):
         return None
-    rows = value.data
-    if isinstance(mu, Constant):
-        rows, mu = rows - mu.data, pt.zeros((), dtype=mu.dtype)
-    mean = _common_mean(mu, rows.shape[:-1])
-    n = rows.shape[-1]
-    m = rows.size // n if n else 0
-    if mean is None or m <= n + 1 or _sizes_may_differ(n, structure, mean, parameters):
+    n, leading = value.data.shape[-1], value.data.shape[:-1]
+    m = value.data.size // n if n else 0
+    if m <= n + 1 or _sizes_may_differ(n, structure, mu, parameters):
         return None
-    if not np.isfinite(rows).all():
+    mean = _mean_of_rows(mu, leading)
+    design = None if mean is None else mean.design(m)
+    if design is None:
         return None
-
-    rows = rows.reshape(m, n).astype("float64")
-    center = rows.mean(axis=0)
-    factor = np.linalg.qr(rows - center, mode="r")
-    dtype = summand.dtype
-    mean_row = np.sqrt(m).astype(dtype) * (pt.constant(center.astype(dtype)) - mean)
-    residual = pt.concatenate([pt.constant(factor.astype(dtype)), mean_row[None, :]])
+    rows = value.data.reshape(m, n) - mean.constant
+    columns, coefficients, by_group = design
+    groups = 0 if by_group is None else by_group.effects.type.shape[0]
+    if m <= n + columns.shape[1] + groups or not np.isfinite(rows).all():
+        return None
+    residual = rows_of_same_scatter(rows, columns, coefficients, by_group, summand.dtype)
     cov = structure.from_parameters(*parameters, size=n)
     quad, logdet = cov.quad_logdet(residual)
     total = gaussian_log_density(quad.sum(), m * logdet, m * n)
