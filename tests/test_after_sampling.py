@@ -1,5 +1,7 @@
 """What all functions of a fitted model have in common: the likelihood, empty rows, errors."""
 
+import inspect
+
 import arviz as az
 import numpy as np
 import pymc as pm
@@ -317,3 +319,16 @@ def test_variables_with_named_dimensions(use):
         with pytest.raises(TypeError, match=r"XTensor|list|object") as error:
             WITHOUT_NAMES[use](x)
     assert "of a variable of pymc.dims pass `.values`" in str(error.value)
+
+
+OF_A_POSTERIOR = {
+    *("condition", "impute", "lfo_log_likelihood", "loo", "loo_log_likelihood", "loo_predictive"),
+    *("plot_covariance", "plot_residual_acf", "plot_residual_qq", "predict", "refit_wrapper"),
+    *("loo_log_lik_fn", "whitened_residuals"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(OF_A_POSTERIOR))
+def test_every_argument_may_be_given_by_name(name):
+    parameters = inspect.signature(getattr(gg, name)).parameters.values()
+    assert not [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]

@@ -12,6 +12,12 @@ from numba.core import cgutils, types
 from numba.core.extending import get_cython_function_address, intrinsic, overload
 
 from pm_gaussgrad.kernels import lapack
+from pm_gaussgrad.kernels.substitution import (
+    SHORT,
+    STRIP,
+    backward_substitution,
+    forward_substitution,
+)
 
 _ARGUMENTS = {
     # c: a character, i: an integer, f: a number or an array; all by reference
@@ -48,8 +54,6 @@ def _declare_symbols():
 
 
 _FUNCTIONS = _declare_symbols()
-# Up to here a plain loop costs less than the call of a BLAS routine.
-_SMALL = 12
 _UPPER, _TRANSPOSED, _PLAIN, _LEFT, _VECTORS = (np.uint8(ord(letter)) for letter in "UTNLV")
 
 
@@ -112,24 +116,31 @@ def _inverse_lower(factor):
     return compiled
 
 
-@numba.njit(error_model="numpy")
-def _forward_substitution(factor, rows):
-    for row in range(rows.shape[0]):
-        for i in range(rows.shape[1]):
-            value = rows[row, i]
-            for j in range(i):
-                value -= factor[i, j] * rows[row, j]
-            rows[row, i] = value / factor[i, i]
+def _side_by_side(substitute):
+    """A solve of many short rows, a strip at a time, as columns side by side."""
+
+    @numba.njit(error_model="numpy")
+    def solve(factor, rows):
+        m, n = rows.shape
+        if m == 1:
+            substitute(factor, rows.reshape((n, 1)))
+            return
+        columns = np.empty((n, min(m, STRIP)), rows.dtype)
+        for start in range(0, m, STRIP):
+            count = min(m - start, STRIP)
+            for i in range(n):
+                for s in range(count):
+                    columns[i, s] = rows[start + s, i]
+            substitute(factor, columns)  # the last strip with what the one before it left
+            for i in range(n):
+                for s in range(count):
+                    rows[start + s, i] = columns[i, s]
+
+    return solve
 
 
-@numba.njit(error_model="numpy")
-def _backward_substitution(factor, rows):
-    for row in range(rows.shape[0]):
-        for i in range(rows.shape[1] - 1, -1, -1):
-            value = rows[row, i] / factor[i, i]
-            rows[row, i] = value
-            for j in range(i):
-                rows[row, j] -= factor[i, j] * value
+_forward_substitution = _side_by_side(numba.njit(error_model="numpy")(forward_substitution))
+_backward_substitution = _side_by_side(numba.njit(error_model="numpy")(backward_substitution))
 
 
 def _triangular_solve(transposition, substitute):
@@ -140,7 +151,7 @@ def _triangular_solve(transposition, substitute):
         def compiled(factor, rows):
             m, n = np.int32(rows.shape[0]), np.int32(rows.shape[1])
             lda = max(n, np.int32(1))
-            if n <= _SMALL:
+            if n <= SHORT:
                 substitute(factor, rows)
             elif m == 1:
                 trsv(

@@ -96,6 +96,11 @@ def weighted_rows(rows, weights):
 def rows_dot(a, b):
     """Dot product of each pair of rows of C-contiguous arrays: (m, n), (m, n) -> (m,)."""
     products = np.zeros(a.shape[0], a.dtype)
+    if a.shape[1] <= 16:  # less than the call of a BLAS routine
+        for i in range(a.shape[0]):
+            for j in range(a.shape[1]):
+                products[i] += a[i, j] * b[i, j]
+        return products
     for i in range(a.shape[0]):
         products[i] = np.dot(a[i], b[i])
     return products
@@ -127,10 +132,11 @@ def weighted_product(left, right, weights):
                 for k in range(n):
                     product[j, k] += weighted * right[i, k]
         return product
-    scaled = copy_rows(left)
+    scaled = np.empty(left.shape, left.dtype)
     for i in range(m):
-        scaled[i] *= weights[i]
-    return np.dot(scaled.T, copy_rows(right))
+        for j in range(n):
+            scaled[i, j] = weights[i] * left[i, j]
+    return np.dot(scaled.T, np.ascontiguousarray(right))
 
 
 def mirror_and_add(lower, scale, rows, weights):

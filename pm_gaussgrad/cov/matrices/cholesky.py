@@ -26,6 +26,7 @@ from pm_gaussgrad.cov.protocol.triangular import (
     squared_row_norms,
 )
 from pm_gaussgrad.kernels.lapack import solve_lower, solve_lower_transposed
+from pm_gaussgrad.kernels.substitution import SHORT, solve_short_rows
 from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot, weighted_product
 from pm_gaussgrad.ops import inverse_diagonal
 
@@ -41,11 +42,14 @@ def _is_finite(factor):
 
 def _forward(residual, chol):
     factor = np.ascontiguousarray(chol)
-    white = copy_rows(residual)
-    solve_lower(factor, white)
-    quad = rows_dot(white, white)
-    alpha = copy_rows(white)
-    solve_lower_transposed(factor, alpha)
+    if residual.shape[0] > 1 and residual.shape[1] <= SHORT:
+        quad, white, alpha = solve_short_rows(factor, residual)
+    else:
+        white = copy_rows(residual)
+        solve_lower(factor, white)
+        quad = rows_dot(white, white)
+        alpha = copy_rows(white)
+        solve_lower_transposed(factor, alpha)
     logdet = 2 * log_product(np.abs(np.diag(factor)))
     # Looked for where a row shows it: a large residual overflows in its own row only.
     if not (quad.size and np.isfinite(quad).all()) and not _is_finite(factor):
