@@ -206,7 +206,7 @@ def _spread(mu, n):
 def _mean_of(mu, observed, n):
     """The mean of the observed of n entries."""
     if mu.type.ndim == 0 or mu.type.broadcastable[-1]:
-        return _spread(mu, observed.size)
+        return mu
     if mu.type.shape == (n,):
         return entries_at(mu, pt.constant(observed))
     return _spread(mu, n)[..., observed]

@@ -56,8 +56,8 @@ def marginal(cov, observed):
 
     Notes
     -----
-    Where the whole is needed, with k missing entries: the cost of two residual rows and 2 k
-    solves with the whole covariance, which must be positive definite, and k^3. Memory O(k n).
+    Where the whole is needed, with k missing entries: two factorisations of the whole covariance,
+    which must be positive definite, 2 k solves with it, and k^3. Memory O(k n).
 
     References
     ----------

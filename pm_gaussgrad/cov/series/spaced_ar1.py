@@ -49,38 +49,72 @@ def _log_shrinkage(phi, gap):
     return np.log1p(-(phi**2)) if gap > 0.5 else np.log(gap * (2 - gap))
 
 
+def _at_step(variance, correlation, step):
+    """s = sign phi, s (1 - |phi|), phi, 1 / Var, slope of quad; log(1 - phi^2) and its slope."""
+    phi, sign, gap, rate = _transition(correlation, step)
+    shrinkage = gap * (2 - gap)
+    precision, slope = 1 / (variance * shrinkage), 2 * rate / shrinkage
+    log_shrinkage = _log_shrinkage(phi, gap)
+    return sign, sign * gap, phi, precision, slope * precision, log_shrinkage, slope * phi
+
+
+# Steps up to that length, as most are, are worked out once each.
+_TABLE = 64
+
+
+def _runs(variance, correlation, steps):
+    """log|Sigma| / v^n and its slope; where runs of equal steps end, and for each the values."""
+    known = np.zeros(_TABLE, np.bool_)
+    table = np.empty((_TABLE, 7), np.float64)
+    ends, values = np.empty(steps.size, np.int64), np.empty((steps.size, 5), np.float64)
+    logdet, logdet_slope, count, start = 0.0, 0.0, 0, 1
+    for t in range(2, steps.size + 1):
+        if t < steps.size and steps[t] == steps[start]:
+            continue
+        step = steps[start] if steps[start] < _TABLE else 0  # no step between observations is 0
+        if step == 0 or not known[step]:
+            known[step] = True
+            of_step = _at_step(variance, correlation, steps[start])
+            for column in range(7):
+                table[step, column] = of_step[column]
+        for column in range(5):
+            values[count, column] = table[step, column]
+        logdet += (t - start) * table[step, 5]
+        logdet_slope -= (t - start) * table[step, 6]
+        ends[count], start = t, t
+        count += 1
+    return logdet, logdet_slope, ends[:count], values
+
+
 def _forward(residual, variance, correlation, steps):
     m, n = residual.shape
+    logdet, logdet_slope, ends, values = _runs(variance, correlation, steps)
     quad = np.zeros(m, residual.dtype)
     slope = np.zeros(m, residual.dtype)
     alpha = np.zeros((m, n), residual.dtype)
-    logdet, logdet_slope = n * np.log(variance), 0.0
-    last, phi, sign, gap, rate = 0, 0.0, 1.0, 1.0, 0.0
     for i in range(m):
-        if n > 0:
-            quad[i] = residual[i, 0] ** 2 / variance
-            alpha[i, 0] = residual[i, 0] / variance
-    for t in range(1, n):
-        if steps[t] != last:
-            last = steps[t]
-            phi, sign, gap, rate = _transition(correlation, last)
-        shrinkage = gap * (2 - gap)
-        logdet += _log_shrinkage(phi, gap)
-        logdet_slope -= 2 * phi / shrinkage * rate
-        precision = 1 / (variance * shrinkage)
-        for i in range(m):
-            before, now = residual[i, t - 1], residual[i, t]
-            change = now - sign * before
-            innovation = change + sign * gap * before
-            backward = sign * (gap * now - change)
-            quad[i] += innovation * innovation * precision
-            slope[i] -= 2 * innovation * backward * precision / shrinkage * rate
-            alpha[i, t] = innovation * precision
-            if t == 1:
-                alpha[i, 0] = backward * precision
-            else:
-                alpha[i, t - 1] -= phi * alpha[i, t]
-    return quad, logdet if variance > 0 else np.nan, alpha, quad.copy(), slope, logdet_slope
+        if n == 0:
+            continue
+        row, solved = residual[i], alpha[i]
+        of_quad, of_slope, scaled, start = row[0] ** 2 / variance, 0.0, row[0] / variance, 1
+        for run in range(ends.size):
+            sign, signed_gap, phi, precision, rate = values[run]
+            for t in range(start, ends[run]):
+                change = row[t] - sign * row[t - 1]
+                innovation = change + signed_gap * row[t - 1]
+                backward = signed_gap * row[t] - sign * change
+                before, scaled = scaled, innovation * precision
+                solved[t - 1] = before - phi * scaled
+                of_quad += innovation * scaled
+                of_slope -= innovation * backward * rate
+            start = ends[run]
+        solved[n - 1] = scaled
+        if n > 1:  # by the difference, of which no digits cancel
+            sign, signed_gap, _, precision, _ = values[0]
+            solved[0] = (signed_gap * row[1] - sign * (row[1] - sign * row[0])) * precision
+        quad[i], slope[i] = of_quad, of_slope
+    logdet = logdet + n * np.log(variance) if variance > 0 else np.nan
+    return quad, logdet, alpha, quad.copy(), slope, logdet_slope
 
 
 def _pullback(variance, alpha, norm, slope, logdet_slope, quad_bar, logdet_bar):
