@@ -9,6 +9,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import parso
@@ -88,7 +89,7 @@ class Mutant:
         """The changed file, and the lines that differ before and after."""
         source = (package / self.file).read_text()
         changed = mutate_code(source, self.operator(), self.occurrence)
-        pairs = zip(source.splitlines(), changed.splitlines(), strict=True)
+        pairs = zip_longest(source.splitlines(), changed.splitlines(), fillvalue="")
         before, after = zip(*((a.strip(), b.strip()) for a, b in pairs if a != b), strict=True)
         return changed, " / ".join(before), " / ".join(after)
 

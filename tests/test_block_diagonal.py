@@ -125,6 +125,19 @@ def test_vectorised_log_density(nested, rng):
     np.testing.assert_allclose(got, [one(v, r, chol) for r in rhos], rtol=1e-13)
 
 
+def test_gaps_leave_blocks(rng):
+    """Each block by its own kind; one without observations is no block any more."""
+    cov = gg.cov.BlockDiagonal(
+        gg.cov.AR1(1.0, 0.5, size=4), gg.cov.Diagonal(2.0, size=2), gg.cov.Toeplitz([1.0, 0.3, 0.1])
+    )
+    observed = [0, 1, 3, 6, 8]
+    kept = gg.cov.marginal(cov, observed)
+    assert isinstance(kept, gg.cov.BlockDiagonal)
+    assert kept.sizes == (3, 2)
+    got, whole = interpreted([], [kept.to_dense(), cov.to_dense()])()
+    assert_allclose(got, whole[np.ix_(observed, observed)])
+
+
 def test_sums_close_block_by_block(rng):
     variances = rng.uniform(1, 2, size=5)
     first = gg.cov.BlockDiagonal(gg.cov.Diagonal(variances[:2]), gg.cov.Diagonal(0.5, size=3))

@@ -376,6 +376,7 @@ def test_acf_picture(white, axes):
     [each_lag], [all_lags] = (
         drawn[f"95 % band, {name}"].get_paths() for name in ("each lag", "all lags")
     )
+    assert (each_lag.vertices[:, 0].min(), each_lag.vertices[:, 0].max()) == (0.5, 5.5)
     assert_allclose(each_lag.vertices[:, 1].max(), ndtri(0.975) * sd.max())
     assert_allclose(all_lags.vertices[:, 1].max(), ndtri((1 + 0.95**0.2) / 2) * sd.max())
     assert ax.get_xlabel() == "lag along time"
@@ -470,6 +471,8 @@ def test_what_cannot_be_drawn(white, axes):
         gg.plot_residual_acf(white.isel(time=[0]))
     with pytest.raises(ValueError, match="`prob` is 95, expected a probability"):
         gg.plot_residual_qq(white, prob=95)
+    with pytest.raises(ValueError, match="`ci_prob` is 1, expected a probability"):
+        gg.plot_residual_acf(white, ci_prob=1)
     with pytest.raises(ValueError, match="no entries that are observed"):
         gg.plot_residual_qq(white * np.nan)
     with pytest.raises(ValueError, match=r"5000 observations.*3000.*positions=range\(0, 5000, 5\)"):

@@ -313,7 +313,7 @@ def _positions(new, n):
     size = new.size if new.dtype.kind == "b" else n + new.size
     new = np.flatnonzero(new) if new.dtype.kind == "b" else new.astype("int64")
     old = np.setdiff1d(np.arange(size), new)
-    if old.size != n or len(new) != size - n or new.size == 0:
+    if old.size != n or new.size == 0:
         raise ValueError(
             f"{NAME}: `new` leaves {old.size} of {size} entries as observations, expected the {n} "
             "of the fitted model: distinct positions in the data and new entries together, or a "
