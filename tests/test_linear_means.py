@@ -47,7 +47,12 @@ MEANS = {
     "effects": (EFFECTS[GROUP], N + G),
     "effects and design": (EFFECTS[GROUP] + X @ SLOPES, N + P + G),
     "effects and all": (2 + EFFECTS[GROUP] + COMMON - X @ SLOPES, N + P + G + 1),
-    "negative effects": (COMMON - EFFECTS[GROUP], N + G + 1),
+    "negative effects": (COMMON - EFFECTS[GROUP] / 2, N + G + 1),
+    "stacked": (
+        pt.stack([SCALE + X @ COLUMN, LEVEL[GROUP], pt.as_tensor(OFFSET[:, 0])], axis=1),
+        N + 1 + P + G,
+    ),
+    "side by side": (pt.concatenate([X @ SLOPES[:, :1], EFFECTS[:, :2][GROUP]], axis=1), N + P + G),
     "levels": (LEVEL[GROUP][:, None] + COMMON, N + G + 1),
     "slopes of groups": (X[:, :1] * EFFECTS[GROUP] + EFFECTS[GROUP], N + 2 * G),
     "positions from the end": (EFFECTS[GROUP - G], N + G),

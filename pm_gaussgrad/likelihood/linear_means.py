@@ -13,7 +13,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor import scalar as ps
 from pytensor.graph.basic import Constant
-from pytensor.tensor.basic import Alloc
+from pytensor.tensor.basic import Alloc, Join
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 from pytensor.tensor.shape import SpecifyShape
@@ -82,17 +82,52 @@ class LinearMean:
         scale = factor if width == 1 else _diagonal(factor, width)
         return rescaled + LinearMean(np.zeros((1, 1)), ((self.constant, scale),))
 
+    def of_width(self, width):
+        """The same, where it has one column for all, with as many as that."""
+
+        def widened(b):
+            return pt.broadcast_to(b, (b.shape[0], width))
+
+        return LinearMean(
+            np.broadcast_to(self.constant, (self.constant.shape[0], width)),
+            tuple((x, widened(b)) for x, b in self.designs),
+            tuple(replace(e, effects=widened(e.effects)) for e in self.looked_up),
+        )
+
+    def among(self, before, after):
+        """Columns of others, which are zero here, on both sides."""
+        sides = [(0, 0), (before, after)]
+        return LinearMean(
+            np.pad(self.constant, sides),
+            tuple((x, _padded(b, before, after)) for x, b in self.designs),
+            tuple(replace(e, effects=_padded(e.effects, before, after)) for e in self.looked_up),
+        )
+
     def design(self, m):
-        """X (m, p), B (p, k) and either an effect (m) of weight one or None; None if too wide."""
-        plain = len(self.looked_up) == 1 and (self.looked_up[0].weights == 1).all()
-        by_group = self.looked_up[0] if plain else None
-        own = list(self.designs)
-        if not plain:
+        """X (m, p), B (p, k) and either a sum over groups or None; None if too wide."""
+        own, plain = list(self.designs), self._plain_sum_over_groups()
+        if plain is None:
             if sum(e.effects.type.shape[0] for e in self.looked_up) > _MOST_COLUMNS:
                 return None
             own += [e.columns() for e in self.looked_up]
         columns = [np.broadcast_to(x, (m, x.shape[1])) for x, _ in own]
-        return np.hstack([np.zeros((m, 0)), *columns]), [b for _, b in own], by_group
+        return np.hstack([np.zeros((m, 0)), *columns]), [b for _, b in own], plain
+
+    def _plain_sum_over_groups(self):
+        """The only looked-up effect, if all rows have one weight."""
+        if len(self.looked_up) != 1:
+            return None
+        [effect] = self.looked_up
+        weight = effect.weights[:1]
+        if not weight.size or (effect.weights != weight).any():
+            return None
+        return replace(effect, effects=effect.effects * weight, weights=effect.weights / weight)
+
+
+def _padded(b, before, after):
+    """A matrix among columns of zeros."""
+    sides = [pt.zeros((b.shape[0], count), dtype=b.dtype) for count in (before, after)]
+    return pt.concatenate([sides[0], b, sides[1]], axis=1)
 
 
 def _diagonal(row, width):
@@ -121,15 +156,11 @@ def _linear(v, row, column):
 
 
 def _as_matrix(array, row, column):
-    missing = [axis for axis in (row, column) if axis is None]
+    """An array with rows along one axis and entries along another as (m or 1, k or 1)."""
     kept = [axis for axis in (row, column) if axis is not None]
     others = [i for i in range(array.ndim) if i not in kept]
-    matrix = array.transpose(*kept, *others).reshape([array.shape[i] for i in kept])
-    return (
-        np.expand_dims(matrix, 0 if row is None else 1)
-        if len(missing) == 1
-        else (matrix.reshape(1, 1) if missing else matrix)
-    )
+    lengths = [1 if axis is None else array.shape[axis] for axis in (row, column)]
+    return array.transpose(*kept, *others).reshape(lengths)
 
 
 def _of_dimshuffle(v, row, column):
@@ -180,6 +211,22 @@ def _of_dot(v, row, column):
         shape = np.broadcast_shapes(of_left.constant.shape, (1, width))
         designs += ((np.broadcast_to(of_left.constant, shape), right),)
     return LinearMean(np.zeros((1, 1)), designs)
+
+
+def _of_join(v, row, column):
+    """Columns side by side, as ``pt.stack`` puts them."""
+    widths = [x.type.shape[column] if column is not None else None for x in v.owner.inputs]
+    if v.owner.op.axis != column or None in widths:
+        return None
+    parts = [_linear(x, row, column) for x in v.owner.inputs]
+    if any(part is None for part in parts):
+        return None
+    total, starts = sum(widths), np.cumsum([0, *widths])
+    spread = (
+        part.of_width(width).among(int(start), int(total - start - width))
+        for part, width, start in zip(parts, widths, starts[:-1], strict=True)
+    )
+    return sum(spread, start=LinearMean(np.zeros((1, 1))))
 
 
 def _of_elemwise(v, row, column):
@@ -250,4 +297,5 @@ _RULES = {
     SpecifyShape: _of_first_input,
     AdvancedSubtensor: _of_lookup,
     Dot: _of_dot,
+    Join: _of_join,
 }

@@ -95,7 +95,9 @@ def sum_over_constant_rows(fgraph, node):
     rows = value.data.reshape(m, n) - mean.constant
     columns, coefficients, by_group = design
     groups = 0 if by_group is None else by_group.effects.type.shape[0]
-    if m <= n + columns.shape[1] + groups or not np.isfinite(rows).all():
+    if m <= n + columns.shape[1] + groups or not (
+        np.isfinite(rows).all() and np.isfinite(columns).all()
+    ):
         return None
     residual = rows_of_same_scatter(rows, columns, coefficients, by_group, summand.dtype)
     cov = structure.from_parameters(*parameters, size=n)
