@@ -116,14 +116,34 @@ def _inverse_lower(factor):
     return compiled
 
 
-def _side_by_side(substitute):
-    """A solve of many short rows, a strip at a time, as columns side by side."""
+@numba.njit(error_model="numpy")
+def _forward_by_row(factor, rows):
+    for row in range(rows.shape[0]):
+        for i in range(rows.shape[1]):
+            value = rows[row, i]
+            for j in range(i):
+                value -= factor[i, j] * rows[row, j]
+            rows[row, i] = value / factor[i, i]
+
+
+@numba.njit(error_model="numpy")
+def _backward_by_row(factor, rows):
+    for row in range(rows.shape[0]):
+        for i in range(rows.shape[1] - 1, -1, -1):
+            value = rows[row, i] / factor[i, i]
+            rows[row, i] = value
+            for j in range(i):
+                rows[row, j] -= factor[i, j] * value
+
+
+def _side_by_side(substitute, by_row):
+    """A solve of short rows: of many a strip at a time, as columns side by side."""
 
     @numba.njit(error_model="numpy")
     def solve(factor, rows):
         m, n = rows.shape
-        if m == 1:
-            substitute(factor, rows.reshape((n, 1)))
+        if m < 4:
+            by_row(factor, rows)
             return
         columns = np.empty((n, min(m, STRIP)), rows.dtype)
         for start in range(0, m, STRIP):
@@ -139,8 +159,12 @@ def _side_by_side(substitute):
     return solve
 
 
-_forward_substitution = _side_by_side(numba.njit(error_model="numpy")(forward_substitution))
-_backward_substitution = _side_by_side(numba.njit(error_model="numpy")(backward_substitution))
+_forward_substitution = _side_by_side(
+    numba.njit(error_model="numpy")(forward_substitution), _forward_by_row
+)
+_backward_substitution = _side_by_side(
+    numba.njit(error_model="numpy")(backward_substitution), _backward_by_row
+)
 
 
 def _triangular_solve(transposition, substitute):
