@@ -65,6 +65,7 @@ MEANS = {
 }
 OTHERS = {
     "nonlinear": pt.exp(X @ SLOPES),
+    "rounded": (X @ SLOPES).astype("int64"),
     "product": (X @ SLOPES) * (X @ COLUMN)[:, None],
 }
 

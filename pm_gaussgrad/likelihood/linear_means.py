@@ -150,6 +150,8 @@ def _linear(v, row, column):
         if any(not v.type.broadcastable[i] for i in dropped):
             return None
         return LinearMean(np.zeros((1, 1)), ((np.ones((1, 1)), v.dimshuffle(*order)),))
+    if not v.dtype.startswith("float"):
+        return None  # what rounds is not linear
     op = v.owner.op if v.owner else None
     rule = next((f for kind, f in _RULES.items() if isinstance(op, kind)), None)
     return rule(v, row, column) if rule else None
