@@ -61,6 +61,8 @@ MEANS = {
         (X @ COLUMN)[:, None] * pt.outer(pt.as_tensor(X[:, 0]), COMMON),
         N + P,
     ),
+    "design with a column for all": ((pt.as_tensor(X) + SCALE) @ SLOPES, N + P + 1),
+    "columns that are one": ((X[:, :1] * SCALE + X) @ SLOPES, N + P + 1),
     "filled": (pt.full((M, N), COMMON) + X @ SLOPES, N + P + 1),
 }
 OTHERS = {
@@ -142,6 +144,56 @@ def test_singular_designs():
 
 def test_groups_without_rows():
     assert _check(EFFECTS[GROUP % 2]) == N + 2
+
+
+def test_a_group_without_rows_says_nothing():
+    mean = EFFECTS[GROUP % 2] * X[:, :1]
+    values = [np.vstack([VALUES[1][:2], np.full((G - 2, N), np.nan)]), VALUES[-1]]
+    total = rewrite_pregrad(gg.logp(Y, mean, MATRIX).sum())
+    for number in interpreted([EFFECTS, MATRIX], [total, *pt.grad(total, [EFFECTS, MATRIX])])(
+        *values
+    ):
+        assert np.isfinite(number).all()
+
+
+@pytest.mark.parametrize("weights", [1.0, X[:, :1]], ids=["one", "by row"])
+@pytest.mark.parametrize("code", [G, -G - 1])
+def test_positions_that_are_none_are_an_error(code, weights):
+    codes = GROUP.copy()
+    codes[7] = code
+    total = gg.logp(Y, weights * EFFECTS[codes], np.eye(N)).sum()
+    with pytest.raises(IndexError, match="out of bounds"):
+        interpreted([EFFECTS], total)(VALUES[1])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_more_groups_than_the_codes_can_count(dtype):
+    effects = pt.tensor("effects", shape=(300, N))
+    codes = RNG.integers(100, size=M).astype(dtype)
+    numbers = RNG.normal(size=(300, N))
+    total = interpreted([effects], gg.logp(Y, effects[codes], np.eye(N)).sum())(numbers)
+    expected = multivariate_normal(np.zeros(N)).logpdf(Y - numbers[codes]).sum()
+    assert_allclose(total, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(20, 1, N), (1, 20, N)])
+def test_a_mean_that_may_repeat_the_rows(shape):
+    """Of a length that only the run time tells."""
+    y, count = RNG.normal(size=shape), pt.iscalar("count")
+    copies = (count, N) if shape[1] == 1 else (count, 20, N)
+    rows = gg.logp(y, pt.alloc(COMMON, *copies), np.eye(N))
+    total, each = interpreted([COMMON, count], [rewrite_pregrad(rows.sum()), rows])(VALUES[2], 4)
+    assert each.size == 80
+    assert_allclose(total, each.sum(), rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+def test_factors_that_are_not_finite_keep_their_rows():
+    by_entry, by_row = np.array([1.0, 0.0, 1.0]), np.where(X[:, :1] > 0, 0.0, 1.0)
+    for mean in ((X @ SLOPES) / by_entry, EFFECTS[GROUP] / by_row, SCALE / pt.constant(by_row)):
+        total = rewrite_pregrad(gg.logp(Y, mean, MATRIX).sum())
+        assert _row_count(total) == M
+    assert _check(EFFECTS[GROUP] * np.zeros((M, 1))) == N + G
 
 
 def test_few_rows_stay():

@@ -25,7 +25,7 @@ _MOST_COLUMNS = 256
 
 @dataclass(frozen=True)
 class LookedUp:
-    """``weights * effects[codes]``: codes (m), effects (G, k), weights (m, 1)."""
+    """``weights * effects[codes]``: codes (m), all in use, effects (G, k), weights (m, 1)."""
 
     codes: np.ndarray
     effects: pt.TensorVariable
@@ -191,8 +191,12 @@ def _of_lookup(v, row, column):
     others = [i for i in range(1, base.type.ndim) if i != column]
     if codes.ndim != 1 or codes.dtype.kind not in "iu" or count is None or others:
         return None
+    codes = codes.astype("int64")
+    if ((codes < -count) | (codes >= count)).any():
+        return None
     effects = base[:, None] if column is None else base
-    codes = np.where(codes < 0, codes + count, codes)
+    used, codes = np.unique(np.where(codes < 0, codes + count, codes), return_inverse=True)
+    effects = effects if used.size == count else effects[used]
     effect = LookedUp(codes, effects, np.ones((codes.size, 1)))
     return LinearMean(np.zeros((1, 1)), looked_up=(effect,))
 
@@ -203,15 +207,14 @@ def _of_dot(v, row, column):
         return None
     if row == 1:
         left, right = right.T, left.T
-    of_left = _linear(left, 0, 1)
-    if of_left is None or of_left.looked_up:
+    of_left, width = _linear(left, 0, 1), left.type.shape[1]
+    if of_left is None or of_left.looked_up or width is None:
         return None
+    of_left = of_left.of_width(width)
     right = right if column is not None else right[:, :1]
     designs = tuple((x, b @ right) for x, b in of_left.designs)
     if of_left.constant.any():
-        width = right.type.shape[0] or of_left.constant.shape[1]
-        shape = np.broadcast_shapes(of_left.constant.shape, (1, width))
-        designs += ((np.broadcast_to(of_left.constant, shape), right),)
+        designs += ((of_left.constant, right),)
     return LinearMean(np.zeros((1, 1)), designs)
 
 
@@ -284,8 +287,7 @@ def _product(parts):
 
 def _quotient(numerator, divisor):
     if _is_constant(divisor):
-        with np.errstate(divide="ignore"):
-            return numerator.times_constant(1 / divisor.constant)
+        return numerator.times_constant(1 / divisor.constant)
     if _is_shared(divisor):
         [(weight, expression)] = divisor.designs
         return numerator.times_shared(1 / (expression * weight[0, 0]))

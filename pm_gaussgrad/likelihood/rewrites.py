@@ -38,7 +38,7 @@ def _mean_of_rows(mu, leading):
     None also where the mean repeats the rows.
     """
     repeats = mu.type.ndim - 1 > len(leading) or any(
-        size not in (1, None, of_rows)
+        size not in (1, of_rows) and not (size is None and of_rows > 1)
         for size, of_rows in zip(mu.type.shape[-2::-1], leading[::-1], strict=False)
     )
     if repeats:
@@ -88,11 +88,12 @@ def sum_over_constant_rows(fgraph, node):
     m = value.data.size // n if n else 0
     if m <= n + 1 or _sizes_may_differ(n, structure, mu, parameters):
         return None
-    mean = _mean_of_rows(mu, leading)
-    design = None if mean is None else mean.design(m)
-    if design is None:
-        return None
-    rows = value.data.reshape(m, n) - mean.constant
+    with np.errstate(all="ignore"):  # what is not finite is found below
+        mean = _mean_of_rows(mu, leading)
+        design = None if mean is None else mean.design(m)
+        if design is None:
+            return None
+        rows = value.data.reshape(m, n) - mean.constant
     columns, coefficients, by_group = design
     groups = 0 if by_group is None else by_group.effects.type.shape[0]
     if m <= n + columns.shape[1] + groups or not (

@@ -19,11 +19,11 @@ import pytensor.tensor as pt
 
 
 def group_means(array, codes, count):
-    """Means of the rows (m, k) of each group and their numbers: (G, k), (G); 0 of no rows."""
+    """Means of the rows (m, k) of each group and their numbers: (G, k), (G)."""
     sizes = np.bincount(codes, minlength=count).astype(float)
     sums = np.zeros((count, array.shape[1]))
     np.add.at(sums, codes, array)
-    return sums / np.maximum(sizes, 1)[:, None], sizes
+    return sums / sizes[:, None], sizes
 
 
 def rows_of_same_scatter(rows, design, coefficients, by_group, dtype):
@@ -42,7 +42,7 @@ def rows_of_same_scatter(rows, design, coefficients, by_group, dtype):
 
     Returns
     -------
-    TensorVariable, shape (n + p + number of groups with rows, n)
+    TensorVariable, shape (n + p + number of groups, n)
     """
     n, p = rows.shape[1], design.shape[1]
     x, y = design, rows
@@ -59,12 +59,10 @@ def rows_of_same_scatter(rows, design, coefficients, by_group, dtype):
         off = _constant(fitted, dtype) - off.astype(dtype)
         found.append(_constant(factor[:p, p:], dtype) + _constant(factor[:p, :p], dtype) @ off)
     if by_group is not None:
-        used = np.flatnonzero(sizes)
-        effects = by_group.effects if used.size == count else by_group.effects[used]
-        means = _constant((of_y - of_x @ fitted)[used], dtype) - effects.astype(dtype)
+        means = _constant(of_y - of_x @ fitted, dtype) - by_group.effects.astype(dtype)
         if p:
-            means += _constant(of_x[used], dtype) @ off
-        found.append(_constant(np.sqrt(sizes[used])[:, None], dtype) * means)
+            means += _constant(of_x, dtype) @ off
+        found.append(_constant(np.sqrt(sizes)[:, None], dtype) * means)
     return pt.concatenate(found)
 
 
