@@ -5,6 +5,7 @@ from pm_gaussgrad.ops.backends.loading import register_backends
 from pm_gaussgrad.ops.batching import (
     count_batch_dims,
     join_dims,
+    lengths,
     quad_logdet_alpha,
     rows_last,
     split_dims,
@@ -43,6 +44,7 @@ __all__ = [
     "inverse_diagonal",
     "is_disconnected",
     "join_dims",
+    "lengths",
     "linear_recurrence",
     "log_gamma_ratio",
     "multiply_factor",

@@ -41,21 +41,25 @@ def _core_parameters(structure, parameters):
     return dropped, batch_ndim
 
 
+def lengths(x):
+    """The lengths of all dimensions, ints where they are known."""
+    return [x.shape[i] if size is None else size for i, size in enumerate(x.type.shape)]
+
+
 def join_dims(x, axis, count):
-    """``pt.join_dims``, which by itself finds no length beside one that is zero."""
-    shape = x.type.shape
-    if None in shape:
-        return pt.join_dims(x, start_axis=axis, n_axes=count)
-    stop = axis + count
-    return x.reshape((*shape[:axis], math.prod(shape[axis:stop]), *shape[stop:]))
+    """Some dimensions as one: at once what ``pt.join_dims`` becomes when graphs are rewritten.
+
+    No length is found beside one that is zero, unless all are known.
+    """
+    own, stop = lengths(x), axis + count
+    joined = -1 if None in x.type.shape else math.prod(own[axis:stop])
+    return x.reshape((*own[:axis], joined, *own[stop:]))
 
 
-def split_dims(x, lengths, axis):
-    """``pt.split_dims``, likewise."""
-    shape = x.type.shape
-    if None in shape or not all(isinstance(length, int) for length in lengths):
-        return pt.split_dims(x, lengths, axis=axis)
-    return x.reshape((*shape[:axis], *lengths, *shape[axis + 1 :]))
+def split_dims(x, into, axis):
+    """One dimension as those of the lengths ``into``, likewise."""
+    own = lengths(x)
+    return x.reshape((*own[:axis], *into, *own[axis + 1 :]))
 
 
 def rows_last(x, batch_ndim):

@@ -35,6 +35,7 @@ from pm_gaussgrad.ops import (
     condition_on_observed_rows,
     is_disconnected,
     join_dims,
+    lengths,
     partition,
     pullback_by_definition,
     rows_last,
@@ -209,8 +210,8 @@ class ObservedQuadLogdet(SymbolicOp):
         rows = _as_rows(filled, cov), _as_rows(orthogonal, cov)
         both = pt.concatenate(rows)
         quad, logdet = cov.quad_logdet(both)
-        row_shape = _lengths(filled)[: filled.type.ndim - 1 - cov.batch_ndim]
-        counts = [_lengths(x)[0] for x in rows]
+        row_shape = lengths(filled)[: filled.type.ndim - 1 - cov.batch_ndim]
+        counts = [lengths(x)[0] for x in rows]
         quad, alpha = (_of_filled(x, row_shape, counts) for x in (quad, cov.solve(both)))
         return [quad, logdet + 2 * half_logdet, alpha]
 
@@ -289,11 +290,6 @@ def _as_rows(x, cov):
     if row_ndim == 0:
         return x[None]
     return x if row_ndim == 1 else join_dims(x, 0, row_ndim)
-
-
-def _lengths(x):
-    """The lengths of all dimensions, ints where they are known."""
-    return [x.shape[i] if size is None else size for i, size in enumerate(x.type.shape)]
 
 
 def _of_filled(x, row_shape, counts):

@@ -74,7 +74,7 @@ def _runs(variance, correlation, steps):
         step = steps[start] if steps[start] < _TABLE else 0  # no step between observations is 0
         if step == 0 or not known[step]:
             known[step] = True
-            of_step = _at_step(variance, correlation, steps[start])
+            of_step = _at_step(np.float64(variance), np.float64(correlation), steps[start])
             for column in range(7):
                 table[step, column] = of_step[column]
         for column in range(5):
