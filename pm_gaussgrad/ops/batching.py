@@ -49,10 +49,10 @@ def lengths(x):
 def join_dims(x, axis, count):
     """Some dimensions as one: at once what ``pt.join_dims`` becomes when graphs are rewritten.
 
-    No length is found beside one that is zero, unless all are known.
+    Lengths that are not known are found only where no other length is zero.
     """
     own, stop = lengths(x), axis + count
-    joined = -1 if None in x.type.shape else math.prod(own[axis:stop])
+    joined = -1 if None in x.type.shape[axis:stop] else math.prod(own[axis:stop])
     return x.reshape((*own[:axis], joined, *own[stop:]))
 
 
@@ -66,7 +66,7 @@ def rows_last(x, batch_ndim):
     """(rows..., batch..., k) -> (batch..., m, k), and the way back for (batch..., m, ...)."""
     x = pt.atleast_Nd(x, n=batch_ndim + 1)
     n_rows = x.type.ndim - 1 - batch_ndim
-    row_shape = [x.shape[i] if x.type.shape[i] is None else x.type.shape[i] for i in range(n_rows)]
+    row_shape = lengths(x)[:n_rows]
     last = n_rows + batch_ndim
 
     by_batch = x.transpose(*range(n_rows, last), *range(n_rows), last)
