@@ -121,7 +121,7 @@ class LinearMean:
         weight = effect.weights[:1]
         if not weight.size or (effect.weights != weight).any():
             return None
-        return replace(effect, effects=effect.effects * weight, weights=effect.weights / weight)
+        return replace(effect, effects=effect.effects * weight, weights=np.ones((1, 1)))
 
 
 def _padded(b, before, after):

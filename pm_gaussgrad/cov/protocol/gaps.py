@@ -204,9 +204,7 @@ class ObservedQuadLogdet(SymbolicOp):
     __props__ = ("structure",)
 
     def build_inner_graph(self, residual, missing, *parameters):
-        cov = self._cov(residual, parameters)
-        entries = MissingEntries(cov, missing, length(residual))
-        filled, half_logdet, orthogonal = entries.condition(residual)
+        cov, filled, half_logdet, orthogonal = self._condition(residual, missing, parameters)
         rows = _as_rows(filled, cov), _as_rows(orthogonal, cov)
         both = pt.concatenate(rows)
         quad, logdet = cov.quad_logdet(both)
@@ -217,6 +215,11 @@ class ObservedQuadLogdet(SymbolicOp):
 
     def _cov(self, residual, parameters):
         return self.structure.from_parameters(*parameters, size=length(residual))
+
+    def _condition(self, residual, missing, parameters):
+        """The covariance, and what :meth:`MissingEntries.condition` returns."""
+        cov = self._cov(residual, parameters)
+        return cov, *MissingEntries(cov, missing, length(residual)).condition(residual)
 
     def pullback(self, inputs, outputs, cotangents):
         quad_bar, logdet_bar, alpha_bar = cotangents
@@ -234,9 +237,7 @@ class ObservedQuadLogdet(SymbolicOp):
     def _pull(self, inputs, alpha, quad_bar, logdet_bar):
         """Cotangents of the inputs through the quadratic form and the log determinant."""
         residual, missing, *parameters = inputs
-        cov = self._cov(residual, parameters)
-        entries = MissingEntries(cov, missing, length(residual))
-        filled, _, orthogonal = entries.condition(residual)
+        cov, filled, _, orthogonal = self._condition(residual, missing, parameters)
         rows = pt.concatenate([_as_rows(filled, cov), _as_rows(orthogonal, cov)])
         of_orthogonal = pt.broadcast_to(logdet_bar, orthogonal.shape[:-1])
         weights = pt.concatenate(
