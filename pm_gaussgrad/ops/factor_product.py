@@ -8,6 +8,7 @@ from pytensor.graph.basic import Apply
 from pytensor.tensor.blockwise import Blockwise
 
 from pm_gaussgrad.kernels.kronecker import factor_product
+from pm_gaussgrad.ops.batching import rows_last
 from pm_gaussgrad.ops.compiled_op import CompiledOp
 from pm_gaussgrad.ops.signature import Signature, common_float
 
@@ -50,13 +51,7 @@ class FactorProduct(CompiledOp):
 def multiply_factor(rows, matrix):
     """:class:`FactorProduct` of rows (..., n) and a matrix (..., t, s)."""
     rows, op = pt.as_tensor_variable(rows), FactorProduct()
-    n_rows = rows.type.ndim - 1
     if matrix.type.ndim > 2:
         return Blockwise(op)(rows[..., None, :], matrix)[..., 0, :]
-    if n_rows == 0:
-        return op(rows[None], matrix)[0]
-    if n_rows == 1:
-        return op(rows, matrix)
-    lead = [rows.shape[i] for i in range(n_rows)]
-    product = op(pt.join_dims(rows, start_axis=0, n_axes=n_rows), matrix)
-    return pt.split_dims(product, lead, axis=0)
+    rows, restore = rows_last(rows, 0)
+    return restore(op(rows, matrix))
