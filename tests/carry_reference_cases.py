@@ -49,6 +49,7 @@ FILES = {
     "stan_autodiff/dense12_cov": ["expected.json", "X.csv", "y.csv", "S.csv", "dS.csv"],
     "stan_autodiff/phylo_pagel_mammals": ["expected.json", "X.csv", "y.csv", "K1.csv"],
     "stan_autodiff/vc_penicillin": ["expected.json", "X.csv", "y.csv", "K[123].csv"],
+    "tinygp_quasisep": ARRAYS,
     "ts_lakehuron_ar2_trend": TABLE,
     "ts_lh_ar1": TABLE,
     "ts_lh_arma11": TABLE,

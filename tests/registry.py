@@ -11,8 +11,10 @@ import pytest
 from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.groups.grouped_symmetry import GroupedSymmetry
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.marginal import Marginal
+from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
 from pm_gaussgrad.cov.series.spaced_ar1 import SpacedAR1
 
 # Python functions, with nothing to compile but kernels: where a backend is not the subject. Not
@@ -53,6 +55,16 @@ def repeated_measures(rng, n):
     visit = (subject % 2 + 2 * (np.arange(n) // 3)) % 3
     cov = gg.cov.RepeatedMeasures(positive_definite(rng, 3), subject, visit)
     return [p.data for p in cov.parameters]
+
+
+def series_by_group(rng, n):
+    """Two series at irregular times, each in order of time; only the second where n = 1."""
+    group = np.arange(n, 0, -1) % 2
+    times = rng.uniform(0.3, 2.0, n).cumsum()
+    order = np.lexsort((times, group))
+    noise = rng.uniform(0.2, 1.0, n)
+    ends = np.bincount(group, minlength=2).cumsum()
+    return [times, rng.uniform(0.5, 2.0, 2), rng.uniform(0.2, 0.7, 2), noise, group, order, ends]
 
 
 def kronecker_factors(rng, n):
@@ -217,6 +229,27 @@ CASES = [
         rejected=(np.asarray(1.0), np.asarray(-1.0)),
     ),
     Case(
+        "IrregularAR1",
+        lambda n, *parameters: IrregularAR1.from_parameters(*parameters),
+        series_by_group,
+        rejected=(np.full(2, -1.0), np.full(2, 0.5), np.zeros(1)),
+        fixed=frozenset({1, 2}),
+    ),
+    Case(
+        "NoisyAR1",
+        lambda n, v, correlation, noise: (
+            gg.cov.AR1(v, correlation, size=n)
+            + gg.cov.Diagonal(noise[..., None] if noise.ndim else noise, size=n)
+        ),
+        lambda rng, n: [
+            np.asarray(rng.uniform(0.5, 2.0)),
+            np.asarray(rng.uniform(-0.7, 0.7)),
+            np.asarray(rng.uniform(0.2, 1.0)),
+        ],
+        rejected=(np.asarray(1.0), np.asarray(-1.5), np.asarray(0.5)),
+        sized=False,
+    ),
+    Case(
         "BlockDiagonal",
         lambda n, matrix, variance: gg.cov.BlockDiagonal(matrix, gg.cov.Diagonal(variance)),
         # The second block is empty where n = 1.
@@ -240,6 +273,19 @@ CASES = [
         lambda rng, n: [np.asarray(rng.uniform(0.5, 2.0)), np.asarray(rng.uniform(0.1, 2.0))],
         rejected=(np.asarray(1.0), np.asarray(-1.0)),
         sized=False,
+    ),
+    Case(
+        "GroupedSymmetry",
+        lambda n, *parameters: GroupedSymmetry.from_parameters(*parameters),
+        # Two groups, the second with parameters of its own and, where n = 1, without observations.
+        lambda rng, n: [
+            rng.uniform(0.5, 2.0, 2),
+            rng.uniform(-0.5, 2.0, 2) / n,
+            np.arange(n) % 2,
+            np.array([n - n // 2, n // 2]),
+        ],
+        rejected=(np.ones(2), np.full(2, -2.0)),
+        fixed=frozenset({0, 1}),
     ),
     Case(
         "Eigenbasis",

@@ -151,7 +151,15 @@ KINDS = {
 
 
 # The registry builds these from tensors.
-OF_TENSORS = {"RepeatedMeasures", "ScalarDiagonal", "LowRankPlusScalar", "NoisyKronecker"}
+OF_TENSORS = {
+    "GroupedSymmetry",
+    "IrregularAR1",
+    "LowRankPlusScalar",
+    "NoisyAR1",
+    "NoisyKronecker",
+    "RepeatedMeasures",
+    "ScalarDiagonal",
+}
 
 
 @each(case for case in CASES if case.name not in OF_TENSORS)

@@ -52,10 +52,10 @@ def test_a_subclass_is_of_the_family():
 
 def test_the_error_says_what_each_does_combine_with():
     with pytest.raises(TypeError) as error:
-        gg.cov.Toeplitz([1.0, 0.5]) + gg.cov.AR1(1.0, 0.5, size=2)
+        gg.cov.AR1(1.0, 0.5, size=2) + gg.cov.Cholesky(np.eye(2))
     assert str(error.value) == (
-        "gg.cov.Toeplitz + gg.cov.AR1 has no closed form here, and nothing is made dense unasked. "
-        "gg.cov.Toeplitz combines with gg.cov.Diagonal(scalar), gg.cov.Toeplitz. gg.cov.AR1 "
-        "combines with nothing here. For the dense sum, at a cost of n^3, write "
+        "gg.cov.AR1 + gg.cov.Cholesky has no closed form here, and nothing is made dense unasked. "
+        "gg.cov.AR1 combines with gg.cov.Diagonal(scalar), gg.cov.Diagonal(vector). "
+        "gg.cov.Cholesky combines with nothing here. For the dense sum, at a cost of n^3, write "
         "gg.cov.Dense(a.to_dense() + b.to_dense())."
     )

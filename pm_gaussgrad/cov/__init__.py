@@ -13,6 +13,7 @@ from pm_gaussgrad.cov.matrices.low_rank import LowRank
 from pm_gaussgrad.cov.matrices.precision import Precision
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.marginal import marginal
+from pm_gaussgrad.cov.series import noisy_ar1  # noqa: F401 - the sum of AR1 and noise
 from pm_gaussgrad.cov.series.ar1 import AR1
 
 __all__ = [

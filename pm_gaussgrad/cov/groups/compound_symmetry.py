@@ -26,6 +26,7 @@ A.10 with a single column of ones; Searle, Casella and McCulloch (1992), Varianc
 
 import pytensor.tensor as pt
 
+from pm_gaussgrad.cov.groups.grouped_symmetry import GroupedSymmetry
 from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import as_parameter, as_size, length
 from pm_gaussgrad.cov.protocol.constants import (
@@ -89,6 +90,9 @@ class CompoundSymmetry(ScalarLeaf):
     size : int or scalar tensor, optional
         Number of observations n. Needed where nothing else says it (``to_dense``, ``logdet``,
         draws without data or shape).
+    group : array_like, shape (n), in units of labels, optional
+        Constant: whose each observation is, in any order. Groups are independent; each may have
+        parameters of its own, (..., g), and is then given by its number, 0 to g - 1.
 
     Raises
     ------
@@ -133,14 +137,20 @@ class CompoundSymmetry(ScalarLeaf):
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
 
-    def __init__(self, variance, correlation, size=None):
+    def __new__(cls, variance, correlation, size=None, *, group=None):
         owner = "gg.cov.CompoundSymmetry"
         variance = as_parameter(owner, "variance", variance, 0)
         correlation = as_parameter(owner, "correlation", correlation, 0)
         check_variance(owner, "variance", variance)
-        self.parameters, self._size = (variance, correlation), as_size(owner, size)
-        if self._size != 1:  # of a single observation the correlation does not matter
+        size = as_size(owner, size)
+        if size != 1:  # of a single observation the correlation does not matter
             check_within(owner, "correlation", correlation, -1, 1)
+        if group is not None:
+            components = variance * (1 - correlation), variance * correlation
+            return GroupedSymmetry.of(*components, group, size)
+        self = object.__new__(cls)
+        self.parameters, self._size = (variance, correlation), size
+        return self
 
     def check_constants(self, n=None):
         n = self.size if isinstance(self.size, int) else n
@@ -160,7 +170,7 @@ class CompoundSymmetry(ScalarLeaf):
         }
 
     @classmethod
-    def from_components(cls, own, common, size=None):
+    def from_components(cls, own, common, size=None, *, group=None):
         r"""``own`` I + ``common`` 11': a part that is each observation's own and one they share.
 
         Parameters
@@ -169,7 +179,7 @@ class CompoundSymmetry(ScalarLeaf):
             Variance of the part that is independent between observations, v (1 - rho).
         common : tensor_like, shape () or (...), in units of [y]^2
             Covariance of any two observations, v rho; greater than -own / n.
-        size : int or scalar tensor, optional
+        size, group : optional
             As above.
 
         Returns
@@ -189,7 +199,10 @@ class CompoundSymmetry(ScalarLeaf):
         parameters = as_parameter(name, "own", own, 0), as_parameter(name, "common", common, 0)
         check_variance(name, "own", parameters[0])
         check_finite(name, "common", parameters[1])
-        return ComponentSymmetry.from_parameters(*parameters, size=as_size(name, size))
+        size = as_size(name, size)
+        if group is not None:
+            return GroupedSymmetry.of(*parameters, group, size)
+        return ComponentSymmetry.from_parameters(*parameters, size=size)
 
     def _components(self):
         variance, correlation = self.parameters

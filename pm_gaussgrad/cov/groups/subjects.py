@@ -4,10 +4,11 @@ from numbers import Integral
 
 import numpy as np
 import pandas as pd
-from pytensor.graph.basic import Variable, equal_computations
+from pytensor.graph.basic import equal_computations
 
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_square
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_symmetric, constant_value
+from pm_gaussgrad.cov.protocol.labels import as_column, as_labels
 from pm_gaussgrad.kernels.definite import constant_cholesky
 
 NAME = "gg.cov.RepeatedMeasures"
@@ -15,38 +16,14 @@ NAME = "gg.cov.RepeatedMeasures"
 _STRETCH = 65536
 
 
-def _constant(name, value, dtype=None):
-    if isinstance(value, Variable):
-        raise TypeError(
-            f"{NAME}: `{name}` is symbolic, expected constant data; pass a NumPy array or a "
-            "column of a data frame."
-        )
-    if np.ma.is_masked(value):
-        raise ValueError(f"{NAME}: `{name}` has masked entries; drop these observations.")
-    value = np.asarray(value, dtype=dtype)
-    if value.ndim != 1 or value.size == 0:
-        raise ValueError(
-            f"{NAME}: `{name}` has shape {value.shape}, expected (n,): one entry for each "
-            "observation."
-        )
-    return value
-
-
 def as_subject(subject):
     """Numbers of the subjects, in order of first appearance."""
-    # Among strings a missing label would become the label "nan".
-    codes, _ = pd.factorize(_constant("subject", subject, dtype=object))
-    if missing := int((codes < 0).sum()):
-        raise ValueError(
-            f"{NAME}: `subject` has {missing} missing label(s), expected one for each "
-            "observation; drop these observations or label them."
-        )
-    return codes.astype("int64")
+    return as_labels(NAME, "subject", subject)[0]
 
 
 def as_visit(visit):
     """Visits as integers."""
-    visit = _constant("visit", visit)
+    visit = as_column(NAME, "visit", visit)
     if visit.dtype.kind == "O" and all(isinstance(v, Integral) for v in visit):
         visit = visit.astype("int64")
     if visit.dtype.kind not in "iu":

@@ -26,9 +26,12 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 
-from pm_gaussgrad.cov.protocol.constants import check_positive
+from pm_gaussgrad.cov.matrices.diagonal import Diagonal
+from pm_gaussgrad.cov.protocol.constants import check_positive, constant_value
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.sums import closes, common_size
+from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
 from pm_gaussgrad.ops import linear_recurrence
 
 
@@ -291,3 +294,13 @@ class SpacedAR1(Leaf):
         n = alpha.shape[1]
         variance_bar = (n * logdet_bar - (quad_bar * norm).sum()) / variance
         return variance_bar, (quad_bar * slope).sum() + logdet_bar * logdet_slope
+
+
+@closes(SpacedAR1, Diagonal)
+def _sum_with_noise(series, noise):
+    common_size(series, noise)
+    variance, correlation, steps = series.parameters
+    times = constant_value(steps)
+    if times is None:
+        raise TypeError(f"{series.label} + {noise.label}: the times are symbolic.")
+    return IrregularAR1.regular(variance, correlation, np.cumsum(times)) + noise

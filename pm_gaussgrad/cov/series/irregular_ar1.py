@@ -1,0 +1,294 @@
+r"""An ``AR1`` at any times, in independent groups, with noise.
+
+Definition: Sigma_ij = v_g rho_g^|t_i - t_j| + s_i [i = j] where i and j are of one group g, else
+s_i [i = j]. It is what ``AR1`` makes of ``time=`` and ``group=``, what an ``AR1`` and independent
+noise add up to, and closed under missing observations. Storage: three integers and six numbers an
+observation. Value and gradient: O(n) a row, by a filter and its reverse sweep, which are derived in
+:mod:`pm_gaussgrad.kernels.first_order`.
+
+Without noise a step of d has the correlation phi = rho^d; 1 - |phi| is -expm1(d log|rho|), with the
+logarithm from 1 - |rho| without rounding, and innovations are changes and a correction: both keep
+full precision near |rho| = 1. Of a negative correlation there are whole powers only.
+
+Sources: Jones and Boadi-Boateng (1991), Unequally spaced longitudinal data with AR(1) serial
+correlation, Biometrics 47, 161-175, section 3; Pinheiro and Bates (2000), Mixed-Effects Models in S
+and S-PLUS, section 5.3.1 (the correlation structure corCAR1).
+"""
+
+import numpy as np
+import pandas as pd
+import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
+
+from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
+from pm_gaussgrad.cov.protocol.base import as_parameter, check_size
+from pm_gaussgrad.cov.protocol.constants import check_variance, check_within, constant_value
+from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_times, check_length
+from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.sums import closes, common_size
+from pm_gaussgrad.kernels import first_order as kernels
+from pm_gaussgrad.ops import transform_rows
+
+NAME = "gg.cov.AR1"
+
+
+class IrregularAR1(Leaf):
+    r"""An ``AR1`` at any times, in independent groups, with noise; made by ``AR1`` and by sums.
+
+    Parameters
+    ----------
+    times : tensor, shape (n)
+        Constant.
+    variance : tensor, shape (1) or (g), in units of [y]^2
+        Of the process, common or of each group.
+    correlation : tensor, shape (1) or (g), in units of 1
+        At a distance of 1 in time.
+    noise : tensor, shape (1) or (n), in units of [y]^2
+        Variance of the noise.
+    group, order : tensor of int, shape (n)
+        Constant: the number of each observation's group; observations by group and time.
+    ends : tensor of int, shape (g)
+        Constant: where each group ends in ``order``.
+    """
+
+    label = NAME
+    parameter_shapes = {
+        "times": "n",
+        "variance": "a",
+        "correlation": "b",
+        "noise": "c",
+        "group": "n",
+        "order": "n",
+        "ends": "g",
+    }
+    constant_parameters = frozenset({"times", "group", "order", "ends"})
+    saved_shapes = {"innovation": "m n", "through_mean": "m n", "track": "6 n"}
+    forward = staticmethod(kernels.forward)
+    pullback = staticmethod(kernels.pullback)
+    row_transforms = {"whiten": "n", "color": "n", "log_scales": "n", "inverse_diagonal": "n"}
+    whiten_kernel = staticmethod(kernels.whiten)
+    color_kernel = staticmethod(kernels.color)
+    log_scales_kernel = staticmethod(kernels.log_scales)
+    inverse_diagonal_kernel = staticmethod(kernels.inverse_diagonal)
+    # Of the groups, for messages; what is rebuilt from tensors has their numbers.
+    _labels = None
+
+    @classmethod
+    def at(cls, variance, correlation, time, group, size=None):
+        """From what a user passes to ``AR1``: see there."""
+        variance = as_parameter(NAME, "variance", variance, 0)
+        correlation = as_parameter(NAME, "correlation", correlation, 0)
+        check_variance(NAME, "variance", variance)
+        check_within(NAME, "correlation", correlation, -1, 1)
+        grouped = group is not None
+        parameters = [
+            x if grouped and x.type.ndim else x[..., None] for x in (variance, correlation)
+        ]
+        numbers, labels = _groups(group, time, *parameters)
+        check_length(NAME, size, numbers)
+        # Without times observations follow one another in the order of the table.
+        times = _places(numbers) if time is None else as_times(NAME, time, numbers, labels)
+        made = cls._of(*parameters, times, numbers, len(labels))
+        made._labels = labels
+        if (made._steps() % 1).any():
+            remedy = "; a negative number has powers at whole distances in time only"
+            check_within(NAME, "correlation", correlation, 0, 1, remedy)
+        return made
+
+    @classmethod
+    def _of(cls, variance, correlation, times, numbers, n_groups, noise=None):
+        """From constant times and numbers of groups, of which some may be empty."""
+        if noise is None:
+            noise = pt.zeros(1, dtype=variance.dtype)
+        ends = np.bincount(numbers, minlength=n_groups).cumsum()
+        index = numbers, np.lexsort((times, numbers)), ends
+        times, *index = map(pt.constant, (times, *index))
+        return cls.from_parameters(times, variance, correlation, noise, *index)
+
+    @classmethod
+    def regular(cls, variance, correlation, times, noise=None):
+        """A single series at constant times, of scalars, and noise (..., 1) or (..., n)."""
+        series = variance[..., None], correlation[..., None]
+        numbers = np.zeros(len(times), "int64")
+        return cls._of(*series, times.astype("float64"), numbers, 1, noise)
+
+    def check_constants(self, n=None):
+        index, noise = self._index(), constant_value(self.parameters[3])
+        if index is not None and noise is not None:
+            self._check_repeats(*index, noise + np.zeros(index[0].size))
+        super().check_constants(n)
+
+    def _check_repeats(self, times, group, order, noise):
+        """Raise a ValueError where two observations without noise have one time."""
+        same = (np.diff(group[order]) == 0) & (np.diff(times[order]) == 0)
+        exact = np.concatenate([[False], same]) & (noise[..., order] == 0)
+        if exact.any():
+            i = int(order[exact.reshape(-1, order.size).any(axis=0).argmax()])
+            name = group[i] if self._labels is None else self._labels[group[i]]
+            raise ValueError(
+                f"{NAME}: group {name} has two observations at time {times[i]:g} and no noise, "
+                "expected each time at most once, as the covariance would be singular; add "
+                "independent noise, + gg.cov.Diagonal(variance)."
+            )
+
+    def _index(self):
+        """Times, groups and order as arrays; None where they are symbolic or a batch."""
+        times, *_, group, order, _ = self.parameters
+        known = all(isinstance(x, Constant) for x in (times, group, order))
+        return [x.data for x in (times, group, order)] if known and times.type.ndim == 1 else None
+
+    def _steps(self):
+        """Constant distances in time between neighbours of a group, in order; 0 between groups."""
+        times, group, order = self._index()
+        return np.where(np.diff(group[order]) == 0, np.diff(times[order]), 0)
+
+    def _of_observations(self, values):
+        """Parameters of groups, or common ones, (..., a) -> (..., n) or (..., 1)."""
+        if values.type.shape[-1] == 1:
+            return values
+        return values[..., self.parameters[4] % values.shape[-1]]
+
+    def _series(self):
+        """v and rho with a last dimension of n or one, and noise likewise."""
+        _, variance, correlation, noise, *_ = self.parameters
+        own = self._of_observations
+        return own(variance), own(correlation), noise
+
+    def diagonal(self):
+        variance, _, noise = self._series()
+        return variance + noise + pt.zeros_like(self.parameters[0])
+
+    def to_dense(self):
+        variance, correlation, noise = self._series()
+        process = self._process(variance, correlation, slice(None))
+        return process + (noise + pt.zeros_like(self.diagonal()))[..., None] * pt.eye(
+            self.size, dtype=process.dtype
+        )
+
+    def _process(self, variance, correlation, positions):
+        """Covariances of the process at some positions with those at all: (..., c, n)."""
+        times, *_, group, _, _ = self.parameters
+        lag = pt.abs(times[..., positions, None] - times[..., None, :])
+        same = pt.eq(group[positions, None], group)
+        # Distances between groups are no whole numbers of steps.
+        lag = pt.switch(same, lag, 0)
+        return pt.switch(same, variance[..., None, :] * _power(correlation[..., None, :], lag), 0)
+
+    def rows(self, positions):
+        variance, correlation, noise = self._series()
+        process = self._process(variance, correlation, positions)
+        own = pt.eq(positions[:, None], pt.arange(self.size))
+        return process + pt.switch(own, noise, 0)
+
+    def color(self, z):
+        return transform_rows(self, "color", z)
+
+    def whiten(self, residual):
+        return transform_rows(self, "whiten", residual)
+
+    def inverse_diagonal(self):
+        return transform_rows(self, "inverse_diagonal", pt.zeros_like(self.diagonal()))
+
+    def innovations(self, residual):
+        white = self.whiten(residual)
+        scales = transform_rows(self, "log_scales", pt.zeros_like(self.diagonal()))
+        return white, scales + pt.zeros_like(white)
+
+    def keep(self, observed):
+        index = self._index()
+        if index is None:
+            return None
+        (times, group, _), (_, variance, correlation, noise, *_) = index, self.parameters
+        noise = noise if noise.type.shape[-1] == 1 else noise[..., observed]
+        n_groups = self.parameters[-1].type.shape[0]
+        kept = self._of(variance, correlation, times[observed], group[observed], n_groups, noise)
+        kept._labels = self._labels
+        return kept
+
+    def groups(self):
+        return "group", self.parameters[4]
+
+    def scaled(self, factor):
+        _, variance, correlation, noise, *_ = self.parameters
+        return self._with(factor * variance, correlation, factor * noise)
+
+    def _with(self, variance, correlation, noise):
+        times, *_, group, order, ends = self.parameters
+        made = IrregularAR1.from_parameters(times, variance, correlation, noise, group, order, ends)
+        made._labels = self._labels
+        return made
+
+    @staticmethod
+    def forward_jax(residual, times, variance, correlation, noise, group, order):
+        from pm_gaussgrad.kernels import first_order_jax
+
+        return first_order_jax.forward(residual, times, variance, correlation, noise, group, order)
+
+    @staticmethod
+    def pullback_jax(
+        residual,
+        variance,
+        correlation,
+        noise,
+        group,
+        order,
+        innovation,
+        through_mean,
+        track,
+        quad_bar,
+        logdet_bar,
+    ):
+        from pm_gaussgrad.kernels import first_order_jax
+
+        return first_order_jax.pullback(
+            residual,
+            variance,
+            correlation,
+            noise,
+            group,
+            order,
+            innovation,
+            through_mean,
+            track,
+            quad_bar,
+            logdet_bar,
+        )
+
+
+def _groups(group, time, variance, correlation):
+    """Numbers of the groups of observations, and labels."""
+    if group is None:
+        return np.zeros(as_column(NAME, "time", time).shape, "int64"), [0]
+    sizes = {x.type.shape[-1] for x in (variance, correlation)} - {1}
+    if len(sizes) > 1 or None in sizes:
+        raise ValueError(
+            f"{NAME}: `variance` and `correlation` have shapes {variance.type.shape} and "
+            f"{correlation.type.shape}, expected () or (..., g), the known number of groups."
+        )
+    return as_groups(NAME, group, *sizes)
+
+
+def _places(numbers):
+    """Where each observation is among those of its group: 0, 1, ..."""
+    return pd.Series(numbers).groupby(numbers).cumcount().to_numpy("float64")
+
+
+def _power(correlation, lag):
+    """rho^lag for lags of any size; where it has two derivatives at rho = 0, they are right."""
+    simple = pt.eq(lag, 0) | pt.eq(lag, 1)
+    power = pt.switch(pt.eq(lag, 1), correlation, correlation ** pt.switch(simple, 2, lag))
+    return pt.switch(pt.eq(lag, 0), 1, power)
+
+
+@closes(IrregularAR1, ScalarDiagonal)
+def _sum_with_scalar(series, noise):
+    common_size(series, noise)
+    _, variance, correlation, own, *_ = series.parameters
+    return series._with(variance, correlation, own + noise.parameters[0][..., None])
+
+
+@closes(IrregularAR1, Diagonal)
+def _sum_with_noise(series, noise):
+    check_size(series, "variance", noise.parameters[0])
+    _, variance, correlation, own, *_ = series.parameters
+    return series._with(variance, correlation, own + noise.parameters[0])
