@@ -184,7 +184,11 @@ def test_replicates_need_noise(rng):
         ({"time": pt.dvector("t")}, TypeError, "`time` is symbolic"),
         ({"time": [0, 1, 2], "size": 4}, ValueError, "size = 4"),
         ({"correlation": -0.5, "time": [0, 0.5]}, ValueError, "whole distances in time"),
-        ({"variance": np.ones(2), "group": ["a", "b", "b"]}, ValueError, "their numbers, 0 to 1"),
+        (
+            {"variance": np.ones(2), "group": ["a", "b", "b"]},
+            ValueError,
+            "expected the numbers 0 to 1",
+        ),
         (
             {"variance": np.ones(3), "group": [0, 2, 2]},
             ValueError,

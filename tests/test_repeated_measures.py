@@ -244,3 +244,42 @@ def test_noise_of_another_size_is_refused():
     cov = gg.cov.RepeatedMeasures(np.eye(2), [0, 0, 1], [0, 1, 1])
     with pytest.raises(ValueError, match=r"sizes \[3, 4\] disagree"):
         cov + gg.cov.Diagonal(1.0, size=4)
+
+
+def test_a_covariance_for_each_stratum(rng):
+    """Arms of a trial: against the two panels apart, by matrices and by a batch of a structure."""
+    arm = np.array([0, 1, 0])[np.unique(SUBJECT, return_inverse=True)[1] % 3]
+    variance, y = pt.tensor("v", shape=(2,)), rng.normal(size=SUBJECT.size)
+    within = gg.cov.AR1(variance, np.array([0.3, 0.6]), size=T)
+    together = gg.cov.RepeatedMeasures(within, SUBJECT, VISIT, stratum=arm)
+    matrices = gg.cov.RepeatedMeasures(within.to_dense(), SUBJECT, VISIT, stratum=arm)
+    apart = [
+        gg.logp(
+            y[arm == a],
+            0,
+            gg.cov.RepeatedMeasures(
+                gg.cov.AR1(variance[a], rho, size=T), SUBJECT[arm == a], VISIT[arm == a]
+            ),
+        )
+        for a, rho in enumerate([0.3, 0.6])
+    ]
+    logps = [gg.logp(y, 0, together), gg.logp(y, 0, matrices), sum(apart)]
+    outputs = [x for logp in logps for x in (logp, pt.grad(logp, variance))]
+    found = interpreted([variance], outputs)([1.2, 0.7])
+    for got, expected in zip(found[:4], found[4:] * 2, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("within", "stratum", "message"),
+    [
+        (np.eye(3), [0, 1, 1], r"expected \(..., a, t, t\)"),
+        (np.stack([np.eye(3)] * 2), ["a", "b", "b"], "expected the numbers 0 to 1"),
+        (np.stack([np.eye(3)] * 2), [0, 0, 0], "stratum 1 has a parameter and no observations"),
+        (np.stack([np.eye(3)] * 2), [0, 1, 0], "observation 1 is in several strata"),
+        (np.stack([np.eye(3)] * 2), [0, 1], "`stratum` has 2 entries"),
+    ],
+)
+def test_errors_of_strata(within, stratum, message):
+    with pytest.raises(ValueError, match=message):
+        gg.cov.RepeatedMeasures(within, ["a", "b", "b"], [0, 0, 1], stratum=stratum)

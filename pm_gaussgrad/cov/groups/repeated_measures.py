@@ -32,6 +32,7 @@ from pm_gaussgrad.cov.groups.subjects import (
     as_subject,
     as_visit,
     as_within,
+    by_stratum,
     check_patterns,
     check_same_subjects,
     check_visits,
@@ -65,6 +66,10 @@ class RepeatedMeasures(Leaf):
         Constant: whose each observation is. Numbers, strings or other labels.
     visit : array_like of int, shape (n), in units of rows of ``within``
         Constant: at which visit, 0 to T - 1, each observation was made.
+    stratum : array_like of int, shape (n), in units of strata, optional
+        Constant: the stratum of each observation's subject, such as the arm of a trial. Then
+        ``within`` is (..., a, t, t), or a structure of such a batch: a covariance for each of the
+        strata, 0 to a - 1.
 
     Other Parameters
     ----------------
@@ -131,9 +136,11 @@ class RepeatedMeasures(Leaf):
     forward = staticmethod(kernels.forward)
     pullback = staticmethod(kernels.pullback)
 
-    def __init__(self, within, subject, visit):
+    def __init__(self, within, subject, visit, *, stratum=None):
         within = as_within(within)
         subject, visit = as_subject(subject), as_visit(visit)
+        if stratum is not None:
+            within, visit = by_stratum(within, subject, visit, stratum)
         check_visits(subject, visit, within.type.shape[-1])
         self.parameters = (within, *map(pt.constant, layout(subject, visit)))
 

@@ -4,11 +4,12 @@ from numbers import Integral
 
 import numpy as np
 import pandas as pd
+import pytensor.tensor as pt
 from pytensor.graph.basic import equal_computations
 
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_square
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_symmetric, constant_value
-from pm_gaussgrad.cov.protocol.labels import as_column, as_labels
+from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_labels
 from pm_gaussgrad.kernels.definite import constant_cholesky
 
 NAME = "gg.cov.RepeatedMeasures"
@@ -47,6 +48,45 @@ def as_within(within):
     check_square(NAME, "within", within)
     check_symmetric(NAME, "within", within)
     return within
+
+
+def by_stratum(within, subject, visit, stratum):
+    """One covariance of the visits of all strata, (..., a t, a t), and visits numbered alike.
+
+    Parameters
+    ----------
+    within : tensor, shape (..., a, t, t)
+        Of each stratum.
+    subject, visit : array of int, shape (n)
+    stratum : array_like, shape (n)
+        A user's: the number of each observation's stratum, 0 to a - 1.
+    """
+    if within.type.ndim < 3 or None in (shape := within.type.shape[-3:]):
+        raise ValueError(
+            f"{NAME}: `within` has shape {within.type.shape}, expected (..., a, t, t), known, a "
+            "matrix for each stratum."
+        )
+    n_strata, n_visits, _ = shape
+    numbers, _ = as_groups(NAME, stratum, n_strata, "stratum")
+    check_visits(subject, visit, n_visits)
+    if numbers.size != subject.size:
+        raise ValueError(
+            f"{NAME}: `stratum` has {numbers.size} entries and `subject` {subject.size}, expected "
+            "one of each for each observation."
+        )
+    several = pd.Series(numbers).groupby(subject).nunique().to_numpy() > 1
+    if several.any():
+        i = int(np.flatnonzero(subject == several.argmax())[0])
+        raise ValueError(
+            f"{NAME}: the subject of observation {i} is in several strata, expected one; number "
+            "the subjects of each stratum apart."
+        )
+    own = pt.eye(n_strata, dtype=within.dtype)[:, None, :, None]
+    blocks = within[..., None, :] * own
+    size = n_strata * n_visits
+    square = blocks.reshape((*blocks.shape[:-4], size, size), ndim=blocks.type.ndim - 2)
+    known = (*[None] * (square.type.ndim - 2), size, size)
+    return pt.specify_shape(square, known), visit + n_visits * numbers
 
 
 def check_visits(subject, visit, n_visits):

@@ -35,7 +35,7 @@ def as_labels(owner, name, value):
     return codes.astype("int64"), labels
 
 
-def as_groups(owner, value, n_groups=None):
+def as_groups(owner, value, n_groups=None, name="group"):
     """Numbers of the groups, (n,), and their labels.
 
     Parameters
@@ -46,6 +46,8 @@ def as_groups(owner, value, n_groups=None):
         A label an observation.
     n_groups : int, optional
         Where groups have parameters of their own: how many. Labels have to number them then.
+    name : str
+        What the user calls them.
 
     Raises
     ------
@@ -53,22 +55,22 @@ def as_groups(owner, value, n_groups=None):
         If a label is missing, labels are no numbers of parameters where there are some, or one of
         these has no observations.
     """
-    codes, labels = as_labels(owner, "group", value)
+    codes, labels = as_labels(owner, name, value)
     if n_groups is None:
         return codes, labels
     numbers = value.codes if isinstance(value, pd.Categorical) else np.asarray(value)
     numbers = value.cat.codes.to_numpy() if hasattr(value, "cat") else numbers
     if numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() >= n_groups:
         raise ValueError(
-            f"{owner}: groups have {n_groups} parameters and labels such as {labels[0]!r}, "
-            f"expected their numbers, 0 to {n_groups - 1}; number them by "
-            "np.unique(group, return_inverse=True)[1], and the parameters alike."
+            f"{owner}: there are parameters of {n_groups} groups and labels such as {labels[0]!r} "
+            f"in `{name}`, expected the numbers 0 to {n_groups - 1}; number both by "
+            f"np.unique({name}, return_inverse=True)[1]."
         )
     absent = np.setdiff1d(np.arange(n_groups), numbers)
     if absent.size:
         raise ValueError(
-            f"{owner}: group {absent[0]} has a parameter and no observations, expected at least "
-            f"one in each of 0 to {n_groups - 1}; number the groups that are left anew."
+            f"{owner}: {name} {absent[0]} has a parameter and no observations, expected at least "
+            f"one in each of 0 to {n_groups - 1}; number those that are left anew."
         )
     return numbers.astype("int64"), np.arange(n_groups)
 
