@@ -5,8 +5,9 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from numba.core.errors import TypingError
 from numpy.testing import assert_allclose
-from registry import BACKENDS
+from registry import BACKENDS, interpreted
 
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.ops import InvQuadLogdet
@@ -75,8 +76,9 @@ def test_structures_with_different_facts_are_different():
     ("wrong", "message"),
     [
         ({"parameter_shapes": {"weights": "order!"}}, "dimension 'order!'"),
-        ({"parameter_shapes": {"residual": "order"}}, "`residual` is declared twice, reserved"),
+        ({"parameter_shapes": {"residual": "order"}}, "`residual` is a name that kernels have"),
         ({"saved_shapes": {"weights": "2"}}, "`weights` is declared twice"),
+        ({"saved_shapes": {"2 powers": "2"}}, "`2 powers` is no identifier"),
         ({"saved_shapes": {"powers": "ordre 2"}}, "no parameter has the dimension ordre"),
         ({"constant_parameters": frozenset({"wieghts"})}, "constant_parameters has 'wieghts'"),
         ({"repeated": {"weights": "number"}}, "repeated has 'number'"),
@@ -91,6 +93,7 @@ def test_structures_with_different_facts_are_different():
         "dimension",
         "reserved",
         "twice",
+        "no name",
         "unbound",
         "constant",
         "repeated",
@@ -112,3 +115,84 @@ def test_a_pullback_is_needed_where_something_has_a_gradient():
     with pytest.raises(TypeError, match="there is no static function `pullback`"):
         type("Wrong", (Leaf,), members)
     type("Right", (Leaf,), members | {"constant_parameters": frozenset({"x"})})
+
+
+def _instead(function, change):
+    """A kernel with other results."""
+
+    def forward(residual, weights, order):
+        return change(*function(residual, weights, order))
+
+    return {"forward": staticmethod(forward)}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (
+            _instead(_forward, lambda q, d, a, p: (q, d, a)),
+            TypeError,
+            "returns 3 results, expected",
+        ),
+        (
+            _instead(_forward, lambda q, d, a, p: q),
+            TypeError,
+            "returns a ndarray, expected the tuple",
+        ),
+        (
+            _instead(_forward, lambda q, d, a, p: (q, q, a, p)),
+            TypeError,
+            r"`logdet` of shape \(2,\)",
+        ),
+        (_instead(_forward, lambda q, d, a, p: (q, d, a, p[0])), TypeError, r"expected \(3, 2\)"),
+        (
+            _instead(_forward, lambda q, d, a, p: (q, d, a, p[1:])),
+            ValueError,
+            r"\(3, 2\) = \(3, 2\)",
+        ),
+        (
+            {"pullback": staticmethod(lambda quad_bar: quad_bar.sum())},
+            TypeError,
+            r"pullback\): .* returns a float64, expected the tuple \(weights_bar,\)",
+        ),
+    ],
+    ids=["fewer", "no tuple", "scalar", "rank", "size", "pullback"],
+)
+def test_interpreted_kernels_are_told_what_they_return(wrong, error, message):
+    kind = type("Wrong", (Shares,), wrong)
+    weights = pt.vector("weights")
+    logp = kind(weights, 3).logp(np.ones((2, 4))).sum()
+    function = interpreted([weights], [logp, pt.grad(logp, weights)])
+    with pytest.raises(error, match=rf"gg.cov.Wrong.*{message}"):
+        function(np.ones(3))
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("backend", ["py", "numba"])
+def test_kernels_that_numba_cannot_compile_are_named(backend):
+    wrong = _instead(_forward, lambda q, d, a, p: (q, d, a))
+    weights = pt.vector("weights")
+    logp = type("Wrong", (Shares,), wrong)(weights, 3).logp(np.ones((2, 4))).sum()
+    with pytest.raises(
+        TypingError, match=r"gg\.cov\.Wrong: the kernel `forward`; NUMBA_DISABLE_JIT=1"
+    ):
+        pytensor.function([weights], logp, mode=BACKENDS[backend])(np.ones(3))
+
+
+def test_what_an_instance_holds():
+    with pytest.raises(TypeError, match=r"the fact `order` is 2\.0, expected an integer"):
+        Shares(np.ones(2), 2.0).logp(np.ones(4))
+    whole = Shares(np.ones(2), np.int64(2))
+    assert whole.structure == Shares(np.ones(2), 2).structure
+    whole.parameters *= 2
+    with pytest.raises(TypeError, match=r"`parameters` holds 2 tensors, expected.*\['weights'\]"):
+        whole.logp(np.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("member", "arguments"),
+    [("color", [0]), ("whiten", [0]), ("diagonal", []), ("inverse_diagonal", []), ("scaled", [2])],
+)
+def test_members_that_a_class_lacks(member, arguments):
+    with pytest.raises(NotImplementedError, match=rf"gg.cov.Shares: .*{member}\(\).*gg.cov.Dense"):
+        getattr(Shares(np.ones(2), 2), member)(*arguments)

@@ -8,12 +8,13 @@ A failing case is repeated by its seed, ``pytest "tests/test_random_structures.p
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+import random_structures
 from random_structures import Structure, random_gaps, random_structure
 from registry import AS_WRITTEN
 
@@ -129,7 +130,7 @@ def check_logp(trial, got, rng):
         slope, size = expected_slope(trial, numbers, matrix, rows, steps)
         found = 0.0
         for i, step in enumerate(steps):
-            terms = got[f"gradient {i}"].reshape(-1, *step.shape)[b] * step
+            terms = got[f"gradient {i}"].reshape(len(trial.numbers), *step.shape)[b] * step
             found, size = found + terms.sum(), size + np.abs(terms).sum()
         assert abs(found - slope) <= 10 * tolerance * size, "gradient"
 
@@ -175,6 +176,20 @@ def members(trial, kept):
     if kept is not None:
         outputs["marginal"] = gg.cov.marginal(cov, kept).quad_logdet(value[..., kept])[0]
     return outputs
+
+
+def test_what_is_added_changes_no_other_case(monkeypatch):
+    def names():
+        return [random_structure(np.random.default_rng(seed)).name for seed in range(200)]
+
+    def added(rng, n):
+        return replace(random_structures.diagonal(rng, n), name="added")
+
+    before = names()
+    monkeypatch.setattr(random_structures, "LEAVES", (*random_structures.LEAVES, added))
+    changed = [b for a, b in zip(before, names(), strict=True) if a != b]
+    assert changed
+    assert all("added" in name for name in changed)
 
 
 @pytest.mark.parametrize("seed", range(START, START + COUNT))

@@ -5,13 +5,14 @@ import math
 import pytensor.tensor as pt
 
 from pm_gaussgrad.ops.batched import Batched
+from pm_gaussgrad.ops.form import named_parameters
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, RowTransform
 
 
 def count_batch_dims(structure, parameters) -> int:
     """Number of leading dimensions in which some parameter really varies."""
     batch_ndim = 0
-    for (name, dims), p in zip(structure.parameter_shapes.items(), parameters, strict=True):
+    for name, dims, p in named_parameters(structure, parameters):
         core = dims.split()
         if p.type.ndim < len(core):
             raise TypeError(

@@ -213,17 +213,21 @@ class CompiledKernel:
         Under which it is kept on disk.
     """
 
-    def __init__(self, function, key: str, names: list[str]):
+    def __init__(self, function, key: str, names: list[str], title: str):
         from pm_gaussgrad.ops.linked import as_argument, caller
 
-        self.function, self.key, self.as_argument = function, key, as_argument
+        self.function, self.key, self.as_argument, self._title = function, key, as_argument, title
         arguments = "".join(f"as_argument({name}), " for name in names)
         source = f"def linked({', '.join(names)}):\n    return call(({arguments}))\n"
         known = {"call": caller(function, key), "as_argument": as_argument}
         self._linked = _function(source, "linked", known)
 
     def __call__(self, *arrays):
-        return self.function(*map(self.as_argument, arrays))
+        try:
+            return self.function(*map(self.as_argument, arrays))
+        except Exception as error:
+            self._explain(error)
+            raise
 
     def linked(self, inputs: list):
         """For compiled code with inputs of these types of PyTensor: a function that calls it."""
@@ -234,8 +238,20 @@ class CompiledKernel:
 
         # Code that comes from disk is not compiled again, but needs the name.
         arrays = tuple((from_dtype(np.dtype(x.dtype)), x.ndim) for x in inputs)
-        name_and_signature(self.function, self.key, arrays)
+        try:
+            name_and_signature(self.function, self.key, arrays)
+        except Exception as error:
+            self._explain(error)
+            raise
         return numba.njit(self._linked, error_model="numpy")
+
+    def _explain(self, error) -> None:
+        """Whose kernel it is that numba cannot compile, which knows no more than the wrapper."""
+        from numba.core.errors import NumbaError
+
+        if isinstance(error, NumbaError):
+            plain = "NUMBA_DISABLE_JIT=1 runs it as plain Python, which says more"
+            error.add_context(f"{self._title}; {plain}")
 
 
 def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tuple[str, ...] = ()):
@@ -262,7 +278,8 @@ def _compiled(kernel, signature, zero_inputs):
     inner = numba.njit(error_model="numpy", inline="always")(kernel)
     wrapper = _function(source, "wrapper", {"kernel": inner}, cache_key=key)
     function = numba.njit(wrapper, error_model="numpy", nogil=True, cache=True)
-    return CompiledKernel(function, key, [name for name, _ in signature.inputs])
+    title = f"{signature.owner}: the kernel `{kernel.__name__}`"
+    return CompiledKernel(function, key, [name for name, _ in signature.inputs], title)
 
 
 def _recipe() -> str:
@@ -276,11 +293,19 @@ def _recipe() -> str:
 @functools.cache
 def _interpreted(kernel, signature, zero_inputs):
     source = wrapper_source(signature, kernel_arguments(kernel), zero_inputs)
-    wrapper = _function(source, "wrapper", {"kernel": kernel})
+
+    def checked(*arguments):
+        results = kernel(*arguments)
+        signature.check_results(kernel, results)
+        return results
+
+    wrapper = _function(source, "wrapper", {"kernel": checked})
 
     def quiet(*arrays):
         with np.errstate(all="ignore"):  # as compiled code is
-            return wrapper(*arrays)
+            results = wrapper(*arrays)
+        signature.check_sizes(kernel, arrays, results)
+        return results
 
     return quiet
 

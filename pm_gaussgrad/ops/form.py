@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Form:
@@ -27,6 +29,14 @@ class Form:
 
     kind: type
     facts: tuple[tuple[str, int], ...] = ()
+
+    def __post_init__(self):
+        for name, value in self.facts:
+            if not isinstance(value, int | np.integer):
+                raise TypeError(
+                    f"{self.kind.label}: the fact `{name}` is {value!r}, expected an integer; what "
+                    "is not is a parameter."
+                )
 
     def __getattr__(self, name):
         # What is not said below is as the class says it; unpickling asks before there is one.
@@ -79,6 +89,17 @@ class Form:
         rebuilt = self.kind.from_parameters(*parameters, size=size)
         vars(rebuilt).update(self.facts)
         return rebuilt
+
+
+def named_parameters(structure, parameters) -> list[tuple]:
+    """The declared name and core shape of each tensor, and the tensor."""
+    shapes = structure.parameter_shapes
+    if len(parameters) != len(shapes):
+        raise TypeError(
+            f"{structure.label}: `parameters` holds {len(parameters)} tensors, expected one for "
+            f"each that is declared, {list(shapes)}."
+        )
+    return [(*named, tensor) for named, tensor in zip(shapes.items(), parameters, strict=True)]
 
 
 def as_form(structure):

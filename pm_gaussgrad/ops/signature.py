@@ -126,12 +126,49 @@ class Signature:
 
     def concrete_outputs(self, inputs) -> list[tuple[int, ...]]:
         """Output shapes of concrete arrays, after checking that their sizes agree."""
+        sizes = self._concrete_sizes(inputs)
+        return [tuple(sizes[dim] for dim in dims) for _, dims in self.outputs]
+
+    def _concrete_sizes(self, inputs) -> dict[str, int]:
+        """The size of each dimension of the inputs, after checking that they agree."""
         sizes = dict(self._fixed)
         for (name, dims), array in zip(self.inputs, inputs, strict=True):
             for dim, size in zip(dims, array.shape, strict=True):
                 if sizes.setdefault(dim, size) != size:
                     raise ValueError(self.mismatch(name, dims, array.shape, dim, sizes[dim]) + ".")
-        return [tuple(sizes[dim] for dim in dims) for _, dims in self.outputs]
+        return sizes
+
+    def check_results(self, kernel: FunctionType, results) -> None:
+        """Raise a TypeError where a kernel returns another number of arrays, or of other ranks."""
+        names = ", ".join(str(of) for of in self.kernel_results)
+        kernel_name = f"{self.owner}: the kernel `{kernel.__name__}` returns"
+        if not isinstance(results, tuple) or len(results) != len(self.kernel_results):
+            several = isinstance(results, tuple)
+            found = f"{len(results)} results" if several else f"a {type(results).__name__}"
+            raise TypeError(f"{kernel_name} {found}, expected the tuple ({names},).")
+        dims_of = dict(self.outputs)
+        for of, result in zip(self.kernel_results, results, strict=True):
+            alone = isinstance(of, str)
+            members = [(of, result)] if alone else zip(of, result, strict=True)
+            for name, array in members:
+                if np.ndim(array) != len(dims_of[name]):
+                    raise TypeError(
+                        f"{kernel_name} `{name}` of shape {np.shape(array)}, expected "
+                        f"({', '.join(dims_of[name])})."
+                    )
+
+    def check_sizes(self, kernel: FunctionType, inputs, results) -> None:
+        """Raise a ValueError where an array that a kernel returns has another size."""
+        sizes = self._concrete_sizes(inputs)
+        results = results if isinstance(results, tuple) else (results,)
+        for (name, dims), array in zip(self.outputs, results, strict=True):
+            # A dimension that no input has, as of a product, is what it is.
+            shape = tuple(map(sizes.setdefault, dims, array.shape))
+            if array.shape != shape:
+                raise ValueError(
+                    f"{self.owner}: the kernel `{kernel.__name__}` returns `{name}` of shape "
+                    f"{array.shape}, expected ({', '.join(dims)}) = {shape}."
+                )
 
     def size_expressions(self) -> dict[str, str]:
         """A Python expression of the size of each dimension, from the inputs."""

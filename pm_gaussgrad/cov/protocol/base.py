@@ -15,7 +15,7 @@ from pm_gaussgrad.cov.protocol.products import standardised_by
 from pm_gaussgrad.cov.protocol.strips import by_strips
 from pm_gaussgrad.cov.protocol.sums import closed_sum
 from pm_gaussgrad.ops import count_batch_dims
-from pm_gaussgrad.ops.form import Form
+from pm_gaussgrad.ops.form import Form, named_parameters
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -162,8 +162,7 @@ class Covariance:
     @property
     def size(self):
         """Number of observations n: an int where it is known, else a scalar tensor."""
-        shapes = self.structure.parameter_shapes.values()
-        for dims, parameter in zip(shapes, self.parameters, strict=True):
+        for _, dims, parameter in named_parameters(self.structure, self.parameters):
             dims = dims.split()
             if "n" in dims:
                 axis = parameter.type.ndim - len(dims) + dims.index("n")
@@ -187,6 +186,13 @@ class Covariance:
             Number of observations, where :attr:`size` does not say it.
         """
 
+    def _undefined(self, member):
+        """The error of a member that each class is to have."""
+        return NotImplementedError(
+            f"{self.label}: the class does not define {member}(), which a structure has at its own "
+            "cost; for another's, write gg.cov.Dense(cov.to_dense()), at a cost of n^3."
+        )
+
     def to_dense(self) -> TensorVariable:
         """The matrix, shape (..., n, n). The definition; nothing calls it unasked."""
         raise NotImplementedError(f"{self.label} does not define to_dense().")
@@ -206,7 +212,7 @@ class Covariance:
         logdet : TensorVariable, shape of the parameters' batch dimensions
             Leading dimensions known to be of length one are dropped.
         """
-        raise NotImplementedError
+        raise self._undefined("quad_logdet")
 
     def logp(self, residual):
         """Log density of residual rows, (..., n) -> (...); -inf where Sigma is no covariance."""
@@ -216,7 +222,7 @@ class Covariance:
 
     def solve(self, b):
         """Sigma^-1 b for each row of b, shape (..., n) -> (..., n); differentiable."""
-        raise NotImplementedError
+        raise self._undefined("solve")
 
     def logdet(self):
         """log|Sigma|, differentiable.
@@ -224,11 +230,11 @@ class Covariance:
         Its shape is that of the parameters' batch dimensions, less leading ones known to be of
         length one.
         """
-        raise NotImplementedError
+        raise self._undefined("logdet")
 
     def color(self, z):
         """S z with S S' = Sigma: white noise (..., n) to draws (..., n)."""
-        raise NotImplementedError
+        raise self._undefined("color")
 
     def noise_size(self, n):
         """How many white numbers :meth:`draw` takes for n observations."""
@@ -240,15 +246,15 @@ class Covariance:
 
     def whiten(self, residual):
         """S^-1 r, the inverse of :meth:`color`: iid N(0, 1) entries under the model."""
-        raise NotImplementedError
+        raise self._undefined("whiten")
 
     def diagonal(self):
         """Marginal variances, shape (..., n), in units of y squared."""
-        raise NotImplementedError
+        raise self._undefined("diagonal")
 
     def inverse_diagonal(self):
         """diag(Sigma^-1), shape (..., n): reciprocals of the leave-one-out variances."""
-        raise NotImplementedError
+        raise self._undefined("inverse_diagonal")
 
     def leave_one_out(self, residual):
         """Each observation given all others: (y_i - m_i) / s_i and log s_i, both (..., n).
@@ -331,7 +337,7 @@ class Covariance:
 
     def scaled(self, factor) -> "Covariance":
         """``factor * Sigma`` as a structure of the same kind."""
-        raise NotImplementedError
+        raise self._undefined("scaled")
 
     def __mul__(self, factor):
         if isinstance(factor, Covariance):
@@ -364,10 +370,9 @@ class Covariance:
         return _rebuild, (self.structure, self.parameters, self.size)
 
     def __repr__(self):
-        shapes = zip(self.structure.parameter_shapes, self.parameters, strict=True)
         described = ", ".join(
             f"{name}: ({', '.join('?' if s is None else str(s) for s in p.type.shape)})"
-            for name, p in shapes
+            for name, _, p in named_parameters(self.structure, self.parameters)
         )
         return f"{self.label}({described})"
 

@@ -16,8 +16,12 @@ def check_declaration(kind) -> None:
     parameters, saved = kind.parameter_shapes, kind.saved_shapes
     declared = [*parameters, *saved, *kind.facts]
     for name in declared:
-        if not name.isidentifier() or name in _RESERVED or declared.count(name) > 1:
-            _fail(kind, f"`{name}` is declared twice, reserved or no identifier")
+        if declared.count(name) > 1:
+            _fail(kind, f"`{name}` is declared twice, expected different names")
+        if not name.isidentifier():
+            _fail(kind, f"`{name}` is no identifier, expected a name of an argument of kernels")
+        if name in _RESERVED:
+            _fail(kind, f"`{name}` is a name that kernels have already; choose another")
     for name, dims in {**parameters, **saved}.items():
         if wrong := [dim for dim in dims.split() if not _NAME.fullmatch(dim)]:
             _fail(kind, f"`{name}` has the dimension {wrong[0]!r}, expected names and integers")

@@ -31,7 +31,7 @@ class Leaf(Covariance):
         Outputs that may take the memory of an input, as ``{output: input}``, where
         ``forward_inplace`` and ``pullback_inplace`` are the kernels that do so.
     row_transforms : dict of str to str, optional
-        Linear maps of rows that need a recursion, as ``{name: dimension of a row}``, for
+        Maps of rows that need a recursion, as ``{name: dimension of a row}``, for
         ``transform_rows`` of :mod:`pm_gaussgrad.ops`; ``<name>_kernel(rows, *parameters)`` is the
         kernel and ``<name>_kernel_jax`` its JAX form.
     constant_form : static function, optional
