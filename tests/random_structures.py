@@ -119,6 +119,69 @@ def ar1(rng, n):
     )
 
 
+def noisy_ar1(rng, n):
+    process, noise = ar1(rng, n), rng.choice([diagonal, scalar_diagonal])(rng, n)
+    return Structure(
+        n,
+        f"AR1 + {noise.name}",
+        lambda v, rho, s: process.build(v, rho) + noise.build(s),
+        lambda v, rho, s: process.matrix(v, rho) + noise.matrix(s),
+        lambda: [*process.draw(), *noise.draw()],
+        (free, free, free),
+    )
+
+
+def ar1_by_group(rng, n):
+    """Irregular times in groups, and with luck parameters of each; a table in no order."""
+    group, time = rng.integers(0, 3, n), rng.uniform(0, 5, n)
+    group = np.unique(group, return_inverse=True)[1]
+    # One step ahead is meant in time, here that of the table.
+    time = np.sort(time)
+    same = np.equal.outer(group, group)
+    lags = np.where(same, np.abs(np.subtract.outer(time, time)), 0)
+    own = group.max() + 1 if rng.uniform() < 0.5 else None
+
+    def build(v, rho):
+        if own is None:  # scalars, and batches of them
+            v, rho = (x[..., None] if x.type.ndim else x for x in (v, rho))
+        return gg.cov.AR1(v, rho, time=time, group=group)
+
+    def matrix(v, rho):
+        v, rho = (x if own is None else x[..., group, None] for x in (v, rho))
+        return np.where(same, v * rho**lags, 0)
+
+    return Structure(
+        n,
+        f"AR1 by group[{own}]",
+        build,
+        matrix,
+        lambda: [_several(rng, own), _several(rng, own, 0.1, 0.8)],
+        (free, free),
+    )
+
+
+def symmetry_by_group(rng, n):
+    group = np.unique(rng.integers(0, 3, n), return_inverse=True)[1]
+    same = np.equal.outer(group, group)
+
+    def build(own, common):
+        own, common = (x[..., None] if x.type.ndim else x for x in (own, common))
+        return gg.cov.CompoundSymmetry.from_components(own, common, group=group)
+
+    return Structure(
+        n,
+        "from_components by group",
+        build,
+        lambda own, common: own * np.eye(n) + common * same,
+        lambda: [_scalar(rng), _scalar(rng)],
+        (free, free),
+    )
+
+
+def _several(rng, size, low=0.5, high=2.0):
+    return _scalar(rng, low, high) if size is None else rng.uniform(low, high, size)
+
+
 def compound_symmetry(rng, n):
     return Structure(
         n,
@@ -228,6 +291,7 @@ def kronecker(rng, n):
 LEAVES = (
     *(dense, cholesky, precision, diagonal, scalar_diagonal, low_rank, ar1, compound_symmetry),
     *(components, random_intercept, toeplitz, eigenbasis, repeated_measures, kronecker),
+    *(noisy_ar1, ar1_by_group, symmetry_by_group),
 )
 
 

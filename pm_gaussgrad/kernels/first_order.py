@@ -37,6 +37,17 @@ def _own(values, i):
     return values[i if values.size > 1 else 0]
 
 
+def check_lengths(variance, correlation, noise, order, ends):
+    """Raise a ValueError where parameters are neither common nor one for each."""
+    groups, observations = (1, ends.size), (1, order.size)
+    of_groups = variance.size in groups and correlation.size in groups
+    if not (of_groups and noise.size in observations):
+        raise ValueError(
+            "gg.cov.AR1: the parameters have other lengths than 1 and the number of groups, or "
+            "noise other than 1 and the number of observations"
+        )
+
+
 def _distance(correlation):
     """-log|rho|, from 1 - |rho| where that is more exact."""
     size = np.abs(np.float64(correlation))
@@ -89,6 +100,7 @@ def _alternate(rho, step, transition):
 
 def _gains(times, variance, correlation, noise, order, ends):
     """What is saved of the observations, and log|Sigma|: NaN where Sigma is no covariance."""
+    check_lengths(variance, correlation, noise, order, ends)
     track = np.empty((6, order.size), variance.dtype)
     _transitions(times, correlation, order, ends, track)
     logdet, product, usable, start = 0.0, 1.0, True, 0

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from pm_gaussgrad.kernels.first_order import check_lengths
+
 
 def _entries(values, index):
     """Of each observation, in order of time: its own value, or the common one."""
@@ -31,8 +33,9 @@ def _transitions(correlation, times, group, order):
     return (x.astype(correlation.dtype) for x in (phi, gap, jnp.where(begins, 0, rate)))
 
 
-def forward(residual, times, variance, correlation, noise, group, order):
+def forward(residual, times, variance, correlation, noise, group, order, ends):
     """quad, logdet, alpha, the innovations, and what is saved of each observation."""
+    check_lengths(variance, correlation, noise, order, ends)
     phi, gap, rate = _transitions(correlation, times, group, order)
     v, s = _entries(variance, group[order]), _entries(noise, order)
     spread = v * gap * (2 - gap)

@@ -12,8 +12,18 @@ def _of(values, g):
     return values[g if values.size > 1 else 0]
 
 
+def check_lengths(own, common, count):
+    """Raise a ValueError where parameters are neither common nor one of each group."""
+    if not (own.size in (1, count.size) and common.size in (1, count.size)):
+        raise ValueError(
+            "gg.cov.CompoundSymmetry: the parameters have other lengths than 1 and the number of "
+            "groups"
+        )
+
+
 def forward(residual, own, common, group, count):
     """quad, logdet, alpha, and the two parts of quad of each group."""
+    check_lengths(own, common, count)
     (m, n), n_groups = residual.shape, count.size
     alpha = np.empty((m, n), residual.dtype)
     quad_within = np.zeros((m, n_groups), residual.dtype)
@@ -77,6 +87,7 @@ def _given_before(own, common, before):
 
 def _in_turn(rows, own, common, group, count, inverse):
     """Whitened rows, each observation given those before it in its group; or the inverse map."""
+    check_lengths(own, common, count)
     result = np.empty_like(rows)
     for i in range(rows.shape[0]):
         sums, seen = np.zeros(count.size, rows.dtype), np.zeros(count.size, np.int64)
@@ -105,6 +116,7 @@ def color(rows, own, common, group, count):
 
 def log_scales(rows, own, common, group, count):
     """Logarithms of the standard deviations of :func:`whiten`, for each of any rows."""
+    check_lengths(own, common, count)
     logs, seen = np.empty_like(rows), np.zeros(count.size, np.int64)
     for j in range(rows.shape[1]):
         g = group[j]

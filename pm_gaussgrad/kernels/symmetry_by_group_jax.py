@@ -2,6 +2,8 @@
 
 import jax.numpy as jnp
 
+from pm_gaussgrad.kernels.symmetry_by_group import check_lengths
+
 
 def _sums(rows, group, n_groups):
     """(m, n) -> (m, g)."""
@@ -10,6 +12,7 @@ def _sums(rows, group, n_groups):
 
 def forward(residual, own, common, group, count):
     """quad, logdet, alpha, and the two parts of quad of each group."""
+    check_lengths(own, common, count)
     n_groups, k = count.shape[0], count.astype(own.dtype)
     between = jnp.where(k > 0, own + k * common, 1)
     some, several = jnp.maximum(k, 1), k > 1

@@ -56,13 +56,7 @@ class GroupedSymmetry(Leaf):
     def of(cls, own, common, group, size=None):
         """From components, () or (..., g), and a user's labels."""
         own, common = (x if x.type.ndim else x[None] for x in (own, common))
-        sizes = {x.type.shape[-1] for x in (own, common)} - {1}
-        if len(sizes) > 1 or None in sizes:
-            raise ValueError(
-                f"{NAME}: the parameters have shapes {own.type.shape} and {common.type.shape}, "
-                "expected () or (..., g), the known number of groups."
-            )
-        numbers, labels = as_groups(NAME, group, *sizes)
+        numbers, labels = as_groups(NAME, group, own=own, common=common)
         check_length(NAME, size, numbers)
         return cls._of(own, common, numbers, len(labels))
 

@@ -9,7 +9,7 @@ from pytensor.graph.basic import equal_computations
 
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_square
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_symmetric, constant_value
-from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_labels
+from pm_gaussgrad.cov.protocol.labels import as_column, as_labels, as_numbers
 from pm_gaussgrad.kernels.definite import constant_cholesky
 
 NAME = "gg.cov.RepeatedMeasures"
@@ -67,7 +67,7 @@ def by_stratum(within, subject, visit, stratum):
             "matrix for each stratum."
         )
     n_strata, n_visits, _ = shape
-    numbers, _ = as_groups(NAME, stratum, n_strata, "stratum")
+    numbers, _ = as_numbers(NAME, "stratum", stratum, n_strata)
     check_visits(subject, visit, n_visits)
     if numbers.size != subject.size:
         raise ValueError(

@@ -35,7 +35,7 @@ def as_labels(owner, name, value):
     return codes.astype("int64"), labels
 
 
-def as_groups(owner, value, n_groups=None, name="group"):
+def as_groups(owner, value, **parameters):
     """Numbers of the groups, (n,), and their labels.
 
     Parameters
@@ -43,36 +43,47 @@ def as_groups(owner, value, n_groups=None, name="group"):
     owner : str
         Who asks, for messages.
     value : array_like, shape (n)
-        A label an observation.
-    n_groups : int, optional
-        Where groups have parameters of their own: how many. Labels have to number them then.
-    name : str
-        What the user calls them.
+        A user's ``group``: a label an observation.
+    **parameters : tensor, shape (..., 1) or (..., g)
+        Common to all groups, or of each.
 
     Raises
     ------
     ValueError
-        If a label is missing, labels are no numbers of parameters where there are some, or one of
-        these has no observations.
+        If a label is missing or parameters are of different numbers of groups; and, where groups
+        have parameters of their own, if labels do not number these, or a group has no observations.
     """
-    codes, labels = as_labels(owner, name, value)
-    if n_groups is None:
-        return codes, labels
-    numbers = value.codes if isinstance(value, pd.Categorical) else np.asarray(value)
-    numbers = value.cat.codes.to_numpy() if hasattr(value, "cat") else numbers
-    if numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() >= n_groups:
+    lengths = {x.type.shape[-1] for x in parameters.values()} - {1}
+    known = lengths - {None}
+    if len(known) > 1:
+        found = ", ".join(f"`{name}` {x.type.shape}" for name, x in parameters.items())
+        raise ValueError(f"{owner}: {found}, expected shapes () or (..., g), g groups.")
+    if not lengths:
+        return as_labels(owner, "group", value)
+    return as_numbers(owner, "group", value, *known)
+
+
+def as_numbers(owner, name, value, count=None):
+    """Labels that are the numbers of parameters: themselves, (n,), and all numbers."""
+    _, labels = as_labels(owner, name, value)
+    if hasattr(value, "cat"):
+        value = value.cat
+    numbers = np.asarray(value.codes if hasattr(value, "codes") else value)
+    if numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() >= (count or np.inf):
+        last = "g - 1" if count is None else count - 1
         raise ValueError(
-            f"{owner}: there are parameters of {n_groups} groups and labels such as {labels[0]!r} "
-            f"in `{name}`, expected the numbers 0 to {n_groups - 1}; number both by "
+            f"{owner}: each {name} has parameters of its own, and labels such as {labels[0]!r}, "
+            f"expected the numbers 0 to {last}; number both by "
             f"np.unique({name}, return_inverse=True)[1]."
         )
-    absent = np.setdiff1d(np.arange(n_groups), numbers)
+    every = np.arange(numbers.max() + 1 if count is None else count)
+    absent = np.setdiff1d(every, numbers)
     if absent.size:
         raise ValueError(
             f"{owner}: {name} {absent[0]} has a parameter and no observations, expected at least "
-            f"one in each of 0 to {n_groups - 1}; number those that are left anew."
+            f"one in each of 0 to {every[-1]}; number those that are left anew."
         )
-    return numbers.astype("int64"), np.arange(n_groups)
+    return numbers.astype("int64"), every
 
 
 def as_times(owner, value, group, labels):

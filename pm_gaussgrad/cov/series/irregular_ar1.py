@@ -84,7 +84,11 @@ class IrregularAR1(Leaf):
         parameters = [
             x if grouped and x.type.ndim else x[..., None] for x in (variance, correlation)
         ]
-        numbers, labels = _groups(group, time, *parameters)
+        if grouped:
+            named = dict(zip(("variance", "correlation"), parameters, strict=True))
+            numbers, labels = as_groups(NAME, group, **named)
+        else:
+            numbers, labels = np.zeros(as_column(NAME, "time", time).shape, "int64"), [0]
         check_length(NAME, size, numbers)
         # Without times observations follow one another in the order of the table.
         times = _places(numbers) if time is None else as_times(NAME, time, numbers, labels)
@@ -219,10 +223,12 @@ class IrregularAR1(Leaf):
         return made
 
     @staticmethod
-    def forward_jax(residual, times, variance, correlation, noise, group, order):
+    def forward_jax(residual, times, variance, correlation, noise, group, order, ends):
         from pm_gaussgrad.kernels import first_order_jax
 
-        return first_order_jax.forward(residual, times, variance, correlation, noise, group, order)
+        return first_order_jax.forward(
+            residual, times, variance, correlation, noise, group, order, ends
+        )
 
     @staticmethod
     def pullback_jax(
@@ -253,19 +259,6 @@ class IrregularAR1(Leaf):
             quad_bar,
             logdet_bar,
         )
-
-
-def _groups(group, time, variance, correlation):
-    """Numbers of the groups of observations, and labels."""
-    if group is None:
-        return np.zeros(as_column(NAME, "time", time).shape, "int64"), [0]
-    sizes = {x.type.shape[-1] for x in (variance, correlation)} - {1}
-    if len(sizes) > 1 or None in sizes:
-        raise ValueError(
-            f"{NAME}: `variance` and `correlation` have shapes {variance.type.shape} and "
-            f"{correlation.type.shape}, expected () or (..., g), the known number of groups."
-        )
-    return as_groups(NAME, group, *sizes)
 
 
 def _places(numbers):

@@ -130,7 +130,9 @@ class NoisyAR1(ScalarLeaf):
         values = (jnp.asarray(x)[None] for x in (variance, correlation, noise))
         order = np.arange(residual.shape[1])
         times = order.astype(residual.dtype)
-        return first_order_jax.forward(residual, times, *values, np.zeros_like(order), order)
+        return first_order_jax.forward(
+            residual, times, *values, np.zeros_like(order), order, np.array([order.size])
+        )
 
     @staticmethod
     def pullback_jax(
