@@ -270,6 +270,21 @@ def test_a_covariance_for_each_stratum(rng):
         np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
+def test_strata_of_unknown_number(rng):
+    """A parameter with ``dims=`` has no static length: the labels say how many strata there are."""
+    arm, variance = np.equal(SUBJECT, SUBJECT[0]).astype(int), pt.dvector("v")
+    cov = gg.cov.RepeatedMeasures(gg.cov.AR1(variance, 0.3, size=T), SUBJECT, VISIT, stratum=arm)
+    y = rng.normal(size=SUBJECT.size)
+    logp = gg.logp(y, 0, cov)
+    found = interpreted([variance], [logp, pt.grad(logp, variance), cov.diagonal()])([1.2, 0.7])
+    scale = np.sqrt([1.2, 0.7])[arm]
+    unit = gg.cov.RepeatedMeasures(gg.cov.AR1(1.0, 0.3, size=T), SUBJECT, VISIT)
+    expected = interpreted([], gg.logp(y / scale, 0, unit))() - np.log(scale).sum()
+    np.testing.assert_allclose(found[0], expected, rtol=1e-12)
+    assert found[1].shape == (2,)
+    np.testing.assert_allclose(found[2], scale**2)
+
+
 @pytest.mark.parametrize(
     ("within", "stratum", "message"),
     [

@@ -61,13 +61,16 @@ def by_stratum(within, subject, visit, stratum):
     stratum : array_like, shape (n)
         A user's: the number of each observation's stratum, 0 to a - 1.
     """
-    if within.type.ndim < 3 or None in (shape := within.type.shape[-3:]):
+    n_visits = within.type.shape[-1]
+    if within.type.ndim < 3 or n_visits is None:
         raise ValueError(
-            f"{NAME}: `within` has shape {within.type.shape}, expected (..., a, t, t), known, a "
-            "matrix for each stratum."
+            f"{NAME}: `within` has shape {within.type.shape}, expected (..., a, t, t), a matrix of "
+            "known size t for each stratum."
         )
-    n_strata, n_visits, _ = shape
-    numbers, _ = as_numbers(NAME, "stratum", stratum, n_strata)
+    numbers, every = as_numbers(NAME, "stratum", stratum, within.type.shape[-3])
+    n_strata = every.size
+    # A dimension named by ``dims=`` has no static length.
+    within = pt.specify_shape(within, (*within.type.shape[:-3], n_strata, n_visits, n_visits))
     check_visits(subject, visit, n_visits)
     if numbers.size != subject.size:
         raise ValueError(
