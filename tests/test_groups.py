@@ -208,10 +208,10 @@ def test_errors_say_what_is_wrong(arguments, error, message):
 
 
 def test_categories_number_parameters():
-    """Labels that number parameters may be the codes of a categorical."""
+    """Labels that number parameters may be the codes of a categorical, or a comparison."""
     group = pd.Categorical(["b", "a", "b"], categories=["a", "b"])
     variance = np.array([1.0, 4.0])
-    for labels in (group, pd.Series(group), group.codes):
+    for labels in (group, pd.Series(group), group.codes, group == "b"):
         cov = gg.cov.CompoundSymmetry(variance, 0.5, group=labels)
         assert_allclose(interpreted([], cov.diagonal(), AS_WRITTEN)(), [4, 1, 4])
 

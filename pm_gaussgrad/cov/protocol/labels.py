@@ -69,13 +69,14 @@ def as_numbers(owner, name, value, count=None):
     if hasattr(value, "cat"):
         value = value.cat
     numbers = np.asarray(value.codes if hasattr(value, "codes") else value)
-    if numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() >= (count or np.inf):
+    if numbers.dtype.kind not in "iub" or numbers.min() < 0 or numbers.max() >= (count or np.inf):
         last = "g - 1" if count is None else count - 1
         raise ValueError(
             f"{owner}: each {name} has parameters of its own, and labels such as {labels[0]!r}, "
             f"expected the numbers 0 to {last}; number both by "
             f"np.unique({name}, return_inverse=True)[1]."
         )
+    numbers = numbers.astype("int64")  # of a comparison, False and True
     every = np.arange(numbers.max() + 1 if count is None else count)
     absent = np.setdiff1d(every, numbers)
     if absent.size:
@@ -83,7 +84,7 @@ def as_numbers(owner, name, value, count=None):
             f"{owner}: {name} {absent[0]} has a parameter and no observations, expected at least "
             f"one in each of 0 to {every[-1]}; number those that are left anew."
         )
-    return numbers.astype("int64"), every
+    return numbers, every
 
 
 def as_times(owner, value, group, labels):
