@@ -163,6 +163,10 @@ def test_replicates_need_noise(rng):
     dense = dense_ar1(1.0, 0.5, 0.5, np.array(time), np.array(group))
     found = interpreted([], [gg.logp(np.ones(3), 0, c) for c in (noisy, dense)], AS_WRITTEN)()
     assert_allclose(*found, rtol=1e-14)
+    one_of_two = gg.cov.Diagonal(np.array([0.5, 0.0, 0.0]))  # in either order
+    for cov in (exact + one_of_two, gg.cov.AR1(1.0, 0.5, time=[1, 2, 1]) + one_of_two):
+        densities = [gg.logp(np.ones(3), 0, c) for c in (cov, gg.cov.Dense(cov.to_dense()))]
+        assert_allclose(*interpreted([], densities, AS_WRITTEN)(), rtol=1e-14)
     v = pt.dscalar("v")
     logp = interpreted([v], gg.logp(np.ones(3), 0, exact + gg.cov.Diagonal(v, size=3)), AS_WRITTEN)
     assert logp(0.0) == -np.inf

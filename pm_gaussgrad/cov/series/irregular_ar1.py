@@ -124,16 +124,17 @@ class IrregularAR1(Leaf):
 
     def _check_repeats(self, times, group, order, noise):
         """Raise a ValueError where two observations without noise have one time."""
-        same = (np.diff(group[order]) == 0) & (np.diff(times[order]) == 0)
-        exact = np.concatenate([[False], same]) & (noise[..., order] == 0)
-        if exact.any():
-            i = int(order[exact.reshape(-1, order.size).any(axis=0).argmax()])
-            name = group[i] if self._labels is None else self._labels[group[i]]
-            raise ValueError(
-                f"{NAME}: group {name} has two observations at time {times[i]:g} and no noise, "
-                "expected each time at most once, as the covariance would be singular; add "
-                "independent noise, + gg.cov.Diagonal(variance)."
-            )
+        for exact in np.unique(noise.reshape(-1, order.size) == 0, axis=0):
+            at = order[exact[order]]
+            same = (np.diff(group[at]) == 0) & (np.diff(times[at]) == 0)
+            if same.any():
+                i = int(at[same.argmax()])
+                name = group[i] if self._labels is None else self._labels[group[i]]
+                raise ValueError(
+                    f"{NAME}: group {name} has two observations at time {times[i]:g} and no noise, "
+                    "expected each time at most once, as the covariance would be singular; add "
+                    "independent noise, + gg.cov.Diagonal(variance)."
+                )
 
     def _index(self):
         """Times, groups and order as arrays; None where they are symbolic or a batch."""
