@@ -15,10 +15,10 @@ from pm_gaussgrad.likelihood.missing import common_pattern, missing_positions
 class ObservedEntries:
     """What is observed, its covariance and its labels.
 
-    Where all rows miss the same entries these are left out of the last dimension. Short rows that
-    differ are one long table without gaps, subjects of a ``RepeatedMeasures``. Other rows that
-    differ keep the shape of the data, and :meth:`select` takes what is observed out of them, along
-    one dimension in place of all.
+    Where all rows miss the same entries these are left out of the last dimension. Rows that differ
+    are one long table without gaps, where they are short or of a structure that is closed under
+    dropping observations. Others keep the shape of the data, and :meth:`select` takes what is
+    observed out of expressions, along one dimension in place of all.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ class ObservedEntries:
         if pattern is None:
             self._missing = missing
             self._stack()
-            if self.n <= self.cov.submatrices_up_to and self.cov.batch_ndim == 0:
-                self._tabulate()
+            if (apart := self._apart()) is not None:
+                self._tabulate(apart)
         else:
             self._drop(np.flatnonzero(~pattern))
 
@@ -81,14 +81,22 @@ class ObservedEntries:
         self.coords[stacked] = np.arange(where[0].size)
         self.dims = (stacked,)
 
-    def _tabulate(self):
-        """One row an observation: the rows of the data are subjects, their entries visits."""
-        self._table, self._missing = self._missing, None
-        where = np.nonzero(~self._table)
-        self._subject = np.ravel_multi_index(where[:-1], self._table.shape[:-1])
+    def _apart(self):
+        """The covariance of what is observed, row after row; None where there is no structure."""
+        if self.cov.batch_ndim:
+            return None
+        observed = ~self._missing.reshape(-1, self.n)
+        if self.n > self.cov.submatrices_up_to:
+            return self.cov.rows_apart(observed)
         within = self.cov.to_dense()
         within = within[(0,) * (within.type.ndim - 2)]  # a batch of one
-        self.cov = RepeatedMeasures(within, self._subject, where[-1])
+        return RepeatedMeasures(within, *np.nonzero(observed))
+
+    def _tabulate(self, apart):
+        """One row an observation: the rows of the data are its subjects."""
+        self._table, self._missing, self.cov = self._missing, None, apart
+        where = np.nonzero(~self._table)
+        self._subject = np.ravel_multi_index(where[:-1], self._table.shape[:-1])
         self.residual, self.value = (x[where] for x in (self.residual, self.value))
         if self.nu is not None:
             self.nu = pt.broadcast_to(self.nu, (*self._table.shape[:-1], 1))[(*where[:-1], 0)]
