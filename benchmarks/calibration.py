@@ -1,7 +1,7 @@
-"""Simulation-based calibration of four models, from prior to posterior.
+"""Simulation-based calibration of models, from prior to posterior.
 
     pip install -e ".[bench]"
-    python -m benchmarks.calibration                     # from the project's root; ten minutes
+    python -m benchmarks.calibration                     # from the project's root; 15 minutes
     python -m benchmarks.calibration --simulations 100   # fewer, hence a weaker test
     python -m benchmarks.calibration --model gp grid     # some of the models
 
@@ -15,7 +15,9 @@ likelihood that ignores its data returns the prior, and the prior is calibrated 
 - ``gp``: Gaussian process at 24 points, exponentiated quadratic kernel and noise, ``Dense``;
 - ``visits``: 15 subjects, each at some of 4 visits, AR(1) and noise, ``RepeatedMeasures``;
 - ``grid``: Gaussian process on a 5 x 6 grid and noise, ``Kronecker + Diagonal``;
-- ``series``: 40 times, a quarter of them NaN, ``AR1``.
+- ``series``: 40 times, a quarter of them NaN, ``AR1``;
+- ``panel``: a wide table of 15 subjects and 5 visits, a fifth of it NaN, ``AR1 + Diagonal``;
+- ``subjects``: 12 subjects at irregular times of their own, ``AR1(time=, group=) + Diagonal``.
 
 Ranks are tested by the largest excursion of their empirical distribution function, the test
 whose acceptance region is the simultaneous band of Säilynoja, Bürkner and Vehtari (2022). The
@@ -89,11 +91,11 @@ class Calibration:
 
 def _observe(mu, cov, missing):
     """The likelihood, of data that each simulation replaces, and its value, to be ranked."""
-    data = pm.Data("data", np.zeros(missing.size))
+    data = pm.Data("data", np.zeros(missing.shape))
     # Afterwards: pm.Data itself does not take NaN.
     data.set_value(np.where(missing, np.nan, 0.0))
     gg.MvNormal("y", mu, cov, observed=data)
-    pm.Deterministic("log_likelihood", gg.logp(data, mu, cov))
+    pm.Deterministic("log_likelihood", gg.logp(data, mu, cov).sum())
 
 
 def gp():
@@ -156,7 +158,35 @@ def series():
     return model
 
 
-MODELS = {build.__name__: build for build in (gp, visits, grid, series)}
+def panel():
+    """Rows of a wide table that miss different entries."""
+    missing = np.random.default_rng(SEED).uniform(size=(15, 5)) < 0.2
+    with pm.Model() as model:
+        mean = pm.Normal("mean", shape=5)
+        sigma = pm.Gamma("sigma", 8, 8)
+        rho = pm.Uniform("rho", 0, 1)
+        tau = pm.Gamma("tau", 8, 16)
+        cov = gg.cov.AR1(sigma**2, rho, size=5) + gg.cov.Diagonal(tau**2, size=5)
+        _observe(mean, cov, missing)
+    return model
+
+
+def subjects():
+    """Irregular times of each subject, in no order, and measurement noise."""
+    rng = np.random.default_rng(SEED)
+    subject = rng.permutation(np.repeat(np.arange(12), rng.integers(2, 9, size=12)))
+    time = rng.uniform(0, 6, size=subject.size)
+    with pm.Model() as model:
+        mean, effect = pm.Normal("mean"), pm.Normal("effect")
+        sigma = pm.Gamma("sigma", 8, 8)
+        rho = pm.Uniform("rho", 0, 1)
+        tau = pm.Gamma("tau", 8, 16)
+        cov = gg.cov.AR1(sigma**2, rho, time=time, group=subject) + gg.cov.Diagonal(tau**2)
+        _observe(mean + effect * (subject % 2), cov, np.zeros(subject.size, bool))
+    return model
+
+
+MODELS = {build.__name__: build for build in (gp, visits, grid, series, panel, subjects)}
 
 
 class CompiledOnce(simuk.SBC):

@@ -123,7 +123,35 @@ def kronecker(rng, likelihood):
     likelihood("y", 0, grid + gg.cov.Diagonal(noise), observed=y)
 
 
-MODELS = (ar1, gaps, process, regression, blocks, ragged, visits, kronecker)
+def wide(rng, likelihood):
+    """AR1 + Diagonal, 300 rows of 6 visits, 12 % NaN."""
+    import pymc as pm
+
+    import pm_gaussgrad as gg
+
+    y = rng.normal(size=(300, 6))
+    y[rng.uniform(size=y.shape) < 0.12] = float("nan")
+    scale, correlation = pm.HalfNormal("scale"), pm.Uniform("correlation", -1, 1)
+    cov = gg.cov.AR1(scale**2, correlation, size=6) + gg.cov.Diagonal(0.5, size=6)
+    likelihood("y", 0, cov, observed=y)
+
+
+def subjects(rng, likelihood):
+    """AR1 by group + Diagonal, 5,000 subjects at 2 to 8 times."""
+    import numpy as np
+    import pymc as pm
+
+    import pm_gaussgrad as gg
+
+    group = np.repeat(np.arange(5000), rng.integers(2, 9, size=5000))
+    time = rng.uniform(0, 10, size=group.size)
+    scale, correlation = pm.HalfNormal("scale"), pm.Uniform("correlation", 0, 1)
+    cov = gg.cov.AR1(scale**2, correlation, time=time, group=group)
+    noise = gg.cov.Diagonal(pm.HalfNormal("noise"), size=group.size)
+    likelihood("y", 0, cov + noise, observed=rng.normal(size=group.size))
+
+
+MODELS = (ar1, gaps, process, regression, blocks, ragged, visits, kronecker, wide, subjects)
 WITH_PEER = {"process", "regression"}
 
 

@@ -65,6 +65,8 @@ def model_of(name, y, dims=None, likelihood=None):
         mu = pm.Normal("slope") * np.arange(N)
         if likelihood is pm.MvNormal:
             pm.MvNormal("y", mu, sigma**2 * rho ** lag(), observed=y, dims=dims)
+        elif likelihood is gg.MvStudentT:
+            gg.MvStudentT("y", 5, mu, STRUCTURES[name](sigma**2, rho), observed=y, dims=dims)
         else:
             gg.MvNormal("y", mu, STRUCTURES[name](sigma**2, rho), observed=y, dims=dims)
     return model
@@ -468,14 +470,47 @@ def test_a_group_named_as_another_dimension(posterior):
         gg.loo_log_likelihood(idata, model, group="who", progressbar=False)
 
 
-def test_rows_that_differ_have_no_groups_and_no_order(posterior):
-    y = data(2)
+@pytest.mark.parametrize("likelihood", [gg.MvNormal, gg.MvStudentT])
+def test_rows_that_differ_are_a_long_table(posterior, likelihood):
+    """Short rows, whose entries and groups are those of each row by itself."""
+    y = data(3)
+    y[0, 1] = y[2, 0] = y[2, 3] = np.nan
+    model = model_of("ar1", y, likelihood=likelihood)
+    rows = [model_of("ar1", row, likelihood=likelihood) for row in y]
+
+    def log_likelihood(model, function=gg.loo_log_likelihood, **kwargs):
+        idata = function(tree(posterior), model, progressbar=False, **kwargs)
+        return idata.log_likelihood["y"]
+
+    for function in (gg.loo_log_likelihood, gg.lfo_log_likelihood):
+        alone = [log_likelihood(row, function) for row in rows]
+        found = log_likelihood(model, function)
+        assert_allclose(found, np.concatenate(alone, axis=-1), rtol=1e-10)
+        assert found.dims[-1] == "y_observed"
+    if likelihood is gg.MvStudentT:
+        with pytest.raises(NotImplementedError, match="whose rows share a scale"):
+            log_likelihood(model, group=GROUP)
+        return
+    groups = log_likelihood(model, group=GROUP)
+    alone = np.concatenate([log_likelihood(row, group=GROUP) for row in rows], axis=-1)
+    assert_allclose(np.sort(groups), np.sort(alone), rtol=1e-10)
+    by_entry = log_likelihood(model, group=np.array([list(GROUP)] * 3))
+    assert by_entry.sizes["group"] == 4
+    whole = log_likelihood(model, group=True)
+    alone = [log_likelihood(row, group=np.zeros(N)) for row in rows]
+    assert_allclose(whole, np.concatenate(alone, axis=-1), rtol=1e-10)
+
+
+def test_long_rows_that_differ_have_no_groups_and_no_order(posterior):
+    y = np.random.default_rng(0).normal(size=(2, 40))
     y[0, 1] = np.nan
-    model = model_of("ar1", y)
+    with pm.Model() as model:
+        sigma, rho = pm.HalfNormal("sigma"), pm.Uniform("rho")
+        gg.MvNormal("y", 0, gg.cov.AR1(sigma**2, rho, size=40), observed=y)
     with pytest.raises(
         NotImplementedError, match=r"gg\.cov\.RepeatedMeasures\(within, subject=row"
     ):
-        loo(posterior, model, group=GROUP)
+        loo(posterior, model, group=np.arange(40) // 4)
     with pytest.raises(NotImplementedError, match="lfo_log_likelihood: the rows of 'y' miss"):
         gg.lfo_log_likelihood(tree(posterior), model, progressbar=False)
 

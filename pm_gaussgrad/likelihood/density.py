@@ -7,6 +7,7 @@ from pytensor.graph.replace import _vectorize_node, vectorize_graph
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_size, gaussian_log_density
 from pm_gaussgrad.likelihood.missing import log_density_where_observed, without_masks
+from pm_gaussgrad.likelihood.rows_apart import log_density_of_rows
 from pm_gaussgrad.ops import pullback_by_definition
 
 
@@ -139,5 +140,5 @@ def log_density(structure, value, mu, parameters):
 def log_density_of_data(structure, value, mu, parameters):
     """:func:`log_density` of the entries that data, constant or shared, do not miss."""
     return log_density_where_observed(
-        structure, value, mu, parameters, log_density, gaussian_log_density
+        structure, value, mu, parameters, log_density, gaussian_log_density, log_density_of_rows
     )

@@ -184,8 +184,7 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
         data = value.data[..., observed] if isinstance(value, Constant) else None
         kept = value[..., observed] if data is None else pt.constant(data)
         return Observed(kept, _mean_of(mu, observed, missing.shape[-1]), marginal(cov, observed))
-    mu = _spread(mu, missing.shape[-1])
-    residual = pt.switch(missing, 0, pt.switch(missing, 0, value) - mu)
+    residual = _residual(value, mu, missing)
     counts = (~missing).sum(axis=-1)
     if _are_small(cov, residual, missing):
         return ObservedByRow(*_by_submatrices(cov, residual, missing), counts)
@@ -196,6 +195,12 @@ def observed_part(cov, value, mu, missing) -> Observed | ObservedByRow | None:
     else:
         quad, logdet = cov.quad_logdet(residual)
     return ObservedByRow(quad, logdet, counts)
+
+
+def _residual(value, mu, missing):
+    """Value less mean, zero where the value is missing."""
+    mu = _spread(mu, missing.shape[-1])
+    return pt.switch(missing, 0, pt.switch(missing, 0, value) - mu)
 
 
 def _spread(mu, n):
@@ -245,7 +250,9 @@ def nothing_observed(structure, value, mu, parameters) -> ObservedByRow:
     return ObservedByRow(nothing, nothing, np.int64(0))
 
 
-def log_density_where_observed(structure, value, mu, parameters, of_rows, of_parts):
+def log_density_where_observed(
+    structure, value, mu, parameters, of_rows, of_parts, of_differing=lambda *_: None
+):
     """A log density of rows, its missing entries integrated out.
 
     Parameters
@@ -260,6 +267,9 @@ def log_density_where_observed(structure, value, mu, parameters, of_rows, of_par
         ``of_rows(structure, value, mu, parameters)``, the density where nothing is missing.
     of_parts : callable
         ``of_parts(quad, logdet, n)``, the same from its parts, n varying by row.
+    of_differing : callable, optional
+        ``of_differing(cov, residual, missing)``, of rows that miss different entries; or None where
+        there is nothing better than their parts.
     """
     if any(np.ma.is_masked(x.data) for x in _masked_constants(mu, *parameters)):
         raise ValueError(
@@ -273,7 +283,14 @@ def log_density_where_observed(structure, value, mu, parameters, of_rows, of_par
     n = missing.shape[-1]
     cov = structure.from_parameters(*parameters, size=n)
     _check_sizes(cov, mu, n)
-    part = observed_part(of_size(cov, n), value, mu, missing)
+    cov = of_size(cov, n)
+    if common_pattern(missing) is None:
+        residual = _only_where(value, missing, _residual(value, mu, missing))
+        small = _are_small(cov, residual, missing)
+        logp = None if small else of_differing(cov, residual, missing)
+        if logp is not None:
+            return logp
+    part = observed_part(cov, value, mu, missing)
     if part is None:
         part = nothing_observed(structure, value, mu, parameters)
     if isinstance(part, Observed):

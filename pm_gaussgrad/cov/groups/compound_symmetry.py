@@ -24,6 +24,7 @@ Sources: Rasmussen and Williams (2006), Gaussian Processes for Machine Learning,
 A.10 with a single column of ones; Searle, Casella and McCulloch (1992), Variance Components.
 """
 
+import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.groups.grouped_symmetry import GroupedSymmetry
@@ -245,6 +246,10 @@ class CompoundSymmetry(ScalarLeaf):
 
     def keep(self, observed):
         return self.from_parameters(*self.parameters, size=observed.size)
+
+    def rows_apart(self, observed):
+        own, common = (x[..., None] for x in self._components())
+        return GroupedSymmetry.of_numbers(own, common, np.nonzero(observed)[0], len(observed))
 
     def innovations(self, residual):
         # w + t c, t = 1, ..., n, is what the first t add up to, divided by t: the next has the

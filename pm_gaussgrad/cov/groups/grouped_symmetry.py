@@ -58,10 +58,11 @@ class GroupedSymmetry(Leaf):
         own, common = (x if x.type.ndim else x[None] for x in (own, common))
         numbers, labels = as_groups(NAME, group, own=own, common=common)
         check_length(NAME, size, numbers)
-        return cls._of(own, common, numbers, len(labels))
+        return cls.of_numbers(own, common, numbers, len(labels))
 
     @classmethod
-    def _of(cls, own, common, numbers, n_groups):
+    def of_numbers(cls, own, common, numbers, n_groups):
+        """From constant numbers of groups, of which some may be empty."""
         count = np.bincount(numbers, minlength=n_groups)
         return cls.from_parameters(own, common, pt.constant(numbers), pt.constant(count))
 
@@ -116,7 +117,19 @@ class GroupedSymmetry(Leaf):
         own, common, group, count = self.parameters
         if not isinstance(group, Constant):
             return None
-        return GroupedSymmetry._of(own, common, group.data[observed], count.type.shape[0])
+        return GroupedSymmetry.of_numbers(own, common, group.data[observed], count.type.shape[0])
+
+    def rows_apart(self, observed):
+        own, common, group, count = self.parameters
+        if not isinstance(group, Constant):
+            return None
+        (row, entry), m, n_groups = np.nonzero(observed), len(observed), count.type.shape[0]
+        own, common = (
+            x if x.type.shape[-1] == 1 else x[..., np.tile(np.arange(n_groups), m)]
+            for x in (own, common)
+        )
+        numbers = row * n_groups + group.data[entry]
+        return GroupedSymmetry.of_numbers(own, common, numbers, m * n_groups)
 
     def groups(self):
         return "group", self.parameters[2]

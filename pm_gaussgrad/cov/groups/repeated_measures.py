@@ -246,6 +246,14 @@ class RepeatedMeasures(Leaf):
             return None
         return RepeatedMeasures(self.parameters[0], *(x[observed] for x in labels))
 
+    def rows_apart(self, observed):
+        labels = self._labels()
+        if labels is None:
+            return None
+        (row, entry), (subject, visit) = np.nonzero(observed), labels
+        subject = row * (1 + subject.max()) + subject[entry]
+        return RepeatedMeasures(self.parameters[0], subject, visit[entry])
+
     def scaled(self, factor):
         within, *index = self.parameters
         return RepeatedMeasures.from_parameters(factor * within, *index)

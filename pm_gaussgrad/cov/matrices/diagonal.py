@@ -139,6 +139,9 @@ class Diagonal(Leaf):
     def keep(self, observed):
         return Diagonal(self.parameters[0][..., observed])
 
+    def rows_apart(self, observed):
+        return Diagonal(self.parameters[0][..., np.nonzero(observed)[1]])
+
     def scaled(self, factor):
         return Diagonal(factor * self.parameters[0])
 
@@ -184,6 +187,9 @@ class ScalarDiagonal(ScalarLeaf, Diagonal):
 
     def keep(self, observed):
         return ScalarDiagonal.from_parameters(*self.parameters, size=observed.size)
+
+    def rows_apart(self, observed):
+        return ScalarDiagonal.from_parameters(*self.parameters, size=int(observed.sum()))
 
     def scaled(self, factor):
         return ScalarDiagonal.from_parameters(factor * self.parameters[0], size=self.size)

@@ -279,6 +279,21 @@ class Covariance:
         """
         return None
 
+    def rows_apart(self, observed) -> "Covariance | None":
+        """The covariance of the observed entries of independent rows, row after row.
+
+        Parameters
+        ----------
+        observed : array of bool, shape (m, n)
+
+        Returns
+        -------
+        Covariance
+            Of as many observations as there are; None where rows that differ have no structure
+            of their own, at the cost of one row.
+        """
+        return None
+
     def conditional(self, missing):
         """Entries at constant positions given the others, where the structure has a way of its own.
 

@@ -247,6 +247,9 @@ class AR1(ScalarLeaf):
     def keep(self, observed):
         return SpacedAR1.at(*self.parameters, observed)
 
+    def rows_apart(self, observed):
+        return IrregularAR1.of_rows(*self.parameters, *np.nonzero(observed), len(observed))
+
     def scaled(self, factor):
         variance, correlation = self.parameters
         return AR1.from_parameters(factor * variance, correlation, size=self.size)

@@ -110,11 +110,16 @@ class IrregularAR1(Leaf):
         return cls.from_parameters(times, variance, correlation, noise, *index)
 
     @classmethod
+    def of_rows(cls, variance, correlation, row, times, n_rows, noise=None):
+        """Independent rows of one series of scalars, at constant times of each row."""
+        series = variance[..., None], correlation[..., None]
+        return cls._of(*series, times.astype("float64"), row, n_rows, noise)
+
+    @classmethod
     def regular(cls, variance, correlation, times, noise=None):
         """A single series at constant times, of scalars, and noise (..., 1) or (..., n)."""
-        series = variance[..., None], correlation[..., None]
-        numbers = np.zeros(len(times), "int64")
-        return cls._of(*series, times.astype("float64"), numbers, 1, noise)
+        row = np.zeros(len(times), "int64")
+        return cls.of_rows(variance, correlation, row, times, 1, noise)
 
     def check_constants(self, n=None):
         index, noise = self._index(), constant_value(self.parameters[3])
@@ -209,6 +214,21 @@ class IrregularAR1(Leaf):
         kept = self._of(variance, correlation, times[observed], group[observed], n_groups, noise)
         kept._labels = self._labels
         return kept
+
+    def rows_apart(self, observed):
+        index = self._index()
+        if index is None:
+            return None
+        (times, group, _), (m, (row, entry)) = index, (len(observed), np.nonzero(observed))
+        n_groups = self.parameters[-1].type.shape[0]
+        _, *of_groups, noise = self.parameters[:4]
+        of_groups = [
+            x if x.type.shape[-1] == 1 else x[..., np.tile(np.arange(n_groups), m)]
+            for x in of_groups
+        ]
+        noise = noise if noise.type.shape[-1] == 1 else noise[..., entry]
+        numbers = row * n_groups + group[entry]
+        return self._of(*of_groups, times[entry], numbers, m * n_groups, noise)
 
     def groups(self):
         return "group", self.parameters[4]

@@ -111,6 +111,11 @@ class NoisyAR1(ScalarLeaf):
     def keep(self, observed):
         return self._at(observed)
 
+    def rows_apart(self, observed):
+        variance, correlation, noise = self.parameters
+        where = np.nonzero(observed)
+        return IrregularAR1.of_rows(variance, correlation, *where, len(observed), noise[..., None])
+
     def _at(self, times):
         variance, correlation, noise = self.parameters
         return IrregularAR1.regular(variance, correlation, times, noise[..., None])

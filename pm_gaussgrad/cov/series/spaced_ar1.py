@@ -241,6 +241,14 @@ class SpacedAR1(Leaf):
             return None
         return SpacedAR1.at(variance, correlation, np.cumsum(steps.data)[observed])
 
+    def rows_apart(self, observed):
+        variance, correlation, steps = self.parameters
+        if not isinstance(steps, Constant):
+            return None
+        row, entry = np.nonzero(observed)
+        times = np.cumsum(steps.data)[entry]
+        return IrregularAR1.of_rows(variance, correlation, row, times, len(observed))
+
     def scaled(self, factor):
         variance, correlation, steps = self.parameters
         return SpacedAR1.from_parameters(factor * variance, correlation, steps)

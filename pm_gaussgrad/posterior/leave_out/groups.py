@@ -32,11 +32,11 @@ def as_groups(owner, group, idata, entries, cov):
             f"{named_dims_hint(group)}, and .eval() of a symbolic one."
         )
     if group is True:
-        group = _of_structure(owner, cov)
+        group = _of_structure(owner, cov if entries.subject is None else entries.cov)
     name = group if isinstance(group, str) else getattr(group, "name", None) or "group"
     values = _found(owner, group, idata, entries) if isinstance(group, str) else group
     # Objects: among strings a missing label would become the label "nan".
-    values = np.asarray(values, dtype=object)
+    values = entries.labels_of_entries(np.asarray(values, dtype=object))
     n = entries.n
     if values.shape != (n,):
         raise ValueError(
@@ -69,6 +69,8 @@ def _found(owner, name, idata, entries):
     """The labels of that name, in the model's coordinates or in a group of the tree."""
     if name == entries.dims[-1]:
         return entries.labels
+    if entries.subject is not None and name in entries.coords:
+        return entries.coords[name][1]
     for group in ("constant_data", "observed_data", "posterior"):
         if group in idata.children and name in idata[group].dataset.variables:
             return idata[group].dataset[name].to_numpy()

@@ -1,10 +1,11 @@
 """The observed entries of a likelihood, in a form without missing ones."""
 
 import numpy as np
+import pandas as pd
 import pytensor.tensor as pt
 import xarray as xr
 
-from pm_gaussgrad.cov import marginal
+from pm_gaussgrad.cov import RepeatedMeasures, marginal
 from pm_gaussgrad.cov.protocol.base import gaussian_log_density
 from pm_gaussgrad.cov.protocol.gaps import MissingEntries
 from pm_gaussgrad.distributions.student import student_log_density
@@ -14,9 +15,10 @@ from pm_gaussgrad.likelihood.missing import common_pattern, missing_positions
 class ObservedEntries:
     """What is observed, its covariance and its labels.
 
-    Where all rows miss the same entries these are left out of the last dimension. Where rows
-    differ, expressions keep the shape of the data, and :meth:`select` takes what is observed
-    out of them, along one dimension in place of all.
+    Where all rows miss the same entries these are left out of the last dimension. Rows that differ
+    are one long table without gaps, where they are short or of a structure that is closed under
+    dropping observations. Others keep the shape of the data, and :meth:`select` takes what is
+    observed out of expressions, along one dimension in place of all.
 
     Parameters
     ----------
@@ -42,7 +44,7 @@ class ObservedEntries:
     """
 
     def __init__(self, likelihood):
-        self.name, self._missing = likelihood.name, None
+        self.name, self._missing, self._table = likelihood.name, None, None
         self.cov, self.residual, self.value = likelihood.cov, likelihood.residual, likelihood.value
         self.data, self.dims = likelihood.data, likelihood.dims
         self.coords = dict(likelihood.coords)
@@ -57,6 +59,8 @@ class ObservedEntries:
         if pattern is None:
             self._missing = missing
             self._stack()
+            if (apart := self._apart()) is not None:
+                self._tabulate(apart)
         else:
             self._drop(np.flatnonzero(~pattern))
 
@@ -76,6 +80,66 @@ class ObservedEntries:
         }
         self.coords[stacked] = np.arange(where[0].size)
         self.dims = (stacked,)
+
+    def _apart(self):
+        """The covariance of what is observed, row after row; None where there is no structure."""
+        if self.cov.batch_ndim:
+            return None
+        observed = ~self._missing.reshape(-1, self.n)
+        if self.n > self.cov.submatrices_up_to:
+            return self.cov.rows_apart(observed)
+        within = self.cov.to_dense()
+        within = within[(0,) * (within.type.ndim - 2)]  # a batch of one
+        return RepeatedMeasures(within, *np.nonzero(observed))
+
+    def _tabulate(self, apart):
+        """One row an observation: the rows of the data are its subjects."""
+        self._table, self._missing, self.cov = self._missing, None, apart
+        where = np.nonzero(~self._table)
+        self._subject = np.ravel_multi_index(where[:-1], self._table.shape[:-1])
+        self.residual, self.value = (x[where] for x in (self.residual, self.value))
+        if self.nu is not None:
+            self.nu = pt.broadcast_to(self.nu, (*self._table.shape[:-1], 1))[(*where[:-1], 0)]
+        self.data = self.data[where]
+        self.n = self.data.size
+        self.labels, self.positions = self.coords[self.dims[0]], np.arange(self.n)
+
+    def labels_of_entries(self, labels):
+        """Where rows are subjects: labels of the data, or of entries within each row, by entry."""
+        if self._table is None or labels.shape == self.data.shape:
+            return labels
+        where = np.nonzero(~self._table)
+        if labels.shape == self._table.shape:
+            return labels[where]
+        if labels.shape != self._table.shape[-1:]:
+            return labels
+        within = pd.DataFrame({"row": self._subject, "label": labels[where[-1]]})
+        return np.where(within["label"].isna(), None, within.astype(str).agg(": ".join, axis=1))
+
+    @property
+    def subject(self):
+        """The row of the data that each entry is of, where rows are subjects; else None."""
+        return None if self._table is None else self._subject
+
+    def cumulated(self, x):
+        """Sums over the entries of a row up to each."""
+        if self._table is None:
+            return pt.cumsum(x, axis=-1)
+        where = np.nonzero(~self._table)
+        rows = pt.zeros(self._table.shape, dtype=x.dtype)[where].set(x)
+        return pt.cumsum(rows, axis=-1)[where]
+
+    def place(self):
+        """How many entries of its row there are up to each, (..., n)."""
+        if self._table is None:
+            return 1 + np.arange(self.positions.size)
+        return np.cumsum(~self._table, axis=-1)[np.nonzero(~self._table)]
+
+    def count(self):
+        """How many entries the row has that each is of: a number, or (n,)."""
+        if self._table is None:
+            return self.positions.size
+        return np.bincount(self._subject)[self._subject]
 
     def check_common(self, owner, whole_rows=False):
         """Raise a NotImplementedError where rows miss different entries, or also whole rows."""
@@ -103,8 +167,12 @@ class ObservedEntries:
         return student_log_density(quad / growth, logdet, size, degrees)
 
     def quad(self):
-        """Of each row, shape (..., 1)."""
-        return self.cov.quad_logdet(self.residual)[0][..., None]
+        """Of each row, shape (..., 1); of subjects that of each entry's, (n,)."""
+        if self._table is None:
+            return self.cov.quad_logdet(self.residual)[0][..., None]
+        squares = self.cov.whiten(self.residual) ** 2
+        of_subjects = pt.zeros(1 + self._subject.max(), dtype=squares.dtype)
+        return of_subjects[self._subject].inc(squares)[self._subject]
 
     def leave_one_out(self):
         """As that of a covariance: two tensors of the shape of the data."""

@@ -80,8 +80,12 @@ class Terms:
     def members(self):
         """For each term where its entries are in the data: an index, in the order of the terms."""
         observed = ~np.isnan(self.likelihood.data)
+        where = np.nonzero(observed)
         if self.codes is None:
-            return list(map(tuple, np.argwhere(observed)))
+            return list(zip(*where, strict=True))
+        if len(self.dims) < observed.ndim:  # rows that differ, as one long table
+            groups = range(1 + self.codes.max())
+            return [tuple(x[self.codes == g] for x in where) for g in groups]
         rows = self.likelihood.data.shape[:-1]
         positions = np.flatnonzero(observed[(0,) * len(rows)])
         groups = [positions[self.codes == g] for g in range(1 + self.codes.max())]
@@ -117,6 +121,11 @@ def leave_out_terms(owner, likelihood, idata, group=None) -> Terms:
     entries = ObservedEntries(likelihood)
     if group is not None:
         entries.check_common(owner)
+        if entries.nu is not None and entries.subject is not None:
+            raise NotImplementedError(
+                f"{owner}: the rows of {entries.name!r} miss different entries and are Student-t, "
+                "expected the same entries in all for groups, whose rows share a scale."
+            )
         return _of_groups(owner, likelihood, entries, idata, group)
     if entries.nu is not None:
         entries.check_common(owner, whole_rows=True)
@@ -127,8 +136,7 @@ def leave_out_terms(owner, likelihood, idata, group=None) -> Terms:
 def left_out(entries, standardised, log_scale):
     """Log densities of single entries given all others."""
     total = None if entries.nu is None else entries.quad()
-    count = entries.positions.size
-    return entries.log_density(standardised**2, 2 * log_scale, 1, total, count)
+    return entries.log_density(standardised**2, 2 * log_scale, 1, total, entries.count())
 
 
 def _of_groups(owner, likelihood, entries, idata, group):
@@ -158,6 +166,6 @@ def ahead_terms(owner, likelihood) -> Terms:
     entries = ObservedEntries(likelihood)
     entries.check_common(owner, whole_rows=True)
     standardised, log_scale = entries.cov.innovations(entries.residual)
-    so_far = pt.cumsum(standardised**2, axis=-1), 1 + np.arange(entries.positions.size)
+    so_far = entries.cumulated(standardised**2), entries.place()
     logp = entries.log_density(standardised**2, 2 * log_scale, 1, *so_far)
     return Terms(likelihood, PAST, entries.select(logp), entries.dims, entries.coords)
