@@ -506,7 +506,8 @@ def test_long_rows_that_differ_have_no_groups_and_no_order(posterior):
     y[0, 1] = np.nan
     with pm.Model() as model:
         sigma, rho = pm.HalfNormal("sigma"), pm.Uniform("rho")
-        gg.MvNormal("y", 0, gg.cov.AR1(sigma**2, rho, size=40), observed=y)
+        column = sigma**2 * rho ** np.arange(40)
+        gg.MvNormal("y", 0, gg.cov.Toeplitz(column), observed=y)
     with pytest.raises(
         NotImplementedError, match=r"gg\.cov\.RepeatedMeasures\(within, subject=row"
     ):

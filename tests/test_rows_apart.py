@@ -86,16 +86,19 @@ def test_sum_and_single_rows(build, kind, rng):
     assert forms
     assert all(issubclass(form, kind) for form in forms)
     outputs = [rewritten, *pt.grad(rewritten, inputs), *pt.grad(rows.sum(), inputs)]
+    weights = np.array([1.0, 1.0, 1.0, 1.0, 2.0])
     outputs += [*pt.grad(sum(expected), inputs), rows, *expected]
+    # Rows that do not count alike are not one row.
+    outputs += pt.grad((weights * rows).sum() - rows[4], inputs)
     found = interpreted(inputs, outputs)(1.3, 0.4, rng.normal(size=N))
     total, after, before, gradient = found[0], found[1:4], found[4:7], found[7:10]
-    of_rows, alone = found[10], found[11:]
+    of_rows, alone, single = found[10], found[11:-3], found[-3:]
     assert of_rows[3] == 0
     assert_allclose(np.delete(of_rows, 3), alone, rtol=1e-11)
     assert_allclose(total, sum(alone), rtol=1e-11)
-    for a, b, c in zip(after, before, gradient, strict=True):
-        assert_allclose(a, c, rtol=1e-9, atol=1e-9)
-        assert_allclose(b, c, rtol=1e-9, atol=1e-9)
+    for expected, *found in zip(gradient, after, before, single, strict=True):
+        for got in found:
+            assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_only_sums_of_all_rows_are_one_row(rng):

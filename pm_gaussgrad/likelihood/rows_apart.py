@@ -7,12 +7,17 @@ graph is rewritten, so that the sum can be recognised; alone it is found by solv
 for what each row misses (:mod:`pm_gaussgrad.cov.protocol.gaps`).
 """
 
+from functools import partial
+
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.builders import SymbolicOp
 from pytensor.gradient import DisconnectedType
 from pytensor.graph.basic import Constant
 from pytensor.graph.rewriting.basic import node_rewriter
+from pytensor.scalar.basic import Second
+from pytensor.tensor.basic import Alloc
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import (
     register_canonicalize,
@@ -44,11 +49,21 @@ class RowsApart(SymbolicOp):
 
     def pullback(self, inputs, outputs, cotangents):
         wrt = [i for i, connected in enumerate(self._connected()) if connected]
-        found = pullback_by_definition(self.build_inner_graph, inputs, cotangents, wrt=wrt)
+        definition, [bar], missing = self.build_inner_graph, cotangents, inputs[1]
+        common = _common_entry(bar) if isinstance(missing, Constant) else None
+        if common is not None:  # that of a sum
+            definition, bar = partial(self.total, ~missing.data), common
+        found = pullback_by_definition(definition, inputs, [bar], wrt=wrt)
         bars = [DisconnectedType()() for _ in inputs]
         for i, bar in zip(wrt, found, strict=True):
             bars[i] = bar
         return bars
+
+    def total(self, observed, residual, missing, positions, *parameters):
+        """The sum over rows, at constant positions, as the density of one long row."""
+        cov = self.structure.from_parameters(*parameters, size=observed.shape[1])
+        entries = residual.ravel()[np.flatnonzero(observed)]
+        return [cov.rows_apart(observed).logp(entries)]
 
     def _connected(self):
         constant = self.structure.constant_parameters
@@ -56,6 +71,19 @@ class RowsApart(SymbolicOp):
 
     def connection_pattern(self, node):
         return [[connected] for connected in self._connected()]
+
+
+def _common_entry(bar):
+    """The scalar that all entries of a cotangent are known to be; None where they are not."""
+    while bar.owner and bar.type.ndim:
+        op, inputs = bar.owner.op, bar.owner.inputs
+        if isinstance(op, Alloc | DimShuffle | Reshape):
+            bar = inputs[0]
+        elif isinstance(op, Elemwise) and isinstance(op.scalar_op, Second):
+            bar = inputs[1]
+        else:
+            return None
+    return None if bar.type.ndim else bar
 
 
 def log_density_of_rows(cov, residual, missing):
@@ -71,7 +99,7 @@ def log_density_of_rows(cov, residual, missing):
     flat = missing.reshape(-1, missing.shape[-1])
     cores = (len(dims.split()) for dims in cov.structure.parameter_shapes.values())
     alone = all(p.type.ndim == core for p, core in zip(cov.parameters, cores, strict=True))
-    alone = alone and residual.type.ndim == missing.ndim and not flat.all()
+    alone = alone and _has_shape(residual, missing.shape) and not flat.all()
     if not alone or cov.rows_apart(~flat) is None:
         return None
     # Rows without any observation miss nothing where each is by itself.
@@ -80,7 +108,15 @@ def log_density_of_rows(cov, residual, missing):
     index = pt.constant(flat), pt.constant(positions)
     rows = residual.reshape((len(flat), flat.shape[-1]))
     logp = RowsApart(structure=cov.structure)(rows, *index, *cov.parameters)
-    return logp.reshape(missing.shape[:-1])
+    return logp if missing.ndim == 2 else logp.reshape(missing.shape[:-1])
+
+
+def _has_shape(x, shape) -> bool:
+    """Whether a tensor has that shape; where it does not know a size it has that of the data."""
+    if x.type.ndim != len(shape):
+        return False
+    known = zip(x.type.shape, shape, strict=True)
+    return all(own == size or (own is None and size > 1) for own, size in known)
 
 
 @register_canonicalize
@@ -93,14 +129,11 @@ def sum_of_rows_apart(fgraph, node):
     whole = node.op.axis is None or len(node.op.axis) == node.inputs[0].type.ndim
     if not (whole and summand.owner and isinstance(summand.owner.op, RowsApart)):
         return None
-    residual, missing, _, *parameters = summand.owner.inputs
+    missing = summand.owner.inputs[1]
     if not isinstance(missing, Constant):
         return None
-    observed = ~missing.data
-    cov = summand.owner.op.structure.from_parameters(*parameters, size=observed.shape[1])
-    apart = cov.rows_apart(observed)
-    entries = residual.ravel()[np.flatnonzero(observed)]
-    return None if apart is None else [apart.logp(entries).astype(node.outputs[0].dtype)]
+    [total] = summand.owner.op.total(~missing.data, *summand.owner.inputs)
+    return [total.astype(node.outputs[0].dtype)]
 
 
 @register_stabilize
