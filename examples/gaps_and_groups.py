@@ -78,24 +78,26 @@ def compare_layouts(models):
     """Log posterior and its gradient, at two points."""
     start = models["long"].initial_point()
     points = [start, {name: value + 0.3 for name, value in start.items()}]
-    rows = {}
-    for layout, model in models.items():
-        both = model.compile_fn([model.logp(), model.dlogp()], mode=INTERPRETED)
-        rows[layout] = [np.hstack(both(point)) for point in points]
-    table = {"log posterior, " + layout: [x[0] for x in rows[layout]] for layout in rows}
-    differences = [np.abs(a - b)[1:].max() for a, b in zip(*rows.values(), strict=True)]
-    sizes = [np.abs(a[1:]).max() for a in rows["long"]]
-    table |= {"largest slope": sizes, "largest difference of slopes": differences}
+    rows = []
+    for layout in ("wide", "long"):
+        both = [models[layout].logp(), models[layout].dlogp()]
+        function = models[layout].compile_fn(both, mode=INTERPRETED)
+        rows.append(np.array([np.hstack(function(point)) for point in points]))
+    wide, long = rows
+    table = {
+        "log posterior, wide": wide[:, 0],
+        "log posterior, long": long[:, 0],
+        "largest slope": np.abs(long[:, 1:]).max(axis=1),
+        "largest difference of slopes": np.abs(wide - long)[:, 1:].max(axis=1),
+    }
     return pd.DataFrame(table, index=["start", "elsewhere"]).T
 
 
 def seasons_and_trend(dates):
     """Regressors of the mean of the series, a column each; time in decades from 1980."""
-    year = dates.year + (dates.dayofyear - 1) / 365.25
-    decade = (np.asarray(year) - 1980) / 10
-    angle = 2 * np.pi * np.asarray(year)[:, None] * [1, 2, 3]
-    powers = decade[:, None] ** [0, 1, 2, 3]
-    return np.hstack([powers, np.sin(angle), np.cos(angle)])
+    decade = np.asarray((dates - pd.Timestamp(1980, 1, 1)) / pd.Timedelta(days=3652.5))[:, None]
+    angle = 20 * np.pi * decade * [1, 2, 3]
+    return np.hstack([decade ** [0, 1, 2, 3], np.sin(angle), np.cos(angle)])
 
 
 def series_model(series):
@@ -195,6 +197,15 @@ def plot(table, series, filled, path):
     plt.close(figure)
 
 
+def report(forecast, kept_back):
+    """How good the forecast is."""
+    low, high = forecast.quantile([0.05, 0.95], ("chain", "draw")).to_numpy()
+    error = np.sqrt(np.mean((forecast.mean(("chain", "draw")) - kept_back) ** 2))
+    inside = np.mean((low < kept_back) & (kept_back < high))
+    print(f"\nRoot mean square error of the forecast: {float(error):.2f} ppm")
+    print(f"Weeks in its interval of 90 %: {inside:.0%}\n")
+
+
 def show(heading, table, number_format="{:.6g}"):
     """Print a table under a heading."""
     print(f"\n{heading}\n{'-' * len(heading)}")
@@ -214,12 +225,7 @@ def main():
         "trial": fill_in(trial_draws, layouts["wide"]),
         "series": fill_in(series_draws, co2, **everything),
     }
-    forecast, kept_back = filled["series"].predictions["forecast"], series[-AHEAD:].to_numpy()
-    low, high = forecast.quantile([0.05, 0.95], ("chain", "draw")).to_numpy()
-    error = np.sqrt(np.mean((forecast.mean(("chain", "draw")) - kept_back) ** 2))
-    inside = np.mean((low < kept_back) & (kept_back < high))
-    print(f"\nRoot mean square error of the forecast: {float(error):.2f} ppm")
-    print(f"Weeks in its interval of 90 %: {inside:.0%}\n")
+    report(filled["series"].predictions["forecast"], series[-AHEAD:].to_numpy())
     path = HERE / "gaps_and_groups.png"
     plot(table, series, filled, path)
     print(f"Picture: {path}")
