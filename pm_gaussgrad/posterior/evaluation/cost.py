@@ -1,0 +1,118 @@
+"""What a call of an interpreted function takes, node by node, and what compiling would."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from pytensor.graph.basic import Apply, Constant
+from pytensor.link.utils import gc_helper
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.math import Dot
+
+# Seconds of processor time, measured on a common machine with an empty cache (`python -m
+# benchmarks.after_sampling --calibrate`): of a compiled loop and each operation in it, of a whole
+# graph and each node of it; of a call of an Op from Python.
+LOOP_SECONDS, OPERATION_SECONDS = 0.8, 0.02
+WHOLE_SECONDS, NODE_SECONDS = 3.0, 0.1
+CALL_SECONDS = 15e-6
+# What remains, compiled, of the time that Python and NumPy take.
+LOOP_SHARE = 0.15
+# Modules whose Ops are calls of machine code: LAPACK and BLAS by SciPy, and kernels.
+MACHINE_CODE = ("pytensor.tensor.linalg", "pytensor.tensor.blas", "pm_gaussgrad.ops")
+# Nothing is compiled for less than this, nor to save less than a tenth.
+LEAST, WORTH = 1.0, 0.9
+# Entries from which on a pass over memory takes longer than calling NumPy.
+LARGE = 2_000
+
+
+@dataclass
+class Timed:
+    """A node of a graph: seconds that it takes, and entries of its outputs."""
+
+    node: Apply
+    seconds: float
+    entries: int
+
+    @property
+    def is_large_loop(self) -> bool:
+        """Whether it is an elementwise operation on a large array."""
+        return isinstance(self.node.op, Elemwise) and self.entries >= LARGE
+
+
+def timed_call(function, values):
+    """Outputs of an interpreted function, evaluated node by node, and what each node takes.
+
+    Parameters
+    ----------
+    function : pytensor.compile.executor.Function
+        With the Python linker.
+    values : sequence
+        Of its inputs.
+
+    Returns
+    -------
+    outputs : list of array
+    nodes : list of Timed
+    """
+    graph = function.maker.fgraph
+    inputs = zip(graph.inputs, function.input_storage, strict=True)
+    storage = {x: [container.storage[0]] for x, container in inputs}
+    for x, value in zip(graph.inputs, values, strict=False):
+        storage[x] = [x.type.filter(value, allow_downcast=True)]
+    storage |= {x: [x.data] for x in graph.variables if isinstance(x, Constant)}
+    order, nodes = graph.toposort(), []
+    _, last_user = gc_helper(order)
+    for node in order:
+        storage |= {x: [None] for x in node.outputs}
+        computed = {x: [True] for x in node.inputs} | {x: [False] for x in node.outputs}
+        thunk = node.op.make_thunk(node, storage, computed, [], impl="py")
+        start = time.perf_counter()
+        thunk()
+        seconds = time.perf_counter() - start
+        nodes.append(Timed(node, seconds, sum(np.size(storage[x][0]) for x in node.outputs)))
+        for x in set(node.inputs) - set(graph.outputs):
+            if last_user[x] is node:
+                del storage[x]
+    return [storage[x][0] for x in graph.outputs], nodes
+
+
+def summary(calls, rounds):
+    """What each node takes in the mean of the calls of a round, the quicker one of these.
+
+    Parameters
+    ----------
+    calls : list of list of Timed
+        As many for each round.
+    rounds : int
+    """
+    a_round = len(calls) // rounds
+    seconds = np.array([[x.seconds for x in nodes] for nodes in calls])
+    seconds = seconds.reshape(rounds, a_round, -1).mean(axis=1).min(axis=0)
+    entries = np.mean([[x.entries for x in nodes] for nodes in calls], axis=0)
+    nodes = [x.node for x in calls[0]]
+    return [Timed(*x) for x in zip(nodes, seconds, entries, strict=True)]
+
+
+def interpreted(nodes) -> float:
+    """Seconds of a call as it was timed."""
+    return sum(x.seconds for x in nodes)
+
+
+def of_loops(nodes, fused, sizes):
+    """Seconds to compile the loops of these numbers of operations, and of a call with them."""
+    saved = (1 - LOOP_SHARE) * interpreted(fused)
+    return LOOP_SECONDS * len(sizes) + OPERATION_SECONDS * sum(sizes), interpreted(nodes) - saved
+
+
+def of_whole(nodes):
+    """Seconds to compile a whole graph, and of a call of it."""
+    a_call = sum(_compiled_seconds(x) for x in nodes)
+    return WHOLE_SECONDS + NODE_SECONDS * len(nodes), a_call
+
+
+def _compiled_seconds(timed) -> float:
+    """What a node takes in compiled code: machine code as before, without its call from Python."""
+    op = timed.node.op
+    if isinstance(op, Dot) or type(op).__module__.startswith(MACHINE_CODE):
+        return max(0.0, timed.seconds - CALL_SECONDS)
+    return timed.seconds * LOOP_SHARE
