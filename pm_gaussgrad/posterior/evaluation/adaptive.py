@@ -108,7 +108,8 @@ class AdaptiveFunction:
         return best if best.seconds(calls) < cost.WORTH * now.seconds(calls) else None
 
     def _found_plans(self, nodes):
-        loops = Loops(self._function, {x.node for x in nodes if x.is_large_loop})
+        with _compiling():
+            loops = Loops(self._function, {x.node for x in nodes if x.is_large_loop})
         fused = [x for x in nodes if x.node in loops.fused]
         return [
             Plan("loops", *cost.of_loops(nodes, fused, loops.sizes), self._build(loops)),

@@ -9,16 +9,19 @@ from pytensor.link.utils import gc_helper
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.math import Dot
 
-# Seconds of processor time, measured on a common machine with an empty cache (`python -m
-# benchmarks.after_sampling --calibrate`): of a compiled loop and each operation in it, of a whole
-# graph and each node of it; of a call of an Op from Python.
+# Seconds of processor time to compile, with an empty cache: a loop and each operation in it; a
+# whole graph, each of its nodes, and more for each of matrix algebra, which takes numba longest.
+# Eight functions of draws (benchmarks/after_sampling.py has five of them) took 0.9 to 1.2 times as
+# long for their loops, and as a whole 0.3 to 1.3 times.
 LOOP_SECONDS, OPERATION_SECONDS = 0.8, 0.02
-WHOLE_SECONDS, NODE_SECONDS = 3.0, 0.1
+WHOLE_SECONDS, NODE_SECONDS, ALGEBRA_SECONDS = 2.0, 0.2, 8.0
+# Of a call of an Op from Python.
 CALL_SECONDS = 15e-6
 # What remains, compiled, of the time that Python and NumPy take.
 LOOP_SHARE = 0.15
 # Modules whose Ops are calls of machine code: LAPACK and BLAS by SciPy, and kernels.
-MACHINE_CODE = ("pytensor.tensor.linalg", "pytensor.tensor.blas", "pm_gaussgrad.ops")
+ALGEBRA = ("pytensor.tensor.linalg", "pytensor.tensor.blas")
+KERNELS = "pm_gaussgrad.ops"
 # Nothing is compiled for less than this, nor to save less than a tenth.
 LEAST, WORTH = 1.0, 0.9
 # Entries from which on a pass over memory takes longer than calling NumPy.
@@ -106,13 +109,18 @@ def of_loops(nodes, fused, sizes):
 
 def of_whole(nodes):
     """Seconds to compile a whole graph, and of a call of it."""
-    a_call = sum(_compiled_seconds(x) for x in nodes)
-    return WHOLE_SECONDS + NODE_SECONDS * len(nodes), a_call
+    algebra = sum(_is_algebra(x.node.op) for x in nodes)
+    set_up = WHOLE_SECONDS + NODE_SECONDS * len(nodes) + ALGEBRA_SECONDS * algebra
+    return set_up, sum(_compiled_seconds(x) for x in nodes)
+
+
+def _is_algebra(op) -> bool:
+    return isinstance(op, Dot) or type(op).__module__.startswith(ALGEBRA)
 
 
 def _compiled_seconds(timed) -> float:
     """What a node takes in compiled code: machine code as before, without its call from Python."""
     op = timed.node.op
-    if isinstance(op, Dot) or type(op).__module__.startswith(MACHINE_CODE):
+    if _is_algebra(op) or type(op).__module__.startswith(KERNELS):
         return max(0.0, timed.seconds - CALL_SECONDS)
     return timed.seconds * LOOP_SHARE

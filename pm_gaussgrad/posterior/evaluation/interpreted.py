@@ -39,8 +39,9 @@ def write_out(fgraph, node):
 
 
 # Python functions around compiled kernels. Not fused: PyTensor's Python form of a fused 1 / x has
-# single precision. Not in place: what SciPy solves in place comes read-only. Written out when
-# nothing would put it together again.
+# single precision. Not in place: what SciPy solves in place comes read-only, and what is fused
+# afterwards would have to be evaluated before it is overwritten. Written out when nothing would put
+# it together again.
 INTERPRETED = (
     Mode(linker="py", optimizer="fast_run")
     .excluding("fusion", "inplace")

@@ -62,14 +62,14 @@ class Loops:
     Parameters
     ----------
     function : pytensor.compile.executor.Function
-        Interpreted.
+        Interpreted, without anything that is done in place: that would have to come in time.
     large : set of Apply
         Those of its nodes that may be fused, elementwise ones.
 
     Attributes
     ----------
     sizes : list of int
-        Number of scalar operations of each loop.
+        Number of scalar operations of each loop, once where several are the same.
     fused : set of Apply
         The nodes that these take the place of.
     """
@@ -83,22 +83,21 @@ class Loops:
                 _exchange(graph, node, _Unfused(node.op))
         FusionOptimizer().rewrite(graph)
         self.fused = {node for node in large if copies[node] not in graph.apply_nodes}
-        self.sizes = []
+        loops = {}
         for node in graph.toposort():
             if isinstance(node.op, _Unfused):
                 _exchange(graph, node, node.op.operation)
             elif isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Composite):
-                self.sizes.append(len(node.op.scalar_op.fgraph.apply_nodes))
+                same = node.op, *(x.type.broadcastable for x in node.inputs)
+                loops.setdefault(same, len(node.op.scalar_op.fgraph.apply_nodes))
                 _exchange(graph, node, CompiledLoop(node.op))
-        self._graph = graph
+        self.sizes, self._graph = list(loops.values()), graph
 
     def compile(self, inputs):
         """The function of these inputs; what it depends on otherwise is shared as before."""
         replaced = dict(zip(self._graph.inputs, self._originals, strict=True))
         outputs = clone_replace(self._graph.outputs, replaced)
-        return pytensor.function(
-            inputs, outputs, mode=_AS_IT_IS, accept_inplace=True, on_unused_input="ignore"
-        )
+        return pytensor.function(inputs, outputs, mode=_AS_IT_IS, on_unused_input="ignore")
 
 
 def _exchange(graph, node, op):
