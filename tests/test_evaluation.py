@@ -268,6 +268,24 @@ def test_same_numbers_and_draws(function, eager, compiled):
 
 
 @pytest.mark.compiled
+def test_same_numbers_with_shared_data(eager, compiled):
+    """What the expression depends on beside the draws is what it is at the time."""
+    with pm.Model() as model:
+        mean = pm.Normal("mean")
+        scale, y = pm.Data("scale", 1.0), pm.Data("y", np.arange(4.0))
+        gg.MvNormal("z", 0, scale * covariance(mean, N), observed=y)
+    for value in (1.0, 4.0):
+        with model:
+            pm.set_data({"scale": value, "y": value * np.arange(4.0)})
+        found, expected = (
+            gg.whitened_residuals(many(), model, **QUIET, compile_kwargs=chosen)
+            for chosen in (None, {"mode": INTERPRETED})
+        )
+        assert_allclose(found, expected, rtol=1e-12)
+    assert compiled == [1, 1]
+
+
+@pytest.mark.compiled
 def test_same_numbers_from_moment_matching(eager):
     model = fitted(np.array([0.5, -0.2, 0.1, 0.4]))
     terms = leave_out_terms("test", gaussian_likelihood("test", model), None)

@@ -112,9 +112,10 @@ def predict(
     the variance of a prediction is the mean of ``name_variance`` and the variance of
     ``name_mean`` over the draws. Draws have both.
 
-    Cost of a draw of the posterior, by blocks: that of :func:`gg.condition`, and n_new^3 for
-    draws. By positions: for each new or missing entry one solve with the whole, and the cube of
-    their number; a structure may have a better way of its own (``Covariance.conditional``).
+    Cost of a draw of the posterior, by blocks: whitening of the residual rows and of n_new more,
+    and n_new^3 for draws. By positions: for each new or missing entry one solve with the whole, and
+    the cube of their number; a structure may have a better way of its own
+    (``Covariance.conditional``).
 
     References
     ----------
