@@ -10,18 +10,17 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.math import Dot
 
 # Seconds of processor time to compile, with an empty cache: a loop and each operation in it; a
-# whole graph, each of its nodes, and more for each of matrix algebra, which takes numba longest.
-# Eight functions of draws (benchmarks/after_sampling.py has five of them) took 0.9 to 1.2 times as
-# long for their loops, and as a whole 0.3 to 1.3 times.
+# whole graph, each of its nodes, and once more for each kind of factorisation or solve, and of
+# matrix product, which takes numba longest. Measured on eight functions of draws, which took 0.5 to
+# 1.7 times as long as this says, and their loops 0.9 to 1.2 times.
 LOOP_SECONDS, OPERATION_SECONDS = 0.8, 0.02
-WHOLE_SECONDS, NODE_SECONDS, ALGEBRA_SECONDS = 2.0, 0.2, 8.0
+WHOLE_SECONDS, NODE_SECONDS, ALGEBRA_SECONDS, PRODUCT_SECONDS = 2.0, 0.12, 2.5, 22.0
 # Of a call of an Op from Python.
 CALL_SECONDS = 15e-6
 # What remains, compiled, of the time that Python and NumPy take.
 LOOP_SHARE = 0.15
-# Modules whose Ops are calls of machine code: LAPACK and BLAS by SciPy, and kernels.
-ALGEBRA = ("pytensor.tensor.linalg", "pytensor.tensor.blas")
-KERNELS = "pm_gaussgrad.ops"
+# Modules whose Ops are calls of machine code, of LAPACK, of BLAS and of kernels.
+LAPACK, BLAS, KERNELS = "pytensor.tensor.linalg", "pytensor.tensor.blas", "pm_gaussgrad.ops"
 # Nothing is compiled for less than this, nor to save less than a tenth.
 LEAST, WORTH = 1.0, 0.9
 # Entries from which on a pass over memory takes longer than calling NumPy.
@@ -109,18 +108,24 @@ def of_loops(nodes, fused, sizes):
 
 def of_whole(nodes):
     """Seconds to compile a whole graph, and of a call of it."""
-    algebra = sum(_is_algebra(x.node.op) for x in nodes)
-    set_up = WHOLE_SECONDS + NODE_SECONDS * len(nodes) + ALGEBRA_SECONDS * algebra
+    set_up = WHOLE_SECONDS + NODE_SECONDS * len(nodes)
+    kinds = {(x.node.op, *(i.type.ndim for i in x.node.inputs)) for x in nodes}
+    set_up += ALGEBRA_SECONDS * sum(_module(op).startswith(LAPACK) for op, *_ in kinds)
+    set_up += PRODUCT_SECONDS * sum(_is_product(op) for op, *_ in kinds)
     return set_up, sum(_compiled_seconds(x) for x in nodes)
 
 
-def _is_algebra(op) -> bool:
-    return isinstance(op, Dot) or type(op).__module__.startswith(ALGEBRA)
+def _module(op) -> str:
+    return type(op).__module__
+
+
+def _is_product(op) -> bool:
+    return isinstance(op, Dot) or _module(op).startswith(BLAS)
 
 
 def _compiled_seconds(timed) -> float:
     """What a node takes in compiled code: machine code as before, without its call from Python."""
     op = timed.node.op
-    if _is_algebra(op) or type(op).__module__.startswith(KERNELS):
+    if _is_product(op) or _module(op).startswith((LAPACK, KERNELS)):
         return max(0.0, timed.seconds - CALL_SECONDS)
     return timed.seconds * LOOP_SHARE
