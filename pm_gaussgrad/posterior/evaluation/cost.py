@@ -1,5 +1,6 @@
 """What a call of an interpreted function takes, node by node, and what compiling would."""
 
+import sys
 import time
 from dataclasses import dataclass
 
@@ -26,10 +27,13 @@ LEAST, WORTH = 1.0, 0.9
 # Entries from which on a pass over memory takes longer than calling NumPy.
 LARGE = 2_000
 
+# Processor time, as that to compile: a machine may be busy. On Windows it moves in steps.
+_clock = time.perf_counter if sys.platform == "win32" else time.thread_time
+
 
 @dataclass
 class Timed:
-    """A node of a graph: seconds that it takes, and entries of its outputs."""
+    """A node of a graph: seconds of processor time that it takes, and entries of its outputs."""
 
     node: Apply
     seconds: float
@@ -68,9 +72,9 @@ def timed_call(function, values):
         storage |= {x: [None] for x in node.outputs}
         computed = {x: [True] for x in node.inputs} | {x: [False] for x in node.outputs}
         thunk = node.op.make_thunk(node, storage, computed, [], impl="py")
-        start = time.perf_counter()
+        start = _clock()
         thunk()
-        seconds = time.perf_counter() - start
+        seconds = _clock() - start
         nodes.append(Timed(node, seconds, sum(np.size(storage[x][0]) for x in node.outputs)))
         for x in set(node.inputs) - set(graph.outputs):
             if last_user[x] is node:
