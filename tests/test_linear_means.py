@@ -29,42 +29,51 @@ VALUES = [
     positive_definite(RNG, N),
 ]
 VALUES[4] = np.asarray(0.7)
-# A mean, and how many rows stand for all.
-MEANS = {
-    "design": (X @ SLOPES, N + P),
-    "design and intercept": (COMMON + X @ SLOPES, N + P + 1),
-    "transposed": ((SLOPES.T @ X.T).T, N + P),
-    "offset": (OFFSET - X @ SLOPES, N + P),
-    "column": ((X @ COLUMN)[:, None] + COMMON, N + P + 1),
-    "column alone": (X @ COLUMN[:, None], N + P),
-    "outer": (X[:, :1] * COMMON, N + 1),
-    "scaled design": ((SCALE * X) @ SLOPES, N + P),
-    "scaled": (SCALE * (X @ SLOPES) / 3 + pt.exp(COMMON), N + P + 1),
-    "scaled offset": (SCALE * OFFSET, 2 * N),
-    "weights of entries": (OFFSET * COMMON, 2 * N),
-    "own regressors of entries": (pt.as_tensor(OFFSET) * SCALE + COMMON, 2 * N + 1),
-    "divided": (X @ SLOPES / (1 + COMMON**2), N + P),
-    "effects": (EFFECTS[GROUP], N + G),
-    "effects and design": (EFFECTS[GROUP] + X @ SLOPES, N + P + G),
-    "effects and all": (2 + EFFECTS[GROUP] + COMMON - X @ SLOPES, N + P + G + 1),
-    "negative effects": (COMMON - EFFECTS[GROUP] / 2, N + G + 1),
-    "stacked": (
-        pt.stack([SCALE + X @ COLUMN, LEVEL[GROUP], pt.as_tensor(OFFSET[:, 0])], axis=1),
-        N + 1 + P + G,
-    ),
-    "side by side": (pt.concatenate([X @ SLOPES[:, :1], EFFECTS[:, :2][GROUP]], axis=1), N + P + G),
-    "levels": (LEVEL[GROUP][:, None] + COMMON, N + G + 1),
-    "slopes of groups": (X[:, :1] * EFFECTS[GROUP] + EFFECTS[GROUP], N + 2 * G),
-    "positions from the end": (EFFECTS[GROUP - G], N + G),
-    "softplus of effects": (pt.softplus(EFFECTS)[GROUP], N + G),
-    "outer of a column": (
-        (X @ COLUMN)[:, None] * pt.outer(pt.as_tensor(X[:, 0]), COMMON),
-        N + P,
-    ),
-    "design with a column for all": ((pt.as_tensor(X) + SCALE) @ SLOPES, N + P + 1),
-    "columns that are one": ((X[:, :1] * SCALE + X) @ SLOPES, N + P + 1),
-    "filled": (pt.full((M, N), COMMON) + X @ SLOPES, N + P + 1),
-}
+
+
+def means_of(x, offset, group):
+    """Linear means of a design, numbers and groups of rows, and how many rows stand for all."""
+    return {
+        "design": (x @ SLOPES, N + P),
+        "design and intercept": (COMMON + x @ SLOPES, N + P + 1),
+        "transposed": ((SLOPES.T @ x.T).T, N + P),
+        "offset": (offset - x @ SLOPES, N + P),
+        "column": ((x @ COLUMN)[:, None] + COMMON, N + P + 1),
+        "column alone": (x @ COLUMN[:, None], N + P),
+        "outer": (x[:, :1] * COMMON, N + 1),
+        "scaled design": ((SCALE * x) @ SLOPES, N + P),
+        "scaled": (SCALE * (x @ SLOPES) / 3 + pt.exp(COMMON), N + P + 1),
+        "scaled offset": (SCALE * offset, 2 * N),
+        "weights of entries": (offset * COMMON, 2 * N),
+        "own regressors of entries": (pt.as_tensor(offset) * SCALE + COMMON, 2 * N + 1),
+        "divided": (x @ SLOPES / (1 + COMMON**2), N + P),
+        "effects": (EFFECTS[group], N + G),
+        "effects and design": (EFFECTS[group] + x @ SLOPES, N + P + G),
+        "effects and all": (2 + EFFECTS[group] + COMMON - x @ SLOPES, N + P + G + 1),
+        "negative effects": (COMMON - EFFECTS[group] / 2, N + G + 1),
+        "stacked": (
+            pt.stack([SCALE + x @ COLUMN, LEVEL[group], pt.as_tensor(offset[:, 0])], axis=1),
+            N + 1 + P + G,
+        ),
+        "side by side": (
+            pt.concatenate([x @ SLOPES[:, :1], EFFECTS[:, :2][group]], axis=1),
+            N + P + G,
+        ),
+        "levels": (LEVEL[group][:, None] + COMMON, N + G + 1),
+        "slopes of groups": (x[:, :1] * EFFECTS[group] + EFFECTS[group], N + 2 * G),
+        "positions from the end": (EFFECTS[group - G], N + G),
+        "softplus of effects": (pt.softplus(EFFECTS)[group], N + G),
+        "outer of a column": (
+            (x @ COLUMN)[:, None] * pt.outer(pt.as_tensor(x[:, 0]), COMMON),
+            N + P,
+        ),
+        "design with a column for all": ((pt.as_tensor(x) + SCALE) @ SLOPES, N + P + 1),
+        "columns that are one": ((x[:, :1] * SCALE + x) @ SLOPES, N + P + 1),
+        "filled": (pt.full((M, N), COMMON) + x @ SLOPES, N + P + 1),
+    }
+
+
+MEANS = means_of(X, OFFSET, GROUP)
 OTHERS = {
     "nonlinear": pt.exp(X @ SLOPES),
     "rounded": (X @ SLOPES).astype("int64"),

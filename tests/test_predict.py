@@ -8,9 +8,10 @@ import pytensor.tensor as pt
 import pytest
 import xarray as xr
 from numpy.testing import assert_allclose
-from registry import INTERPRETED, interpreted
+from registry import CASES, INTERPRETED, each, interpreted
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.protocol.kriging import Kriging
 
 QUIET = {"progressbar": False, "random_seed": 1}
 N, N_NEW, ROWS = 5, 2, 3
@@ -361,3 +362,29 @@ class TestErrors:
             by_positions(panel, idata["posterior"].to_dataset())
         with pytest.raises(ValueError, match=r"lacks the variables \['mean'\]"):
             by_positions(panel, posterior(scale=np.ones((1, 2))))
+
+
+# One factorisation for means and variances
+
+
+@each(CASES)
+def test_means_by_the_root_are_those_by_a_solve(case, rng):
+    batch = (2,)
+    values = case.values(rng, 6, batch)
+    parameters = case.tensors(len(batch), n=6)
+    kriging = Kriging(case.build(6, *parameters), pt.as_tensor(rng.normal(size=(6, 2))))
+    rows = pt.as_tensor(rng.normal(size=(3, *batch, 6)))
+    function = interpreted(
+        parameters, [kriging.mean_by_root(rows), kriging.mean(rows)], on_unused_input="ignore"
+    )
+    found, expected = function(*values)
+    assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_means_and_variances_factor_once():
+    matrix, cross = pt.dmatrix("matrix"), pt.dmatrix("cross")
+    kriging = Kriging(gg.cov.Dense(matrix), cross)
+    outputs = [kriging.mean_by_root(pt.ones((3, 5))), kriging.explained_variances()]
+    function = interpreted([matrix, cross], outputs)
+    names = [type(node.op).__name__ for node in function.maker.fgraph.toposort()]
+    assert sum(name.startswith(("Cholesky", "InvQuad")) for name in names) == 1

@@ -29,6 +29,7 @@ from pm_gaussgrad.distributions.shapes import (
     expand_mean,
     resized,
 )
+from pm_gaussgrad.likelihood.data import mark_data_of_model
 from pm_gaussgrad.likelihood.density import as_covariance, insert_dims, log_density_of_data
 from pm_gaussgrad.likelihood.missing import as_observed, with_shape_of
 
@@ -164,6 +165,7 @@ class StructuredDistribution(pm.Continuous):
     """A distribution of rows whose missing values are integrated out."""
 
     def __new__(cls, name, *args, observed=None, dims=None, **kwargs):
+        mark_data_of_model()
         if observed is not None:
             observed = as_observed(observed)
             kwargs = with_shape_of(observed, {**kwargs, "dims": dims})
@@ -209,9 +211,9 @@ class MvNormal(StructuredDistribution):
     -----
     The log density is -inf, and its gradient with respect to the mean and the covariance zero,
     where the covariance is not positive definite or not finite; nothing is raised while
-    sampling. Where the observed rows are
-    constant and their mean is common, the summed log density costs the same however many
-    rows there are (see :mod:`pm_gaussgrad.likelihood.rewrites`).
+    sampling. Where the mean of the observed rows is common or linear in what they share, the
+    summed log density costs the same however many rows there are, as arrays and, but for reading
+    them, as ``pm.Data`` (see :mod:`pm_gaussgrad.likelihood.rewrites`).
 
     Examples
     --------

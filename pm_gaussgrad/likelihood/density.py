@@ -6,6 +6,7 @@ from pytensor.graph.replace import _vectorize_node, vectorize_graph
 
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_size, gaussian_log_density
+from pm_gaussgrad.likelihood.data import mark_data, mark_data_of_model
 from pm_gaussgrad.likelihood.missing import log_density_where_observed, without_masks
 from pm_gaussgrad.likelihood.rows_apart import log_density_of_rows
 from pm_gaussgrad.ops import pullback_by_definition
@@ -132,9 +133,10 @@ def logp(value, mu, cov):
 def log_density(structure, value, mu, parameters):
     """:func:`logp` of a flattened covariance."""
     # The residual decides the number of observations; a scalar variance follows it.
-    return GaussianLogDensity(structure=structure)(
-        pt.as_tensor_variable(value), pt.as_tensor_variable(mu), *parameters
-    )
+    value, mu = pt.as_tensor_variable(value), pt.as_tensor_variable(mu)
+    mark_data(value)
+    mark_data_of_model()
+    return GaussianLogDensity(structure=structure)(value, mu, *parameters)
 
 
 def log_density_of_data(structure, value, mu, parameters):

@@ -49,21 +49,31 @@ class RowsApart(SymbolicOp):
 
     def pullback(self, inputs, outputs, cotangents):
         wrt = [i for i, connected in enumerate(self._connected()) if connected]
-        definition, [bar], missing = self.build_inner_graph, cotangents, inputs[1]
-        common = _common_entry(bar) if isinstance(missing, Constant) else None
-        if common is not None:  # that of a sum
-            definition, bar = partial(self.total, ~missing.data), common
+        definition, [bar] = self.build_inner_graph, cotangents
+        if (common := _common_entry(bar)) is not None and self.apart(*inputs) is not None:
+            definition, bar = partial(self._total_like, inputs), common  # that of a sum
         found = pullback_by_definition(definition, inputs, [bar], wrt=wrt)
         bars = [DisconnectedType()() for _ in inputs]
         for i, bar in zip(wrt, found, strict=True):
             bars[i] = bar
         return bars
 
-    def total(self, observed, residual, missing, positions, *parameters):
-        """The sum over rows, at constant positions, as the density of one long row."""
-        cov = self.structure.from_parameters(*parameters, size=observed.shape[1])
-        entries = residual.ravel()[np.flatnonzero(observed)]
-        return [cov.rows_apart(observed).logp(entries)]
+    def apart(self, residual, missing, positions, *parameters):
+        """The covariance of one long row; None where missing entries or index data are no data."""
+        if not isinstance(missing, Constant):
+            return None
+        cov = self.structure.from_parameters(*parameters, size=missing.data.shape[1])
+        return cov.rows_apart(~missing.data)
+
+    def total(self, residual, missing, *others):
+        """The sum over rows, as the density of one long row."""
+        entries = residual.ravel()[np.flatnonzero(~missing.data)]
+        return self.apart(residual, missing, *others).logp(entries)
+
+    def _total_like(self, inputs, *copies):
+        """The same of copies of inputs, in which index data are those of the inputs."""
+        pairs = zip(self._connected(), copies, inputs, strict=True)
+        return [self.total(*(copy if connected else x for connected, copy, x in pairs))]
 
     def _connected(self):
         constant = self.structure.constant_parameters
@@ -129,11 +139,10 @@ def sum_of_rows_apart(fgraph, node):
     whole = node.op.axis is None or len(node.op.axis) == node.inputs[0].type.ndim
     if not (whole and summand.owner and isinstance(summand.owner.op, RowsApart)):
         return None
-    missing = summand.owner.inputs[1]
-    if not isinstance(missing, Constant):
+    op, inputs = summand.owner.op, summand.owner.inputs
+    if op.apart(*inputs) is None:
         return None
-    [total] = summand.owner.op.total(~missing.data, *summand.owner.inputs)
-    return [total.astype(node.outputs[0].dtype)]
+    return [op.total(*inputs).astype(node.outputs[0].dtype)]
 
 
 @register_stabilize

@@ -25,6 +25,7 @@ from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal, inverse_diagonal
 from pm_gaussgrad.ops.partition import assemble, partition
 from pm_gaussgrad.ops.patterned_rows import patterned_rows
 from pm_gaussgrad.ops.recurrence import linear_recurrence
+from pm_gaussgrad.ops.remembered import remembered
 from pm_gaussgrad.ops.select import among_zeros, entries_at
 
 register_backends()
@@ -52,6 +53,7 @@ __all__ = [
     "patterned_rows",
     "pullback_by_definition",
     "quad_logdet_alpha",
+    "remembered",
     "rows_last",
     "split_dims",
     "transform_rows",

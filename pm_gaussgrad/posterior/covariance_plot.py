@@ -13,7 +13,8 @@ from pytensor.tensor.random.type import RandomType
 
 from pm_gaussgrad.cov import Covariance, Dense, marginal
 from pm_gaussgrad.posterior.axes import axes_for, titled
-from pm_gaussgrad.posterior.draws import INTERPRETED, each_draw, posterior_of
+from pm_gaussgrad.posterior.draws import each_draw, posterior_of
+from pm_gaussgrad.posterior.evaluation.interpreted import INTERPRETED
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
 
 NAME = "gg.plot_covariance"

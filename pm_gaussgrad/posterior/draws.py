@@ -2,20 +2,17 @@
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
-from pytensor.compile.mode import Mode
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.op import RNGConsumerOp
 from rich.progress import Progress
 
+from pm_gaussgrad.posterior.evaluation.adaptive import AdaptiveFunction
+from pm_gaussgrad.posterior.evaluation.interpreted import INTERPRETED
+
 SAMPLE_DIMS = ("chain", "draw")
-# Python functions around compiled kernels: each is used once, and compiling all of it would take
-# longer than evaluating it at some thousand draws. Not fused: PyTensor's Python form of a fused
-# 1 / x has single precision. Not in place: what SciPy solves in place comes read-only.
-INTERPRETED = Mode(linker="py", optimizer="fast_run").excluding("fusion", "inplace_elemwise")
 
 
 def over_draws(owner, model, idata, outputs, **options):
@@ -69,7 +66,7 @@ def each_draw(
         Of the noise.
     progressbar : bool
     compile_kwargs : dict, optional
-        For ``pytensor.function``; ``{"mode": "NUMBA"}`` compiles everything.
+        For ``pytensor.function``, in place of a choice by what a draw takes.
     pieces : tuple
         Further inputs, a sequence, and their values, a sequence of tuples: the outputs for each
         of these are joined along their last dimension.
@@ -84,15 +81,16 @@ def each_draw(
     posterior_of(owner, idata)
     function = DrawFunction(owner, model, outputs, [*pieces[0], *noise], compile_kwargs)
     rng = np.random.default_rng(random_seed)
-    for index, point in function.points(idata, progressbar):
+    for index, point in function.points(idata, progressbar, calls=len(pieces[1])):
         white = [rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise]
         yield index, _joined([function(*point, *piece, *white) for piece in pieces[1]])
 
 
 class DrawFunction:
-    """Expressions of a model's variables, compiled once for any number of posteriors.
+    """Expressions of a model's variables, one function for any number of posteriors.
 
-    Called with the values of its inputs at one draw, and those of the others.
+    Called with the values of its inputs at one draw, and those of the others. It is interpreted or
+    compiled as :class:`~pm_gaussgrad.posterior.evaluation.adaptive.AdaptiveFunction` says.
 
     Parameters
     ----------
@@ -104,9 +102,11 @@ class DrawFunction:
         Inputs that the posterior does not have.
     compile_kwargs : dict, optional
         For ``pytensor.function``.
+    again : bool
+        Whether more posteriors are to be expected.
     """
 
-    def __init__(self, owner, model, outputs, others=(), compile_kwargs=None):
+    def __init__(self, owner, model, outputs, others=(), compile_kwargs=None, again=False):
         self.owner, self.model = owner, model
         # Replaced at once: what is cloned does not share the random variables of the model.
         given = {rv: rv.type(name=rv.name) for rv in model.free_RVs}
@@ -115,19 +115,23 @@ class DrawFunction:
         upstream = set(ancestors(outputs))
         self.inputs = [x for x in given.values() if x in upstream]
         _check_given(owner, outputs, self.inputs)
-        options = {"mode": INTERPRETED, **(compile_kwargs or {})}
-        self._function = pytensor.function([*self.inputs, *others], outputs, **options)
+        inputs = [*self.inputs, *others]
+        self._function = AdaptiveFunction(inputs, outputs, compile_kwargs, again)
 
     def __call__(self, *values):
         return self._function(*values)
 
-    def points(self, idata, progressbar=False):
-        """The index of each draw of a tree, and the values of the model's variables there."""
+    def points(self, idata, progressbar=False, calls=1):
+        """The index of each draw of a tree, and the values of the model's variables there.
+
+        ``calls`` of the function are to be made at each.
+        """
         posterior = posterior_of(self.owner, idata)
         shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
         if not np.prod(shape):
             raise ValueError(f"{self.owner}: the posterior has no draws, expected at least one.")
         draws = self.values(posterior)
+        self._function.announce(int(np.prod(shape)), calls)
         with Progress(disable=not progressbar, transient=True) as progress:
             task = progress.add_task(self.owner, total=int(np.prod(shape)))
             for index in np.ndindex(shape):

@@ -42,6 +42,11 @@ class Kriging:
         """Conditional means given residuals: (..., n) -> (..., n_new)."""
         return rows_times(self.cov.solve(self._filled(residual)), self.cross_cov)
 
+    def mean_by_root(self, residual):
+        """The same as W' S^-1 r: nothing but W is needed, where variances are asked for too."""
+        white = pt.moveaxis(self._white(), 0, -1)
+        return rows_times(self.cov.whiten(self._filled(residual)), white)
+
     def _white(self):
         """W', a row each new entry: (n_new, ..., n)."""
         columns = pt.moveaxis(self.cross_cov, -1, 0)

@@ -5,6 +5,7 @@ rule must travel with the function. A structure with a JAX pair of its own runs 
 device; one without goes through ``jax.pure_callback`` to the compiled kernel, on the CPU.
 """
 
+import warnings
 from itertools import pairwise
 
 import jax
@@ -22,6 +23,7 @@ from pm_gaussgrad.ops.partition import Partition
 from pm_gaussgrad.ops.patterned_rows import PatternedRows, PatternedRowsPullback
 from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
+from pm_gaussgrad.ops.remembered import Remembered
 from pm_gaussgrad.ops.select import Select
 
 
@@ -305,3 +307,17 @@ def jax_funcify_PatternedRowsPullback(op, node=None, **kwargs):
         return patterned_rows_jax.pullback(*map(jnp.asarray, inputs))
 
     return patterned_rows_pullback
+
+
+@jax_funcify.register(Remembered)
+def jax_funcify_Remembered(op, node=None, **kwargs):
+    """The plain graph: a function of JAX has nowhere to remember what its data were."""
+    warnings.warn(
+        "JAX was handed data that may change, and goes through all of their rows at each "
+        "evaluation. If they do not change, compile "
+        "pymc.model.transform.optimization.freeze_dims_and_data(model), which takes the few "
+        "numbers that the log density depends on once.",
+        stacklevel=2,
+    )
+    kwargs.pop("storage_map", None)
+    return jax_funcify(op.graph, **kwargs)

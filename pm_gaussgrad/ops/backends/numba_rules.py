@@ -1,5 +1,8 @@
 """numba's linker: the compiled kernels, as they are; importing it imports numba."""
 
+import hashlib
+import inspect
+
 from pytensor.link.numba.cache import compile_numba_function_src
 from pytensor.link.numba.dispatch.basic import (
     numba_njit,
@@ -7,9 +10,11 @@ from pytensor.link.numba.dispatch.basic import (
     register_funcify_default_op_cache_key,
 )
 
+from pm_gaussgrad.ops.backends import numba_memory
 from pm_gaussgrad.ops.compiled import CompiledKernel
 from pm_gaussgrad.ops.compiled_op import CompiledOp
 from pm_gaussgrad.ops.partition import Partition
+from pm_gaussgrad.ops.remembered import Remembered
 
 
 @register_funcify_and_cache_key(CompiledOp)
@@ -34,3 +39,14 @@ def numba_funcify_Partition(op, node, **kwargs):
     blocks = ", ".join(f"x[..., stop_{i}:stop_{i + 1}].copy()" for i in range(len(names)))
     lines.append(f"    return {blocks}")
     return numba_njit(compile_numba_function_src("\n".join(lines), "partition", {}))
+
+
+@register_funcify_and_cache_key(Remembered)
+def numba_funcify_Remembered(op, node=None, **kwargs):
+    """The outputs by a call of Python where data are new, and else from the function's memory."""
+    types = [[x.type for x in variables] for variables in (node.inputs, node.outputs)]
+    key = numba_memory.register(op, types[0])
+    source = numba_memory.source_of(key, types[0], op.watched, types[1])
+    function = compile_numba_function_src(source, "remembered", dict(numba_memory.KNOWN))
+    stamp = f"{source}{inspect.getsource(numba_memory)}"
+    return numba_njit(function), hashlib.sha256(stamp.encode()).hexdigest()

@@ -47,7 +47,7 @@ def loo(
         Keep ``elpd_i``, ``pareto_k`` and others by observation.
     progressbar : bool, default True
     compile_kwargs : dict, optional
-        For ``pytensor.function``.
+        For ``pytensor.function``, as for :func:`gg.loo_log_likelihood`.
     **kwargs
         For ``az.loo``, or with ``moment_match`` for ``az.loo_moment_match``: ``k_threshold``,
         ``split``, ``cov``, ``max_iters``, ``reff``.
@@ -135,7 +135,7 @@ def loo_log_lik_fn(model=None, var_name=None, *, compile_kwargs=None):
         The ``gg.MvNormal``, ``pm.MvNormal`` or ``gg.MvStudentT`` variable, needed where several
         are observed.
     compile_kwargs : dict, optional
-        For ``pytensor.function``.
+        For ``pytensor.function``, as for :func:`gg.loo_log_likelihood`.
 
     Returns
     -------
@@ -182,7 +182,9 @@ def loo_log_lik_fn(model=None, var_name=None, *, compile_kwargs=None):
     owner = "gg.loo_log_lik_fn"
     likelihood = gaussian_likelihood(owner, model, var_name, student=True)
     terms = leave_out_terms(owner, likelihood, None)
-    function = DrawFunction(owner, likelihood.model, [terms.logp], compile_kwargs=compile_kwargs)
+    function = DrawFunction(
+        owner, likelihood.model, [terms.logp], compile_kwargs=compile_kwargs, again=True
+    )
 
     def log_lik_fn(observed, data):
         posterior = getattr(data.posterior, "dataset", data.posterior)
@@ -241,7 +243,8 @@ def refit_wrapper(
     group : array_like, shape (n), or str, or True, optional
         The groups that were passed to :func:`gg.loo_log_likelihood`.
     compile_kwargs : dict, optional
-        For ``pytensor.function``, of the conditional log densities.
+        For ``pytensor.function``, of the conditional log densities, as for
+        :func:`gg.loo_log_likelihood`.
     **sample_kwargs
         For ``pm.sample``, such as ``draws``, ``tune`` and ``random_seed``. By default 4 chains, one
         after the other, without a progress bar.

@@ -38,8 +38,8 @@ def loo_log_likelihood(
         others, :math:`\log p(y_g \mid y_{-g}, \theta)`.
     progressbar : bool, default True
     compile_kwargs : dict, optional
-        For ``pytensor.function``. By default only kernels are compiled;
-        ``{"mode": "NUMBA"}`` compiles everything, for many draws.
+        For ``pytensor.function``. By default draws are interpreted, and timed: numba compiles what
+        it pays to compile for as many as there are.
 
     Returns
     -------

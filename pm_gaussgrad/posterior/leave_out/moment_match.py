@@ -13,12 +13,12 @@ from functools import wraps
 
 import numpy as np
 import pymc as pm
-import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 from pymc.pytensorf import join_nonshared_inputs
 
 from pm_gaussgrad.posterior.draws import SAMPLE_DIMS, over_draws, posterior_of
+from pm_gaussgrad.posterior.evaluation.adaptive import AdaptiveFunction
 from pm_gaussgrad.posterior.leave_out.terms import leave_out_terms
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood, is_normal
 
@@ -56,9 +56,8 @@ def moment_match_functions(owner, terms, idata, compile_kwargs=None):
     outputs, joined = join_nonshared_inputs(
         model.initial_point(), [model.logp(), expression], model.value_vars
     )
-    options = {"on_unused_input": "ignore", **(compile_kwargs or {})}
     posterior, left_out = (
-        pytensor.function([joined, *more], output, **options)
+        AdaptiveFunction([joined, *more], [output], compile_kwargs, again=True)
         for more, output in zip(((), inputs), outputs, strict=True)
     )
 
@@ -76,8 +75,9 @@ def _of_each(function, upars, more):
     upars = upars.transpose(*SAMPLE_DIMS, ...)
     result = xr.DataArray(np.empty(upars.shape[:2]), dims=SAMPLE_DIMS)
     result = result.assign_coords({d: upars.coords[d] for d in SAMPLE_DIMS if d in upars.coords})
+    function.announce(result.size)
     for index in np.ndindex(result.shape):
-        result.values[index] = function(upars.values[index], *more)
+        [result.values[index]] = function(upars.values[index], *more)
     return result
 
 

@@ -32,7 +32,8 @@ from pm_gaussgrad.cov.protocol.base import LOG_2PI, gaussian_log_density
 from pm_gaussgrad.cov.protocol.gaps import MissingEntries, observed_quad_logdet_alpha
 from pm_gaussgrad.distributions.student import student_log_density
 from pm_gaussgrad.likelihood.missing import missing_positions
-from pm_gaussgrad.posterior.draws import INTERPRETED, SAMPLE_DIMS, DrawFunction, posterior_of
+from pm_gaussgrad.posterior.draws import SAMPLE_DIMS, DrawFunction, posterior_of
+from pm_gaussgrad.posterior.evaluation.interpreted import INTERPRETED
 from pm_gaussgrad.posterior.leave_out.terms import PAST
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
 
@@ -206,7 +207,9 @@ class _Density:
         if self.nu is not None:
             quad = likelihood.cov.quad_logdet(filled)[0]
             outputs += [quad, pt.broadcast_to(self.nu, quad.shape)]
-        self.function = DrawFunction(owner, likelihood.model, outputs, [positions], compile_kwargs)
+        self.function = DrawFunction(
+            owner, likelihood.model, outputs, [positions], compile_kwargs, again=True
+        )
 
     def __call__(self, idata, left_out, members, ahead):
         """Of the entries or groups ``members``, at each draw: shape (chain, draw, len(members))."""

@@ -46,8 +46,8 @@ def impute(
     random_seed : int or numpy.random.Generator, optional
     progressbar : bool, default True
     compile_kwargs : dict, optional
-        For ``pytensor.function``. By default only kernels are compiled;
-        ``{"mode": "NUMBA"}`` compiles everything, for many draws.
+        For ``pytensor.function``. By default draws are interpreted, and timed: numba compiles what
+        it pays to compile for as many as there are.
 
     Returns
     -------

@@ -88,8 +88,8 @@ def predict(
     random_seed : int or numpy.random.Generator, optional
     progressbar : bool, default True
     compile_kwargs : dict, optional
-        For ``pytensor.function``. By default only kernels are compiled;
-        ``{"mode": "NUMBA"}`` compiles everything, for many draws.
+        For ``pytensor.function``. By default draws are interpreted, and timed: numba compiles what
+        it pays to compile for as many as there are.
 
     Returns
     -------
@@ -112,9 +112,10 @@ def predict(
     the variance of a prediction is the mean of ``name_variance`` and the variance of
     ``name_mean`` over the draws. Draws have both.
 
-    Cost of a draw of the posterior, by blocks: that of :func:`gg.condition`, and n_new^3 for
-    draws. By positions: for each new or missing entry one solve with the whole, and the cube of
-    their number; a structure may have a better way of its own (``Covariance.conditional``).
+    Cost of a draw of the posterior, by blocks: whitening of the residual rows and of n_new more,
+    and n_new^3 for draws. By positions: for each new or missing entry one solve with the whole, and
+    the cube of their number; a structure may have a better way of its own
+    (``Covariance.conditional``).
 
     References
     ----------
@@ -231,7 +232,7 @@ def _by_blocks(likelihood, mu_new, cross_cov, cov_new, diag) -> Predicted:
     n_new = cross_cov.type.shape[-1]
     rows = likelihood.data.shape[:-1]
     kriging, residual = _observed_kriging(likelihood, cross_cov)
-    mean = pt.broadcast_to(mu_new + kriging.mean(residual), (*rows, n_new))
+    mean = pt.broadcast_to(mu_new + kriging.mean_by_root(residual), (*rows, n_new))
     prior = variances_of(cov_new, cross_cov)
     if diag:
         draw, noise = None, ()

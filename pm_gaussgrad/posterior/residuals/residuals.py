@@ -37,8 +37,8 @@ def whitened_residuals(idata, model=None, var_name=None, *, progressbar=True, co
         The observed ``gg.MvNormal`` or ``pm.MvNormal`` variable, where there are several.
     progressbar : bool, default True
     compile_kwargs : dict, optional
-        For ``pytensor.function``. ``{"mode": "NUMBA"}`` compiles everything, not the
-        kernels alone, which pays from some hundred draws on where a draw takes long.
+        For ``pytensor.function``. By default draws are interpreted, and timed: numba compiles what
+        it pays to compile for as many as there are.
 
     Returns
     -------

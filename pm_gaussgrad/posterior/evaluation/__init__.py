@@ -1,0 +1,1 @@
+"""Expressions evaluated many times: interpreted, or compiled where that takes less time."""

@@ -1,0 +1,339 @@
+"""Functions of many draws: interpreted or compiled, by what a draw takes and how many there are."""
+
+import arviz as az
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from registry import AS_WRITTEN
+from test_after_sampling import FUNCTIONS, numbers
+
+import pm_gaussgrad as gg
+from pm_gaussgrad.posterior.evaluation import cost
+from pm_gaussgrad.posterior.evaluation.adaptive import AdaptiveFunction
+from pm_gaussgrad.posterior.evaluation.interpreted import INTERPRETED
+from pm_gaussgrad.posterior.evaluation.loops import Loops
+from pm_gaussgrad.posterior.leave_out.moment_match import moment_match_functions
+from pm_gaussgrad.posterior.leave_out.terms import leave_out_terms
+from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
+
+QUIET = {"progressbar": False}
+N = 4
+MANY = 3000
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Loops are compiled once they have been timed, whatever it costs, also of 3 x 3 matrices."""
+    for constant in ("LEAST", "LOOP_SECONDS", "OPERATION_SECONDS"):
+        monkeypatch.setattr(cost, constant, 0.0)
+    monkeypatch.setattr(cost, "LARGE", (N - 1) ** 2)
+    monkeypatch.setattr(cost, "WHOLE_SECONDS", np.inf)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """A one for each function whose loops have been compiled."""
+    found, compile_loops = [], Loops.compile
+
+    def recorded(self, inputs):
+        found.append(1)
+        return compile_loops(self, inputs)
+
+    monkeypatch.setattr(Loops, "compile", recorded)
+    return found
+
+
+def slow(n=300, passes=12):
+    """An expression of a scalar that takes NumPy some passes over an n x n matrix."""
+    x = pt.dscalar("x")
+    lags = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) / n
+    matrix = pt.exp(-x * lags)
+    for i in range(passes):
+        matrix = pt.cos(matrix) + i * pt.sqrt(1 + matrix)
+    return x, matrix
+
+
+def called(function, times, rounds=MANY, **options):
+    """The outputs of each of some calls, of a function that many more are announced of."""
+    function.announce(rounds, **options)
+    return [function(0.5 + 0.1 * i) for i in range(times)]
+
+
+# The choice
+
+
+@pytest.mark.compiled
+def test_few_calls_are_interpreted():
+    x, matrix = slow()
+    function = AdaptiveFunction([x], [matrix.sum()])
+    called(function, 10, rounds=10)
+    assert function.way == "interpreted"
+
+
+@pytest.mark.compiled
+def test_many_slow_calls_have_compiled_loops():
+    x, matrix = slow()
+    function = AdaptiveFunction([x], [matrix, matrix.sum(axis=0)])
+    expected = AdaptiveFunction([x], [matrix, matrix.sum(axis=0)])
+    assert expected.way == "interpreted"
+    for found, outputs in zip(called(function, 6), called(expected, 6, rounds=6), strict=True):
+        for a, b in zip(found, outputs, strict=True):
+            assert_allclose(a, b, rtol=1e-13)
+            assert a.dtype == b.dtype
+    assert (function.way, expected.way) == ("loops", "interpreted")
+
+
+@pytest.mark.compiled
+def test_many_calls_of_small_steps_are_compiled_as_a_whole():
+    """Where calling NumPy takes the time, not its work, there are no loops to compile."""
+    x = pt.dvector("x")
+    y = x
+    for i in range(30):
+        y = pt.cos(y[::-1]) + i
+    function = AdaptiveFunction([x], [y])
+    function.announce(10**6)
+    found = [function(np.arange(3.0)) for _ in range(5)]
+    assert function.way == "compiled"
+    for [a] in found:
+        assert_allclose(a, found[0][0], rtol=1e-13)
+
+
+@pytest.mark.compiled
+def test_what_is_machine_code_is_left_alone():
+    """However many draws: a factorisation takes compiled code as long."""
+    x, matrix = pt.dscalar("x"), np.eye(400) + 1
+    function = AdaptiveFunction([x], [pt.linalg.cholesky(matrix + x).sum()])
+    called(function, 5, rounds=3000)
+    assert function.way == "interpreted"
+
+
+@pytest.mark.compiled
+def test_rounds_of_unequal_calls():
+    """The first calls are the small ones; what counts are whole rounds."""
+    n = pt.lscalar("n")
+    x = pt.exp(pt.arange(n).astype("float64")[:, None] / (1 + pt.arange(n)))
+    for _ in range(8):
+        x = pt.cos(x) + pt.sqrt(1 + x)
+    function = AdaptiveFunction([n], [x.sum()])
+    function.announce(MANY, calls=3)
+    sizes, found = (2, 3, 500), []
+    for _ in range(4):
+        found += [function(size)[0] for size in sizes]
+    assert function.way == "loops"
+    assert_allclose(found, found[:3] * 4, rtol=1e-13)
+
+
+@pytest.mark.compiled
+def test_calls_without_an_end(eager, monkeypatch):
+    """Of what was called often, as many calls are to be expected: then compiling has paid."""
+    monkeypatch.setattr(cost, "LEAST", 0.2)
+    x, matrix = slow()
+    known, again = (AdaptiveFunction([x], [matrix.sum()], again=again) for again in (False, True))
+    for function in (known, again):
+        for _ in range(30):
+            function.announce(1)
+            function(0.5)
+    assert (known.way, again.way) == ("interpreted", "loops")
+
+
+def test_nothing_is_compiled_where_pytensor_does_not(eager):
+    x, matrix = slow(20)
+    function = AdaptiveFunction([x], [matrix.sum()])
+    called(function, 6)
+    assert function.way == "interpreted"
+
+
+@pytest.mark.compiled
+def test_a_given_mode_is_obeyed(eager):
+    x, matrix = slow(20)
+    function = AdaptiveFunction([x], [matrix.sum()], {"mode": INTERPRETED})
+    called(function, 6)
+    assert function.way == "given"
+
+
+# What has no compiled form
+
+
+class Doubled(Op):
+    """Twice a vector, in Python only."""
+
+    __props__ = ()
+
+    def make_node(self, x):
+        return Apply(self, [x], [x.type()])
+
+    def perform(self, node, inputs, output_storage):
+        output_storage[0][0] = 2 * inputs[0]
+
+
+@pytest.mark.compiled
+@pytest.mark.filterwarnings("error")
+def test_an_operation_without_a_compiled_form(eager, monkeypatch):
+    monkeypatch.setattr(cost, "WHOLE_SECONDS", 0.0)
+    monkeypatch.setattr(cost, "NODE_SECONDS", 0.0)
+    monkeypatch.setattr(cost, "LARGE", np.inf)
+    x = pt.dvector("x")
+    y = Doubled()(x)
+    for _ in range(20):
+        y = pt.cos(y[::-1]) + 1
+    function = AdaptiveFunction([x], [y])
+    function.announce(MANY)
+    found = [function(np.arange(3.0))[0] for _ in range(6)]
+    assert function.way == "interpreted"
+    assert_array_equal(found, [found[0]] * 6)
+
+
+@pytest.mark.compiled
+def test_loops_beside_such_an_operation(eager):
+    x, matrix = slow(30)
+    y = Doubled()(matrix[0]) + pt.cos(matrix).sum(axis=0)
+    function = AdaptiveFunction([x], [y])
+    expected = pytensor.function([x], y, mode=AS_WRITTEN)
+    for i, [found] in enumerate(called(function, 6)):
+        assert_allclose(found, expected(0.5 + 0.1 * i), rtol=1e-13)
+    assert function.way == "loops"
+
+
+@pytest.mark.compiled
+def test_errors_of_an_expression_are_its_own(eager):
+    x = pt.dvector("x")
+    y = pt.cos(x) + pt.sqrt(1 + x)
+    function = AdaptiveFunction([x], [pt.specify_shape(y, (3,))])
+    function.announce(MANY)
+    for _ in range(3):
+        function(np.ones(3))
+    with pytest.raises(AssertionError, match="SpecifyShape"):
+        function(np.ones(4))
+
+
+# The same numbers from every function of draws
+
+
+def covariance(mean, size):
+    """An expression whose loops may be compiled."""
+    lags = np.abs(np.subtract.outer(range(size), range(size)))
+    return pt.exp(pt.sin(mean) ** 2 - lags) + 0.1 * np.eye(size)
+
+
+def fitted(y):
+    with pm.Model() as model:
+        mean = pm.Normal("mean")
+        gg.MvNormal("y", pt.cos(mean + np.arange(N)), covariance(mean, N), observed=y)
+    return model
+
+
+def draws_by_positions(idata, model, **options):
+    cov, new = covariance(model["mean"], N + 2), [N, N + 1]
+    return gg.predict(idata, mu=0.0, cov=cov, new=new, model=model, random_seed=1, **options)
+
+
+def draws_by_blocks(idata, model, **options):
+    cov = covariance(model["mean"], N + 3)
+    blocks = cov[:N, N:], cov[N:, N:]
+    return gg.predict(idata, 0.0, *blocks, model=model, random_seed=1, **options)
+
+
+OF_DRAWS = {
+    **{name: FUNCTIONS[name] for name in FUNCTIONS if not name.startswith("predict")},
+    "draws_by_positions": draws_by_positions,
+    "draws_by_blocks": draws_by_blocks,
+}
+
+
+def many():
+    return az.from_dict({"posterior": {"mean": np.linspace(-1, 1, 6)[None]}})
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("function", OF_DRAWS)
+def test_same_numbers_and_draws(function, eager, compiled):
+    """Three draws are interpreted, the others not: as all are where that is asked for."""
+    y = np.random.default_rng(0).normal(size=N)
+    y[1] = np.nan
+    model = fitted(y)
+    found, expected = (
+        numbers(OF_DRAWS[function](many(), model, **QUIET, compile_kwargs=chosen))
+        for chosen in (None, {"mode": INTERPRETED})
+    )
+    assert len(found) == len(expected) > 0
+    for a, b in zip(found, expected, strict=True):
+        assert_allclose(a, b, rtol=1e-10, atol=1e-13)
+        assert a.dtype == b.dtype
+    assert compiled == [1]
+
+
+@pytest.mark.compiled
+def test_same_numbers_with_shared_data(eager, compiled):
+    """What the expression depends on beside the draws is what it is at the time."""
+    with pm.Model() as model:
+        mean = pm.Normal("mean")
+        scale, y = pm.Data("scale", 1.0), pm.Data("y", np.arange(4.0))
+        gg.MvNormal("z", 0, scale * covariance(mean, N), observed=y)
+    for value in (1.0, 4.0):
+        with model:
+            pm.set_data({"scale": value, "y": value * np.arange(4.0)})
+        found, expected = (
+            gg.whitened_residuals(many(), model, **QUIET, compile_kwargs=chosen)
+            for chosen in (None, {"mode": INTERPRETED})
+        )
+        assert_allclose(found, expected, rtol=1e-12)
+    assert compiled == [1, 1]
+
+
+@pytest.mark.compiled
+def test_same_numbers_from_moment_matching(eager):
+    model = fitted(np.array([0.5, -0.2, 0.1, 0.4]))
+    terms = leave_out_terms("test", gaussian_likelihood("test", model), None)
+    adaptive, interpreted = (
+        moment_match_functions("test", terms, many(), chosen)
+        for chosen in (None, {"mode": INTERPRETED})
+    )
+    upars = adaptive[2]
+    assert_array_equal(upars, interpreted[2])
+    assert_allclose(adaptive[0](upars), interpreted[0](upars), rtol=1e-12)
+    for i in range(N):
+        assert_allclose(adaptive[1](upars, i), interpreted[1](upars, i), rtol=1e-12)
+
+
+@pytest.mark.compiled
+def test_same_numbers_whole(monkeypatch):
+    """A function of draws that is compiled whole after its first draws."""
+    for constant in ("LEAST", "WHOLE_SECONDS", "NODE_SECONDS"):
+        monkeypatch.setattr(cost, constant, 0.0)
+    with pm.Model() as model:
+        mean = pm.Normal("mean")
+        gg.MvNormal("y", mean, gg.cov.Diagonal(pt.exp(mean), size=N), observed=np.arange(4.0))
+    found, expected = (
+        gg.whitened_residuals(many(), model, **QUIET, compile_kwargs=chosen)
+        for chosen in (None, {"mode": INTERPRETED})
+    )
+    assert_allclose(found, expected, rtol=1e-12)
+
+
+# The interpreted mode
+
+
+@pytest.mark.parametrize(
+    ("function", "x"),
+    [
+        (lambda x: pt.clip(x, -1, 2), [-3.0, -1.0, 0.5, 2.0, 5.0, np.nan, np.inf]),
+        (lambda x: pt.clip(x, 2, -1), [-3.0, 0.5, 5.0]),
+        (pt.softplus, [-800.0, -37.5, -1.0, 0.0, 17.9, 18.1, 33.2, 33.4, 800.0, np.nan]),
+        (pt.log1mexp, [-800.0, -0.7, -0.69, -1e-10, 0.0]),
+    ],
+)
+def test_operations_that_numpy_lacks(function, x):
+    """Written out, with the values of PyTensor's own Python form."""
+    v = pt.dvector("v")
+    y = function(v)
+    f = pytensor.function([v], y, mode=INTERPRETED)
+    names = {
+        type(getattr(node.op, "scalar_op", None)).__name__ for node in f.maker.fgraph.toposort()
+    }
+    assert not names & {"Clip", "Softplus", "Log1mexp"}
+    assert_array_equal(f(np.array(x)), pytensor.function([v], y, mode=AS_WRITTEN)(np.array(x)))
