@@ -94,10 +94,11 @@ def compare_layouts(models):
 
 
 def seasons_and_trend(dates):
-    """Regressors of the mean of the series, a column each; time in decades from 1980."""
-    decade = np.asarray((dates - pd.Timestamp(1980, 1, 1)) / pd.Timedelta(days=3652.5))[:, None]
-    angle = 20 * np.pi * decade * [1, 2, 3]
-    return np.hstack([decade ** [0, 1, 2, 3], np.sin(angle), np.cos(angle)])
+    """Regressors of the mean of the series, a column each."""
+    year = np.asarray((dates - pd.Timestamp(1980, 1, 1)) / pd.Timedelta(days=365.25))
+    trend = np.polynomial.legendre.legvander(year / 22, 3)  # 22 years to either side
+    angle = 2 * np.pi * year[:, None] * [1, 2, 3]
+    return np.hstack([trend, np.sin(angle), np.cos(angle)])
 
 
 def series_model(series):
@@ -105,7 +106,7 @@ def series_model(series):
     seen, ahead = series[:-AHEAD], series[-AHEAD:]
     design = seasons_and_trend(series.index)
     with pm.Model(coords={"week": seen.index, "ahead": ahead.index}) as model:
-        beta = pm.Normal("beta", [340, 10, 0, 0] + 6 * [0], [20, 10, 5, 5] + 6 * [5])
+        beta = pm.Normal("beta", [340, 25, 0, 0] + 6 * [0], [20, 15, 5, 5] + 6 * [5])
         sigma, noise = pm.HalfNormal("sigma", 2), pm.HalfNormal("noise", 1)
         memory = pm.LogNormal("memory", np.log(20), 1)  # weeks
         process = gg.cov.AR1(sigma**2, pt.exp(-1 / memory))
