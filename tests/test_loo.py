@@ -501,6 +501,24 @@ def test_rows_that_differ_are_a_long_table(posterior, likelihood):
     assert_allclose(whole, np.concatenate(alone, axis=-1), rtol=1e-10)
 
 
+def test_groups_of_the_structure_where_rows_differ(posterior):
+    """True means the groups of the structure, within each row, whatever rows miss."""
+    y = data(2)
+    y[0, 1] = y[1, 0] = np.nan
+
+    def of_structure(y, group):
+        with pm.Model() as model:
+            v = pm.HalfNormal("sigma") ** 2
+            cov = gg.cov.CompoundSymmetry(v, 0.4, group=GROUP)
+            gg.MvNormal("y", 0, cov, observed=y)
+        idata = gg.loo_log_likelihood(tree(posterior), model, group=group, progressbar=False)
+        return idata.log_likelihood["y"].values
+
+    alone = [of_structure(row, True) for row in y]
+    found = of_structure(y, True)
+    assert_allclose(np.sort(found), np.sort(np.concatenate(alone, axis=-1)), rtol=1e-10)
+
+
 def test_long_rows_that_differ_have_no_groups_and_no_order(posterior):
     y = np.random.default_rng(0).normal(size=(2, 40))
     y[0, 1] = np.nan

@@ -124,10 +124,12 @@ class IrregularAR1(Leaf):
 
     def _check_repeats(self, times, group, order, noise):
         """Raise a ValueError where two observations without noise have one time."""
-        same = (np.diff(group[order]) == 0) & (np.diff(times[order]) == 0)
-        exact = np.concatenate([[False], same]) & (noise[..., order] == 0)
-        if exact.any():
-            i = int(order[exact.reshape(-1, order.size).any(axis=0).argmax()])
+        for of_batch in noise.reshape(-1, order.size):
+            exact = order[of_batch[order] == 0]
+            same = (np.diff(group[exact]) == 0) & (np.diff(times[exact]) == 0)
+            if not same.any():
+                continue
+            i = exact[1:][same][0]
             name = group[i] if self._labels is None else self._labels[group[i]]
             raise ValueError(
                 f"{NAME}: group {name} has two observations at time {times[i]:g} and no noise, "
