@@ -30,8 +30,8 @@ from pm_gaussgrad.kernels.decay import decay
 
 # Rows of what is saved of the observations, in order of group and time.
 _PHI, _GAP, _RATE, _KEPT, _WEIGHT, _BEFORE = range(6)
-# Correlations of this size and less have the slopes of zero: their inverses leave the numbers.
-_TINY = 1e-300
+# Correlations below have the slopes of zero: their inverses would leave the range of numbers.
+_TINY = 2.3e-308
 
 
 def _own(values, i):
