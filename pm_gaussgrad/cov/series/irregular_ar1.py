@@ -214,6 +214,11 @@ class IrregularAR1(Leaf):
     def groups(self):
         return "group", self.parameters[4]
 
+    def time_order(self):
+        # Over all groups: what is independent of the past may come before it.
+        index = self._index()
+        return None if index is None else np.argsort(index[0], kind="stable")
+
     def scaled(self, factor):
         _, variance, correlation, noise, *_ = self.parameters
         return self._with(factor * variance, correlation, factor * noise)
