@@ -184,6 +184,12 @@ def test_sums_with_noise_keep_what_they_know(rng):
     )
 
 
+def test_the_length_of_a_sum_is_that_of_its_series():
+    series = gg.cov.AR1(1.0, 0.5) + gg.cov.Diagonal(0.1)
+    with pytest.raises(ValueError, match=r"as in gg\.cov\.AR1\(\.\.\., size=n\)"):
+        series.to_dense()
+
+
 def test_replicates_need_noise(rng):
     """Two observations of one group at one time: with noise a covariance, without none."""
     time, group = [1.0, 1.0, 2.0], ["a", "a", "b"]
