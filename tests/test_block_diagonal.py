@@ -142,11 +142,15 @@ def test_sums_close_block_by_block(rng):
     variances = rng.uniform(1, 2, size=5)
     first = gg.cov.BlockDiagonal(gg.cov.Diagonal(variances[:2]), gg.cov.Diagonal(0.5, size=3))
     dense = np.diag(np.append(variances[:2], np.full(3, 0.5)))
+    series = gg.cov.BlockDiagonal(gg.cov.AR1(1.0, 0.5, size=2), gg.cov.Diagonal(variances[:3]))
+    noisy = np.diag(np.append(np.ones(2), variances[:3])) + np.diag(variances)
+    noisy[0, 1] = noisy[1, 0] = 0.5
     for cov, expected in (
         (first + gg.cov.Diagonal(variances), dense + np.diag(variances)),
         (gg.cov.Diagonal(0.7, size=5) + first, dense + 0.7 * np.eye(5)),
         (first + gg.cov.Diagonal(0.7), dense + 0.7 * np.eye(5)),
         (first + 2 * first, 3 * dense),
+        (series + gg.cov.Diagonal(variances), noisy),
     ):
         assert isinstance(cov, gg.cov.BlockDiagonal)
         np.testing.assert_allclose(cov.to_dense().eval(mode=INTERPRETED), expected)
@@ -155,14 +159,18 @@ def test_sums_close_block_by_block(rng):
 @pytest.mark.parametrize(
     ("other", "error", "message"),
     [
-        (lambda cov: gg.cov.Diagonal(0.5), TypeError, r"block 0: gg.cov.AR1 \+ gg.cov.Diagonal"),
+        (
+            lambda cov: gg.cov.Diagonal(np.ones(3)),
+            TypeError,
+            r"block 0: gg.cov.CompoundSymmetry \+ gg.cov.Diagonal\(vector\)",
+        ),
         (lambda cov: gg.cov.Diagonal(0.5, size=4), ValueError, r"sizes \[3, 4\] disagree"),
         (lambda cov: gg.cov.Diagonal(np.ones(4)), ValueError, r"expected n = 3"),
         (lambda cov: gg.cov.BlockDiagonal(np.eye(3)), TypeError, r"sizes \(2, 1\) and \(3,\)"),
     ],
 )
 def test_sums_that_do_not_close(other, error, message):
-    cov = gg.cov.BlockDiagonal(gg.cov.AR1(1.0, 0.5, size=2), np.eye(1))
+    cov = gg.cov.BlockDiagonal(gg.cov.CompoundSymmetry(1.0, 0.5, size=2), np.eye(1))
     with pytest.raises(error, match=message):
         cov + other(cov)
 

@@ -9,10 +9,11 @@ import pytest
 from numpy.testing import assert_allclose
 from pytensor.graph.traversal import ancestors
 from registry import AS_WRITTEN, interpreted
+from scipy.stats import multivariate_normal
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
-from pm_gaussgrad.kernels.decay import one_minus_exp
+from pm_gaussgrad.kernels.decay import decay
 
 
 def panel(rng, n=14, n_groups=4, digits=2):
@@ -65,6 +66,37 @@ def test_whole_steps(correlation, rng):
     found = interpreted([rho], [*gradients(cov, [rho], y), *gradients(twin, [rho], y)])(correlation)
     for got, expected in zip(found[:2], found[2:], strict=True):
         assert_allclose(got, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("correlation", [1e-9, -1e-12, 1e-17, -1e-300, 0.0])
+def test_slopes_next_to_a_correlation_of_zero(correlation, rng):
+    """There the covariance is diagonal, and the slope that of the first neighbours."""
+    y, rho = rng.normal(size=8), pt.dscalar("rho")
+    series = gg.cov.AR1(1.3, rho) + gg.cov.Diagonal(0.2), gg.cov.AR1(1.5, rho, time=np.arange(8))
+    slopes = [pt.grad(cov.logp(y), rho) for cov in series]
+    products = (y[1:] * y[:-1]).sum() / 1.5**2
+    found = interpreted([rho], slopes)(correlation)
+    assert_allclose(found, [1.3 * products, 1.5 * products], rtol=1e-7)
+
+
+@pytest.mark.parametrize("shift", [0.1, 0.7, 1e9 + 0.3, -4.3])
+def test_whole_steps_between_rounded_times(shift, rng):
+    """2.7 - 1.7 is not 1, and is meant to be."""
+    group = np.tile([0, 1], 6)
+    time, rho = rng.permutation(12) + shift + 0.25 * group, pt.dscalar("rho")
+    cov = gg.cov.AR1(1.3, rho, time=time, group=group)
+    outputs = [cov.logp(np.ones(12)), cov.to_dense()]
+    logp, dense = interpreted([rho], outputs)(-0.6)
+    whole = np.round(time - shift - 0.25 * group)
+    expected = dense_ar1(1.3, -0.6, 0, whole, group)
+    assert_allclose(dense, expected, rtol=1e-12)
+    assert_allclose(logp, multivariate_normal.logpdf(np.ones(12), cov=expected), rtol=1e-10)
+
+
+def test_times_that_differ_are_not_made_equal():
+    time = 1e9 + np.array([0.0, 1e-7, 2e-7])
+    found = gg.cov.AR1(1.0, 0.5, time=time).parameters[0].data
+    np.testing.assert_array_equal(found, time)
 
 
 def test_order_of_the_table_is_the_users(rng):
@@ -152,6 +184,12 @@ def test_sums_with_noise_keep_what_they_know(rng):
     )
 
 
+def test_the_length_of_a_sum_is_that_of_its_series():
+    series = gg.cov.AR1(1.0, 0.5) + gg.cov.Diagonal(0.1)
+    with pytest.raises(ValueError, match=r"as in gg\.cov\.AR1\(\.\.\., size=n\)"):
+        series.to_dense()
+
+
 def test_replicates_need_noise(rng):
     """Two observations of one group at one time: with noise a covariance, without none."""
     time, group = [1.0, 1.0, 2.0], ["a", "a", "b"]
@@ -167,6 +205,11 @@ def test_replicates_need_noise(rng):
     for cov in (exact + one_of_two, gg.cov.AR1(1.0, 0.5, time=[1, 2, 1]) + one_of_two):
         densities = [gg.logp(np.ones(3), 0, c) for c in (cov, gg.cov.Dense(cov.to_dense()))]
         assert_allclose(*interpreted([], densities, AS_WRITTEN)(), rtol=1e-14)
+    # One of them without noise is the process itself; of two the matrix is singular.
+    several = gg.cov.AR1(1.0, 0.5, time=[1.0, 1.0, 1.0])
+    gg.MvNormal.dist(0, several + gg.cov.Diagonal(np.array([0.5, 0.0, 0.2])))
+    with pytest.raises(ValueError, match="two observations at time 1 and no noise"):
+        gg.MvNormal.dist(0, several + gg.cov.Diagonal(np.array([0.0, 0.5, 0.0])))
     v = pt.dscalar("v")
     logp = interpreted([v], gg.logp(np.ones(3), 0, exact + gg.cov.Diagonal(v, size=3)), AS_WRITTEN)
     assert logp(0.0) == -np.inf
@@ -297,7 +340,9 @@ def test_decay_to_the_last_digits():
     x = np.concatenate(
         [10.0 ** np.arange(-300, 3, 0.37), np.linspace(0, 40, 4001), [0, 1e9, np.inf]]
     )
-    assert_allclose(one_minus_exp(x), -np.expm1(-x), rtol=5e-16, atol=0)
+    power, rest = decay(x)
+    assert_allclose(rest, -np.expm1(-x), rtol=5e-16, atol=0)
+    assert_allclose(power, np.exp(-x), rtol=5e-16, atol=1e-307)
 
 
 def test_a_series_is_rebuilt_from_its_tensors(rng):

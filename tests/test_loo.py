@@ -8,7 +8,7 @@ import pytensor.tensor as pt
 import pytest
 import xarray as xr
 from numpy.testing import assert_allclose
-from registry import interpreted
+from registry import AS_WRITTEN, interpreted
 from scipy.stats import multivariate_normal, multivariate_t, norm
 
 import pm_gaussgrad as gg
@@ -38,6 +38,11 @@ def lag():
     return np.abs(np.subtract.outer(np.arange(N), np.arange(N)))
 
 
+# Free values of the parameters.
+TRANSFORMED = {
+    "sigma_log__": lambda at: np.log(at["sigma"]),
+    "rho_interval__": lambda at: np.log(at["rho"] / (1 - at["rho"])),
+}
 STRUCTURES = {
     "ar1": lambda v, rho: gg.cov.AR1(v, rho, size=N),
     "toeplitz": lambda v, rho: gg.cov.Toeplitz(v * rho ** np.arange(N)),
@@ -499,6 +504,57 @@ def test_rows_that_differ_are_a_long_table(posterior, likelihood):
     whole = log_likelihood(model, group=True)
     alone = [log_likelihood(row, group=np.zeros(N)) for row in rows]
     assert_allclose(whole, np.concatenate(alone, axis=-1), rtol=1e-10)
+
+
+@pytest.mark.parametrize("likelihood", [gg.MvNormal, gg.MvStudentT])
+@pytest.mark.parametrize("blocks", [False, True])
+def test_one_step_ahead_in_time(posterior, likelihood, blocks):
+    """In a table that is not in order of time, of which rows miss different entries."""
+    y = data(3)
+    y[0, 1] = y[2, 0] = y[2, 3] = np.nan
+    time = np.array([3.0, 1.5, 0.2, 5.0, 4.0, 2.7, 1.0])
+
+    def log_likelihood(y):
+        with pm.Model() as model:
+            v, rho = pm.HalfNormal("sigma") ** 2, pm.Uniform("rho")
+            if blocks:
+                series = gg.cov.AR1(v, rho, time=time[:5], group=GROUP[:5])
+                cov = gg.cov.BlockDiagonal(gg.cov.AR1(v, 0.3, size=2), series)
+            else:
+                cov = gg.cov.AR1(v, rho, time=time, group=GROUP)
+            settings = {"nu": 5, "scale": cov} if likelihood is gg.MvStudentT else {"cov": cov}
+            likelihood("y", mu=0, observed=y, **settings)
+        idata = gg.lfo_log_likelihood(tree(posterior), model, progressbar=False)
+        at = posterior["posterior"]
+        inputs = {k: at[k][0, 0] for k in ("sigma", "rho")}
+        logp = model.compile_fn(model.logp(vars=[model["y"]], sum=True), mode=AS_WRITTEN)
+        values = {x.name: TRANSFORMED[x.name](inputs) for x in model.value_vars}
+        return idata.log_likelihood["y"].values, logp(values)
+
+    alone = [log_likelihood(row) for row in y]
+    for ahead, joint in alone:
+        assert_allclose(ahead[0, 0].sum(), joint, rtol=1e-10)
+    assert_allclose(
+        log_likelihood(y)[0], np.concatenate([ahead for ahead, _ in alone], axis=-1), rtol=1e-10
+    )
+
+
+def test_groups_of_the_structure_where_rows_differ(posterior):
+    """True means the groups of the structure, within each row, whatever rows miss."""
+    y = data(2)
+    y[0, 1] = y[1, 0] = np.nan
+
+    def of_structure(y, group):
+        with pm.Model() as model:
+            v = pm.HalfNormal("sigma") ** 2
+            cov = gg.cov.CompoundSymmetry(v, 0.4, group=GROUP)
+            gg.MvNormal("y", 0, cov, observed=y)
+        idata = gg.loo_log_likelihood(tree(posterior), model, group=group, progressbar=False)
+        return idata.log_likelihood["y"].values
+
+    alone = [of_structure(row, True) for row in y]
+    found = of_structure(y, True)
+    assert_allclose(np.sort(found), np.sort(np.concatenate(alone, axis=-1)), rtol=1e-10)
 
 
 def test_long_rows_that_differ_have_no_groups_and_no_order(posterior):

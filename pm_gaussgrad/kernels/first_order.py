@@ -26,10 +26,12 @@ Biometrics 47, 161-175, section 3 (groups with noise).
 
 import numpy as np
 
-from pm_gaussgrad.kernels.decay import one_minus_exp
+from pm_gaussgrad.kernels.decay import decay
 
 # Rows of what is saved of the observations, in order of group and time.
 _PHI, _GAP, _RATE, _KEPT, _WEIGHT, _BEFORE = range(6)
+# Correlations below have the slopes of zero: their inverses would leave the range of numbers.
+_TINY = 2.3e-308
 
 
 def _own(values, i):
@@ -76,21 +78,22 @@ def _transitions(times, correlation, order, ends, track):
         if start < ends[g]:
             exponent[start] = np.inf
         start = ends[g]
-    gap, start = one_minus_exp(exponent), 0
+    power, gap = decay(exponent)
+    start = 0
     for g in range(many):
         stop, rho = ends[g] if many > 1 else n, correlation[g]
-        inverse = 1 / rho if rho != 0 else 0.0
+        inverse = 1 / rho if np.abs(rho) > _TINY else 0.0
         for t in range(start, stop):
-            phi = 1 - gap[t]
+            phi = power[t]
             track[_PHI, t], track[_GAP, t], track[_RATE, t] = phi, gap[t], step[t] * phi * inverse
-        for t in range(start, stop if rho <= 0 else start):
+        for t in range(start, stop if rho <= _TINY else start):
             _alternate(rho, step[t], track[:, t])
         start = stop
 
 
 def _alternate(rho, step, transition):
     """Mends a transition where the correlation is not positive: of such there are whole powers."""
-    if rho == 0:
+    if np.abs(rho) <= _TINY:
         transition[_RATE] = 1 if step == 1 else np.inf if 0 < step < 1 else 0
     elif step % 2 == 1:
         transition[_PHI], transition[_RATE] = -transition[_PHI], -transition[_RATE]

@@ -168,6 +168,14 @@ class BlockDiagonal(Composite):
             return "block", np.repeat(np.arange(len(self.sizes)), self.sizes)
         return None
 
+    def time_order(self):
+        orders = [block.time_order() for block in self.parts]
+        if all(order is None for order in orders) or self.groups() is None:
+            return None
+        starts = np.cumsum(self.sizes) - self.sizes
+        whole = [np.arange(n) if o is None else o for o, n in zip(orders, self.sizes, strict=True)]
+        return np.concatenate([start + o for start, o in zip(starts, whole, strict=True)])
+
     def information(self, tangents):
         total, start = 0, 0
         for block in self.parts:

@@ -310,6 +310,13 @@ class Covariance:
         """
         return None
 
+    def time_order(self):
+        """Positions in the order in which :meth:`innovations` goes on, an array of int, (n).
+
+        None where that is the order of the table.
+        """
+        return None
+
     def rows(self, positions):
         """Sigma[positions], shape (c, n), in memory c n beside the structure's own.
 

@@ -117,7 +117,24 @@ def as_times(owner, value, group, labels):
             f"{owner}: `time` of observation {i}, in group {labels[group[i]]}, is {value[i]}, "
             "expected a number; drop this observation."
         )
-    return value.astype("float64")
+    return _without_rounding(value.astype("float64"), group)
+
+
+def _without_rounding(times, group):
+    """Times (n,) whose distances are whole, where those of a group are whole but for rounding.
+
+    A column such as 0.7, 1.7, 2.7 is meant to have whole steps, and 2.7 - 1.7 is not 1.
+    """
+    first = np.unique(group, return_index=True)[1][group]
+    steps = times - times[first]
+    whole, resolution = np.round(steps), np.spacing(np.abs(times).max())
+    if np.abs(steps - whole).max() > 2 * resolution:
+        return times
+    # Multiples of a power of two, sums of which are exact.
+    unit = max(resolution, 2.0**-20)
+    exact = np.round(times[first] / unit) * unit + whole
+    apart = [len(np.unique(np.stack([group, t]), axis=1).T) for t in (times, exact)]
+    return exact if apart[0] == apart[1] else times
 
 
 def check_length(owner, size, column) -> None:

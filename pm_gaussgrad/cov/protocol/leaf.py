@@ -95,10 +95,11 @@ class ScalarLeaf(Leaf):
     def known_size(self):
         """The size, or a ValueError where nothing says it."""
         if self.size is None:
-            names = ", ".join(self.parameter_shapes)
+            # Of a sum what a user calls is the first summand.
+            called = self.label.split(" + ")[0]
             raise ValueError(
                 f"{self.label}: scalar parameters do not say how many observations there are; pass "
-                f"size=, as in {self.label}({names}, size=n)."
+                f"size=, as in {called}(..., size=n)."
             )
         return self.size
 

@@ -129,17 +129,18 @@ class IrregularAR1(Leaf):
 
     def _check_repeats(self, times, group, order, noise):
         """Raise a ValueError where two observations without noise have one time."""
-        for exact in np.unique(noise.reshape(-1, order.size) == 0, axis=0):
-            at = order[exact[order]]
-            same = (np.diff(group[at]) == 0) & (np.diff(times[at]) == 0)
-            if same.any():
-                i = int(at[same.argmax()])
-                name = group[i] if self._labels is None else self._labels[group[i]]
-                raise ValueError(
-                    f"{NAME}: group {name} has two observations at time {times[i]:g} and no noise, "
-                    "expected each time at most once, as the covariance would be singular; add "
-                    "independent noise, + gg.cov.Diagonal(variance)."
-                )
+        for of_batch in noise.reshape(-1, order.size):
+            exact = order[of_batch[order] == 0]
+            same = (np.diff(group[exact]) == 0) & (np.diff(times[exact]) == 0)
+            if not same.any():
+                continue
+            i = exact[1:][same][0]
+            name = group[i] if self._labels is None else self._labels[group[i]]
+            raise ValueError(
+                f"{NAME}: group {name} has two observations at time {times[i]:g} and no noise, "
+                "expected each time at most once, as the covariance would be singular; add "
+                "independent noise, + gg.cov.Diagonal(variance)."
+            )
 
     def _index(self):
         """Times, groups and order as arrays; None where they are symbolic or a batch."""
@@ -232,6 +233,11 @@ class IrregularAR1(Leaf):
 
     def groups(self):
         return "group", self.parameters[4]
+
+    def time_order(self):
+        # Over all groups: what is independent of the past may come before it.
+        index = self._index()
+        return None if index is None else np.argsort(index[0], kind="stable")
 
     def scaled(self, factor):
         _, variance, correlation, noise, *_ = self.parameters

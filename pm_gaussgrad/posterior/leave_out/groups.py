@@ -32,7 +32,8 @@ def as_groups(owner, group, idata, entries, cov):
             f"{named_dims_hint(group)}, and .eval() of a symbolic one."
         )
     if group is True:
-        group = _of_structure(owner, cov if entries.subject is None else entries.cov)
+        rows = entries.subject is not None and cov.groups() is None
+        group = _of_structure(owner, entries.cov if rows else cov)
     name = group if isinstance(group, str) else getattr(group, "name", None) or "group"
     values = _found(owner, group, idata, entries) if isinstance(group, str) else group
     # Objects: among strings a missing label would become the label "nan".

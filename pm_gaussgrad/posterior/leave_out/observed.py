@@ -46,6 +46,7 @@ class ObservedEntries:
     def __init__(self, likelihood):
         self.name, self._missing, self._table = likelihood.name, None, None
         self.cov, self.residual, self.value = likelihood.cov, likelihood.residual, likelihood.value
+        self._order = self.cov.time_order()
         self.data, self.dims = likelihood.data, likelihood.dims
         self.coords = dict(likelihood.coords)
         self.nu = None if likelihood.nu is None else likelihood.nu[..., None]
@@ -66,6 +67,7 @@ class ObservedEntries:
 
     def _drop(self, observed):
         self.cov, self.positions = marginal(self.cov, observed), observed
+        self._order = self.cov.time_order()
         self.residual, self.value = (x[..., observed] for x in (self.residual, self.value))
         self.data = self.data[..., observed]
         self.coords[self.dims[-1]] = self.coords[self.dims[-1]][observed]
@@ -121,19 +123,34 @@ class ObservedEntries:
         """The row of the data that each entry is of, where rows are subjects; else None."""
         return None if self._table is None else self._subject
 
+    def innovations(self):
+        """As that of a covariance, in its order in time also where rows are subjects."""
+        if self._table is None or self._order is None:
+            return self.cov.innovations(self.residual)
+        within, visit = self.cov.parameters[0], np.nonzero(~self._table)[-1]
+        order = np.lexsort((np.argsort(self._order)[visit], self._subject))
+        ordered = RepeatedMeasures(within, self._subject[order], visit[order])
+        return [x[np.argsort(order)] for x in ordered.innovations(self.residual[order])]
+
     def cumulated(self, x):
-        """Sums over the entries of a row up to each."""
+        """Sums over the entries of a row up to each, in order of time."""
         if self._table is None:
-            return pt.cumsum(x, axis=-1)
+            return self._along(pt.cumsum, x)
         where = np.nonzero(~self._table)
         rows = pt.zeros(self._table.shape, dtype=x.dtype)[where].set(x)
-        return pt.cumsum(rows, axis=-1)[where]
+        return self._along(pt.cumsum, rows)[where]
 
     def place(self):
         """How many entries of its row there are up to each, (..., n)."""
         if self._table is None:
-            return 1 + np.arange(self.positions.size)
-        return np.cumsum(~self._table, axis=-1)[np.nonzero(~self._table)]
+            return self._along(np.cumsum, np.ones(self.positions.size, int))
+        return self._along(np.cumsum, ~self._table)[np.nonzero(~self._table)]
+
+    def _along(self, cumulate, rows):
+        """Cumulated over the last dimension in order of time."""
+        if self._order is None:
+            return cumulate(rows, axis=-1)
+        return cumulate(rows[..., self._order], axis=-1)[..., np.argsort(self._order)]
 
     def count(self):
         """How many entries the row has that each is of: a number, or (n,)."""

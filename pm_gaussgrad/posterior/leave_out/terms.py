@@ -165,7 +165,7 @@ def ahead_terms(owner, likelihood) -> Terms:
     """Of each observation given those before it."""
     entries = ObservedEntries(likelihood)
     entries.check_common(owner, whole_rows=True)
-    standardised, log_scale = entries.cov.innovations(entries.residual)
+    standardised, log_scale = entries.innovations()
     so_far = entries.cumulated(standardised**2), entries.place()
     logp = entries.log_density(standardised**2, 2 * log_scale, 1, *so_far)
     return Terms(likelihood, PAST, entries.select(logp), entries.dims, entries.coords)
