@@ -1,6 +1,5 @@
 """The one abstraction: a covariance is a structure, a tuple of tensors and a definition."""
 
-import functools
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +11,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pm_gaussgrad.cov.protocol.arguments import as_floats, named_dims_hint
 from pm_gaussgrad.cov.protocol.products import standardised_by
+from pm_gaussgrad.cov.protocol.sized import with_known_shape
 from pm_gaussgrad.cov.protocol.strips import by_strips
 from pm_gaussgrad.cov.protocol.sums import closed_sum
 from pm_gaussgrad.ops import count_batch_dims
@@ -90,22 +90,6 @@ def check_size(cov, name: str, value: TensorVariable) -> None:
         )
 
 
-def _with_known_shape(to_dense):
-    """``to_dense`` with the static shape that follows from the size.
-
-    PyTensor forgets sizes of one, as in the product of a (1, 1) and a matrix of unknown shape.
-    """
-
-    @functools.wraps(to_dense)
-    def of_known_shape(self):
-        matrix, n = to_dense(self), self.size
-        if not isinstance(n, int) or matrix.type.shape[-2:] == (n, n):
-            return matrix
-        return pt.specify_shape(matrix, (*[None] * (matrix.type.ndim - 2), n, n))
-
-    return of_known_shape
-
-
 class Covariance:
     """A covariance matrix Sigma (n, n) in its own parameters. Immutable and symbolic.
 
@@ -145,7 +129,7 @@ class Covariance:
         cls.label = cls.__dict__.get("label", f"gg.cov.{cls.__name__}")
         cls.summand = cls.__dict__.get("summand", cls.label)
         if "to_dense" in cls.__dict__:
-            cls.to_dense = _with_known_shape(cls.to_dense)
+            cls.to_dense = with_known_shape(cls.to_dense)
 
     @classmethod
     def from_parameters(cls, *parameters, size=None) -> "Covariance":

@@ -1,5 +1,7 @@
 """Covariances of known size, where parameters alone do not say it."""
 
+import functools
+
 import pytensor.tensor as pt
 
 
@@ -27,3 +29,19 @@ def _with_length(parameter, dims, n):
         return parameter
     core = [n if dim == "n" else None for dim in dims]
     return pt.specify_shape(parameter, (*[None] * (parameter.type.ndim - len(core)), *core))
+
+
+def with_known_shape(to_dense):
+    """``to_dense`` with the static shape that follows from the size.
+
+    PyTensor forgets sizes of one, as in the product of a (1, 1) and a matrix of unknown shape.
+    """
+
+    @functools.wraps(to_dense)
+    def of_known_shape(self):
+        matrix, n = to_dense(self), self.size
+        if not isinstance(n, int) or matrix.type.shape[-2:] == (n, n):
+            return matrix
+        return pt.specify_shape(matrix, (*[None] * (matrix.type.ndim - 2), n, n))
+
+    return of_known_shape
