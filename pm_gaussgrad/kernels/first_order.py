@@ -63,11 +63,6 @@ def _transitions(times, correlation, order, ends, track):
     for t in range(1, n):
         step[t] = times[order[t]] - times[order[t - 1]]
     start = 0
-    for g in range(ends.size):
-        if start < ends[g]:
-            step[start] = 0
-        start = ends[g]
-    start = 0
     for g in range(many):
         stop, distance = ends[g] if many > 1 else n, _distance(correlation[g])
         for t in range(start, stop):
@@ -76,7 +71,7 @@ def _transitions(times, correlation, order, ends, track):
     start = 0
     for g in range(ends.size):
         if start < ends[g]:
-            exponent[start] = np.inf
+            step[start], exponent[start] = 0, np.inf
         start = ends[g]
     power, gap = decay(exponent)
     start = 0
@@ -106,29 +101,36 @@ def _gains(times, variance, correlation, noise, order, ends):
     check_lengths(variance, correlation, noise, order, ends)
     track = np.empty((6, order.size), variance.dtype)
     _transitions(times, correlation, order, ends, track)
-    logdet, product, usable, start = 0.0, 1.0, True, 0
+    s, start, usable = noise[0] if noise.size else 0.0, 0, (noise >= 0).all()
     for g in range(ends.size):
         v, posterior = _own(variance, g), 0.0
         usable = usable and v >= 0 and np.abs(_own(correlation, g)) <= 1
         for t in range(start, ends[g]):
-            phi, gap, s = track[_PHI, t], track[_GAP, t], _own(noise, order[t])
+            phi, gap = track[_PHI, t], track[_GAP, t]
+            if noise.size > 1:
+                s = noise[order[t]]
             predicted = v * gap * (2 - gap) + phi * phi * posterior
-            total = predicted + s
-            usable = usable and s >= 0 and total > 0
-            weight = 1 / total
+            weight = 1 / (predicted + s)
             kept = s * weight
             track[_KEPT, t], track[_WEIGHT, t], track[_BEFORE, t] = kept, weight, posterior
             posterior = predicted * kept
-            # One logarithm for many factors, as long as these and their product are in range.
-            if 1e-100 < total < 1e100:
-                product *= total
-            else:
-                logdet += np.log(total)
-            if not 1e-200 < product < 1e200:
-                logdet += np.log(product)
-                product = 1.0
         start = ends[g]
-    return track, logdet + np.log(product) if usable else np.nan
+    return track, -_log_product(track[_WEIGHT]) if usable else np.nan
+
+
+def _log_product(values):
+    """Of positive numbers, and NaN where one is not: one logarithm for many of them."""
+    total, product, usable = 0.0, 1.0, True
+    for value in values:
+        usable = usable and 0 < value < np.inf
+        if 1e-100 < value < 1e100:
+            product *= value
+        else:
+            total += np.log(value)
+        if not 1e-200 < product < 1e200:
+            total += np.log(product)
+            product = 1.0
+    return total + np.log(product) if usable else np.nan
 
 
 def _innovate(row, order, ends, track, innovation):
