@@ -44,8 +44,8 @@ def test_structure_is_a_hashable_fact(nested):
         "block_0_correlation": "",
         "block_1_block_0_chol": "n_0_1 n_0_1",
         "block_1_block_1_chol": "n_1_1 n_1_1",
-        "block_2_variance": "",
-    }
+    }  # the noise shares its variance with the first block
+    assert structure.places == (0, 1, 2, 3, 0)
     assert structure.constant_parameters == frozenset()
     assert cov.size == 9
 
@@ -290,3 +290,23 @@ def test_blocks_of_all_kinds_together(rng):
     for ours, twin in zip(both[: len(both) // 2], both[len(both) // 2 :], strict=True):
         assert_allclose(ours, twin, rtol=1e-11, atol=1e-12)
     assert_allclose(again, rows, rtol=1e-12, atol=1e-13)
+
+
+def test_blocks_that_share_parameters_have_them_once(rng):
+    """What a random variable or a density holds does not grow with equal blocks."""
+    v, rho = pt.dscalars("v", "rho")
+
+    def build(count):
+        return gg.cov.BlockDiagonal(*[gg.cov.AR1(v, rho, size=2) for _ in range(count)])
+
+    assert build(100).parameters == (v, rho)
+    rebuilt = build(5).structure.from_parameters(v + 0, rho)
+    twin = gg.cov.Dense(build(5).to_dense())
+    y = rng.normal(size=10)
+    logps = [gg.logp(y, 0, cov) for cov in (build(5), rebuilt, twin)]
+    outputs = [x for logp in logps for x in (logp, *pt.grad(logp, [v, rho]))]
+    found = np.reshape(interpreted([v, rho], outputs)(1.3, 0.4), (3, 3))
+    assert_allclose(found, np.tile(found[2], (3, 1)), rtol=1e-12)
+    information = interpreted([v, rho], gg.fisher_information(0.0, build(5), [v, rho]))(1.3, 0.4)
+    expected = interpreted([v, rho], gg.fisher_information(0.0, twin, [v, rho]))(1.3, 0.4)
+    assert_allclose(information, expected, rtol=1e-9)

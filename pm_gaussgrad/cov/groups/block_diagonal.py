@@ -177,7 +177,7 @@ class BlockDiagonal(Composite):
         return np.concatenate([start + o for start, o in zip(starts, whole, strict=True)])
 
     def information(self, tangents):
-        total, start = 0, 0
+        total, start, tangents = 0, 0, self.structure.of_parts(tangents)
         for block in self.parts:
             stop = start + len(block.parameters)
             total = total + block.information(tangents[start:stop])

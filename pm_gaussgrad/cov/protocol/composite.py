@@ -2,8 +2,9 @@
 
 A random variable or a log density holds tensors and, as a fact of its Op, a hashable structure
 from which :class:`~pm_gaussgrad.cov.protocol.base.Covariance` objects are rebuilt. For a leaf that
-is its form. For a composite it is a :class:`Composition`: its class, the structures of its parts
-and their sizes, where these are integers.
+is its form. For a composite it is a :class:`Composition`: its class, the structures of its parts,
+their sizes, where these are integers, and which tensors they share: of a thousand blocks with the
+same two parameters there are two.
 """
 
 from dataclasses import dataclass
@@ -28,11 +29,14 @@ class Composition:
         The structures of the parts, forms of leaves or compositions.
     sizes : tuple of int or None
         Sizes of the parts; None where the parameters say it.
+    places : tuple of int
+        Of each parameter of each part, in order, its place among the different ones.
     """
 
     kind: type
     structures: tuple
     sizes: tuple[int | None, ...]
+    places: tuple[int, ...]
 
     @property
     def label(self) -> str:
@@ -45,26 +49,44 @@ class Composition:
         return f"{self.kind.__name__}({parts})"
 
     @cached_property
-    def parameter_shapes(self) -> dict[str, str]:
-        """Core shapes of all parts' parameters; names and dimensions carry the part's number."""
-        return {
-            f"{self.kind.part_name}_{i}_{name}": " ".join(f"{dim}_{i}" for dim in dims.split())
+    def _declared(self) -> list[tuple[str, str, bool]]:
+        """Of each parameter of each part: its name, core shape, and whether it has no gradient.
+
+        Names and dimensions carry the part's number.
+        """
+        return [
+            (
+                f"{self.kind.part_name}_{i}_{name}",
+                " ".join(f"{dim}_{i}" for dim in dims.split()),
+                name in structure.constant_parameters,
+            )
             for i, structure in enumerate(self.structures)
             for name, dims in structure.parameter_shapes.items()
-        }
+        ]
 
-    @property
+    @cached_property
+    def parameter_shapes(self) -> dict[str, str]:
+        """Core shapes of the different parameters, named by the first part that has them."""
+        first = {}
+        for place, (name, dims, _) in zip(self.places, self._declared, strict=True):
+            first.setdefault(place, (name, dims))
+        return dict(first.values())
+
+    @cached_property
     def constant_parameters(self) -> frozenset[str]:
-        """Names of the parameters without a gradient."""
-        return frozenset(
-            f"{self.kind.part_name}_{i}_{name}"
-            for i, structure in enumerate(self.structures)
-            for name in structure.constant_parameters
-        )
+        """Names of the parameters without a gradient in any part."""
+        names = list(self.parameter_shapes)
+        declared = list(zip(self.places, self._declared, strict=True))
+        free = {names[place] for place, (*_, constant) in declared if not constant}
+        return frozenset(self.parameter_shapes) - free
+
+    def of_parts(self, different) -> list:
+        """What belongs to each of the different parameters, for each parameter of each part."""
+        return [different[place] for place in self.places]
 
     def from_parameters(self, *parameters, size=None) -> "Composite":
         """Rebuild from the tensors that ``parameters`` flattened it to; they say the size."""
-        remaining, parts = list(parameters), []
+        remaining, parts = self.of_parts(parameters), []
         for structure, part_size in zip(self.structures, self.sizes, strict=True):
             count = len(structure.parameter_shapes)
             own, remaining = remaining[:count], remaining[count:]
@@ -100,16 +122,21 @@ class Composite(Covariance):
         )
         return rebuilt
 
+    def _of_parts(self):
+        return (p for part in self.parts for p in part.parameters)
+
     @property
     def parameters(self):
-        """The parameters of all parts, in order."""
-        return tuple(p for part in self.parts for p in part.parameters)
+        """The different parameters of all parts, in order."""
+        return tuple(dict.fromkeys(self._of_parts()))
 
     @property
     def structure(self):
         """Hashable, with ``from_parameters``."""
         sizes = tuple(size if isinstance(size, int) else None for size in self.sizes)
-        return Composition(type(self), tuple(part.structure for part in self.parts), sizes)
+        place = {p: i for i, p in enumerate(dict.fromkeys(self._of_parts()))}
+        places = tuple(place[p] for p in self._of_parts())
+        return Composition(type(self), tuple(part.structure for part in self.parts), sizes, places)
 
     def check_constants(self, n=None):
         for part, size in zip(self.parts, self.sizes, strict=True):

@@ -163,7 +163,7 @@ class Marginal(Composite):
     def structure(self):
         """Hashable, with ``from_parameters``."""
         whole = super().structure
-        return MarginalForm(whole.kind, whole.structures, whole.sizes)
+        return MarginalForm(whole.kind, whole.structures, whole.sizes, whole.places)
 
     @property
     def size(self):
