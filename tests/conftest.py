@@ -44,3 +44,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # What takes longest comes first, so that no worker waits for another in the end.
+        items.sort(key=lambda item: item.get_closest_marker("sampling") is None)

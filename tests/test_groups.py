@@ -351,3 +351,36 @@ def test_a_series_is_rebuilt_from_its_tensors(rng):
     assert_allclose(
         *interpreted([], [cov.to_dense(), rebuilt.to_dense()], AS_WRITTEN)(), rtol=1e-15
     )
+
+
+def test_fisher_information_without_a_matrix(rng):
+    """Against the trace formula in NumPy, with parameters of groups and replicates in time."""
+    group, time = panel(rng, digits=0)
+    n = len(group)
+    parameters = pt.tensor("parameters", shape=(4 + 4 + n,))
+    variance, correlation, noise = parameters[:4], parameters[4:8], parameters[8:]
+    series = gg.cov.AR1(variance, correlation, time=time, group=group)
+    cov = series + gg.cov.Diagonal(noise)
+    values = np.concatenate(
+        [rng.uniform(0.5, 2, 4), rng.uniform(0.1, 0.9, 4), rng.uniform(0.1, 1, n)]
+    )
+    information = gg.fisher_information(np.zeros(n), cov, parameters)
+    found = interpreted([parameters], information)(values)
+
+    def dense(x):
+        return dense_ar1(x[:4][group], x[4:8][group], x[8:], time, group)
+
+    steps = 1e-4 * np.eye(values.size)
+    # Central differences of order four.
+    slopes = [
+        (
+            8 * (dense(values + h) - dense(values - h))
+            - dense(values + 2 * h)
+            + dense(values - 2 * h)
+        )
+        / (12 * 1e-4)
+        for h in steps
+    ]
+    solved = [np.linalg.solve(dense(values), slope) for slope in slopes]
+    expected = [[np.trace(a @ b) / 2 for b in solved] for a in solved]
+    assert_allclose(found, expected, rtol=1e-7, atol=1e-9)

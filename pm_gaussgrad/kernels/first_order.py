@@ -273,3 +273,20 @@ def inverse_diagonal(rows, times, variance, correlation, noise, order, ends):
             diagonal[i, order[t]] = weight + (1 - kept) ** 2 * later
             later = phi * phi * (weight + kept * kept * later)
     return (diagonal,)
+
+
+def states(rows, times, variance, correlation, noise, order, ends):
+    """What Fisher information is made of, by group and time: phi, d phi / d rho, J, w, P, N.
+
+    Of any six rows: (6, n) -> (6, n).
+    """
+    track, _ = _gains(times, variance, correlation, noise, order, ends)
+    result = np.empty_like(rows)
+    for i, row in enumerate((_PHI, _RATE, _KEPT, _WEIGHT, _BEFORE)):
+        result[i] = track[row]
+    later = 0.0
+    for t in range(order.size - 1, -1, -1):
+        phi, kept = track[_PHI, t], track[_KEPT, t]
+        result[5, t] = later
+        later = phi * phi * (track[_WEIGHT, t] + kept * kept * later)
+    return (result,)

@@ -23,11 +23,12 @@ from pytensor.graph.basic import Constant
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_size
 from pm_gaussgrad.cov.protocol.constants import check_variance, check_within, constant_value
+from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_times, check_length
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels import first_order as kernels
-from pm_gaussgrad.ops import transform_rows
+from pm_gaussgrad.ops import linear_recurrence, transform_rows
 
 NAME = "gg.cov.AR1"
 
@@ -65,11 +66,14 @@ class IrregularAR1(Leaf):
     saved_shapes = {"innovation": "m n", "through_mean": "m n", "track": "6 n"}
     forward = staticmethod(kernels.forward)
     pullback = staticmethod(kernels.pullback)
-    row_transforms = {"whiten": "n", "color": "n", "log_scales": "n", "inverse_diagonal": "n"}
+    row_transforms = dict.fromkeys(
+        ("whiten", "color", "log_scales", "inverse_diagonal", "states"), "n"
+    )
     whiten_kernel = staticmethod(kernels.whiten)
     color_kernel = staticmethod(kernels.color)
     log_scales_kernel = staticmethod(kernels.log_scales)
     inverse_diagonal_kernel = staticmethod(kernels.inverse_diagonal)
+    states_kernel = staticmethod(kernels.states)
     # Of the groups, for messages; what is rebuilt from tensors has their numbers.
     _labels = None
 
@@ -249,6 +253,19 @@ class IrregularAR1(Leaf):
         made._labels = self._labels
         return made
 
+    def information(self, tangents):
+        _, variance, _, _, group, order, _ = self.parameters
+        _, variance_dot, correlation_dot, noise_dot, *_ = tangents
+        own = group[order]
+        of_groups = (
+            x if x.type.shape[-1] == 1 else x[..., own % x.shape[-1]]
+            for x in (variance, variance_dot, correlation_dot)
+        )
+        by_noise = noise_dot
+        if noise_dot.type.shape[-1] != 1:
+            by_noise = noise_dot[:, order % noise_dot.shape[-1]]
+        return filter_information(self, *of_groups, by_noise)
+
     @staticmethod
     def forward_jax(residual, times, variance, correlation, noise, group, order, ends):
         from pm_gaussgrad.kernels import first_order_jax
@@ -286,6 +303,46 @@ class IrregularAR1(Leaf):
             quad_bar,
             logdet_bar,
         )
+
+
+def filter_information(cov, variance, variance_dot, correlation_dot, noise_dot):
+    """Information of what an observation tells beyond those before it, O(n p^2).
+
+    With the letters of :mod:`pm_gaussgrad.kernels.first_order`, c_a = E m d_a m and V = v - P the
+    variance of m, derivatives obey
+
+        dP_t = J^2 phi^2 dP_(t-1) + J^2 ((1 - phi^2) dv + 2 phi (P - v) dphi) + (1 - J)^2 ds,
+        c_t  = J phi^2 c_(t-1) + J phi V dphi - (1 - J) d dJ,
+
+    P, V and c on the right those at t - 1, and the information is the sum over t of
+    1/2 w^2 dd dd' + (w + N J^2) (phi (dphi c' + c dphi') + V dphi dphi') + N d dJ dJ'.
+    Parameters and directions, (..., n) or (..., 1), are by group and time.
+    """
+    nothing = pt.zeros_like(cov.diagonal())
+    phi, rate, kept, weight, before, later = (
+        transform_rows(cov, "states", pt.stack([nothing] * 6))[i] for i in range(6)
+    )
+    v_dot, s_dot = variance_dot + nothing, noise_dot + nothing
+    phi_dot, explained = correlation_dot * rate, variance - before
+    own = (1 - phi**2) * v_dot - 2 * phi * explained * phi_dot
+    shrunk = kept**2 * phi**2 + pt.zeros_like(own)
+    moved = linear_recurrence(shrunk, kept**2 * own + (1 - kept) ** 2 * s_dot)
+    total_dot = own + phi**2 * _before(moved) + s_dot
+    kept_dot = (s_dot - kept * total_dot) * weight
+    common = linear_recurrence(
+        kept * phi**2 + pt.zeros_like(own),
+        kept * phi * explained * phi_dot - (1 - kept) / weight * kept_dot,
+    )
+    pull = weight + later * kept**2
+    crossed = gram(pull * phi * phi_dot, _before(common))
+    root = pt.sqrt(later / weight) * kept_dot
+    through_phi = crossed + crossed.T + gram(pull * explained * phi_dot, phi_dot)
+    return half_gram(weight * total_dot) + through_phi + gram(root, root)
+
+
+def _before(x):
+    """Of each observation what belongs to the one before; of the first zero."""
+    return pt.concatenate([pt.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
 
 
 def _places(numbers):

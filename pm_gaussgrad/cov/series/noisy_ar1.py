@@ -15,7 +15,7 @@ from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.series.ar1 import AR1
-from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
+from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1, filter_information
 from pm_gaussgrad.kernels import first_order as kernels
 from pm_gaussgrad.ops import transform_rows
 
@@ -59,6 +59,10 @@ def _inverse_diagonal(rows, variance, correlation, noise):
     return kernels.inverse_diagonal(rows, *_series(rows.shape[1], variance, correlation, noise))
 
 
+def _states(rows, variance, correlation, noise):
+    return kernels.states(rows, *_series(rows.shape[1], variance, correlation, noise))
+
+
 class NoisyAR1(ScalarLeaf):
     """``AR1 + Diagonal(scalar)``, of any number of observations.
 
@@ -71,11 +75,12 @@ class NoisyAR1(ScalarLeaf):
     saved_shapes = {"innovation": "m n", "through_mean": "m n", "track": "6 n"}
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
-    row_transforms = {"whiten": "n", "color": "n", "log_scales": "n", "inverse_diagonal": "n"}
+    row_transforms = IrregularAR1.row_transforms
     whiten_kernel = staticmethod(_whiten)
     color_kernel = staticmethod(_color)
     log_scales_kernel = staticmethod(_log_scales)
     inverse_diagonal_kernel = staticmethod(_inverse_diagonal)
+    states_kernel = staticmethod(_states)
 
     def _parts(self):
         variance, correlation, noise = self.parameters
@@ -125,6 +130,10 @@ class NoisyAR1(ScalarLeaf):
         return NoisyAR1.from_parameters(
             factor * variance, correlation, factor * noise, size=self.size
         )
+
+    def information(self, tangents):
+        directions = (tangent[:, None] for tangent in tangents)
+        return filter_information(self, self.parameters[0], *directions)
 
     @staticmethod
     def forward_jax(residual, variance, correlation, noise):
