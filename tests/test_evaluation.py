@@ -104,6 +104,27 @@ def test_many_calls_of_small_steps_are_compiled_as_a_whole():
 
 
 @pytest.mark.compiled
+def test_inputs_that_are_no_arrays(eager):
+    """Of groups of observations by positions, whose indices have slices: they have a cost, too."""
+    y = np.random.default_rng(0).normal(size=30)
+    with pm.Model() as model:
+        rho = pm.Uniform("rho", -1, 1)
+        gg.MvNormal("y", 0.0, gg.cov.AR1(1.0, rho), observed=y)
+    draws = {"rho": np.random.default_rng(1).uniform(-0.9, 0.9, size=(1, 400))}
+    found, interpreted = (
+        gg.loo_log_likelihood(
+            az.from_dict({"posterior": draws}),
+            model,
+            group=np.arange(30) // 4,
+            progressbar=False,
+            compile_kwargs=options,
+        ).log_likelihood["y"]
+        for options in (None, {"mode": INTERPRETED})
+    )
+    assert_allclose(found, interpreted, rtol=1e-10)
+
+
+@pytest.mark.compiled
 def test_what_is_machine_code_is_left_alone():
     """However many draws: a factorisation takes compiled code as long."""
     x, matrix = pt.dscalar("x"), np.eye(400) + 1

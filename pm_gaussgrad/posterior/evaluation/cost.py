@@ -113,7 +113,7 @@ def of_loops(nodes, fused, sizes):
 def of_whole(nodes):
     """Seconds to compile a whole graph, and of a call of it."""
     set_up = WHOLE_SECONDS + NODE_SECONDS * len(nodes)
-    kinds = {(x.node.op, *(i.type.ndim for i in x.node.inputs)) for x in nodes}
+    kinds = {(x.node.op, *(getattr(i.type, "ndim", None) for i in x.node.inputs)) for x in nodes}
     set_up += ALGEBRA_SECONDS * sum(_module(op).startswith(LAPACK) for op, *_ in kinds)
     set_up += PRODUCT_SECONDS * sum(_is_product(op) for op, *_ in kinds)
     return set_up, sum(_compiled_seconds(x) for x in nodes)
