@@ -32,11 +32,12 @@ from pytensor.tensor.rewriting.blockwise import blockwise_of
 
 from pm_gaussgrad.cov.protocol.base import gaussian_log_density
 from pm_gaussgrad.cov.protocol.gaps import ObservedQuadLogdet
+from pm_gaussgrad.likelihood import weights  # noqa: F401 - whose rewrite is one of these
 from pm_gaussgrad.likelihood.data import data_in, is_known
 from pm_gaussgrad.likelihood.density import GaussianLogDensity
 from pm_gaussgrad.likelihood.linear_means import LinearMean, linear_mean
+from pm_gaussgrad.likelihood.rows_apart import sums_everything
 from pm_gaussgrad.likelihood.statistics import rows_of_data, rows_of_same_scatter
-from pm_gaussgrad.likelihood.weights import sums_everything
 from pm_gaussgrad.ops import InvQuadLogdet, join_dims
 from pm_gaussgrad.ops.batched import Batched
 

@@ -129,6 +129,12 @@ def _has_shape(x, shape) -> bool:
     return all(own == size or (own is None and size > 1) for own, size in known)
 
 
+def sums_everything(node) -> bool:
+    """Whether a sum is over all dimensions."""
+    axis = node.op.axis
+    return axis is None or len(axis) == node.inputs[0].type.ndim
+
+
 @register_canonicalize
 @node_rewriter([Sum])
 def sum_of_rows_apart(fgraph, node):
@@ -136,8 +142,8 @@ def sum_of_rows_apart(fgraph, node):
     [summand] = node.inputs
     if summand.owner and isinstance(summand.owner.op, Reshape):
         summand = summand.owner.inputs[0]
-    whole = node.op.axis is None or len(node.op.axis) == node.inputs[0].type.ndim
-    if not (whole and summand.owner and isinstance(summand.owner.op, RowsApart)):
+    found = summand.owner and isinstance(summand.owner.op, RowsApart)
+    if not (found and sums_everything(node)):
         return None
     op, inputs = summand.owner.op, summand.owner.inputs
     if op.apart(*inputs) is None:

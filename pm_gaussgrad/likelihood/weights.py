@@ -20,16 +20,11 @@ from pytensor.tensor.rewriting.basic import register_canonicalize
 from pm_gaussgrad.cov import Cholesky, Dense, Precision
 from pm_gaussgrad.likelihood.data import data_in, is_data
 from pm_gaussgrad.likelihood.density import GaussianLogDensity
+from pm_gaussgrad.likelihood.rows_apart import sums_everything
 from pm_gaussgrad.ops import remembered
 
 # Standard deviations of rows for a factor of the matrix.
 _SCALES = {Dense: pt.sqrt, Cholesky: lambda factor: factor, Precision: lambda x: 1 / pt.sqrt(x)}
-
-
-def sums_everything(node) -> bool:
-    """Whether a sum is over all dimensions."""
-    axis = node.op.axis
-    return axis is None or len(axis) == node.inputs[0].type.ndim
 
 
 @register_canonicalize

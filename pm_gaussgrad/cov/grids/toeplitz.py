@@ -155,12 +155,6 @@ class Toeplitz(Leaf):
         index = pt.arange(self.size)
         return column[..., pt.abs(index[:, None] - index)]
 
-    def color(self, z):
-        return transform_rows(self, "color", z)
-
-    def whiten(self, residual):
-        return transform_rows(self, "whiten", residual)
-
     def innovations(self, residual):
         white = self.whiten(residual)
         scales = transform_rows(self, "log_scales", pt.zeros_like(self.parameters[0]))

@@ -19,7 +19,7 @@ from pytensor.graph.basic import Constant, equal_computations
 
 from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.protocol.information import half_gram
-from pm_gaussgrad.cov.protocol.labels import as_groups, check_length
+from pm_gaussgrad.cov.protocol.labels import as_groups, check_length, of_each
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels import symmetry_by_group as kernels
@@ -68,9 +68,7 @@ class GroupedSymmetry(Leaf):
 
     def _of_observations(self, values):
         """Of groups, or common: (..., a) -> (..., n) or (..., 1)."""
-        if values.type.shape[-1] == 1:
-            return values
-        return values[..., self.parameters[2] % values.shape[-1]]
+        return of_each(values, self.parameters[2])
 
     def _components(self):
         own, common = self.parameters[:2]
@@ -95,12 +93,6 @@ class GroupedSymmetry(Leaf):
         same = pt.eq(positions[:, None], pt.arange(self.size))
         return self._shared(common, positions) + pt.switch(same, own, 0)
 
-    def color(self, z):
-        return transform_rows(self, "color", z)
-
-    def whiten(self, residual):
-        return transform_rows(self, "whiten", residual)
-
     def innovations(self, residual):
         white = self.whiten(residual)
         scales = transform_rows(self, "log_scales", pt.zeros_like(self.diagonal()))
@@ -124,10 +116,7 @@ class GroupedSymmetry(Leaf):
         if not isinstance(group, Constant):
             return None
         (row, entry), m, n_groups = np.nonzero(observed), len(observed), count.type.shape[0]
-        own, common = (
-            x if x.type.shape[-1] == 1 else x[..., np.tile(np.arange(n_groups), m)]
-            for x in (own, common)
-        )
+        own, common = (of_each(x, np.tile(np.arange(n_groups), m)) for x in (own, common))
         numbers = row * n_groups + group.data[entry]
         return GroupedSymmetry.of_numbers(own, common, numbers, m * n_groups)
 

@@ -137,6 +137,14 @@ def _without_rounding(times, group):
     return exact if apart[0] == apart[1] else times
 
 
+def of_each(values, index):
+    """Common parameters, (..., 1), as they are; of those of each, (..., g), the entries (n,)."""
+    static = values.type.shape[-1]
+    if static == 1:
+        return values
+    return values[..., index if static is not None else index % values.shape[-1]]
+
+
 def check_length(owner, size, column) -> None:
     """Raise a ValueError where a user's ``size`` is not the number of entries of a column."""
     if isinstance(size, int) and size != column.size:

@@ -8,7 +8,7 @@ import pytensor.tensor as pt
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.protocol.constants import check_kernel
 from pm_gaussgrad.cov.protocol.declaration import check_declaration
-from pm_gaussgrad.ops import quad_logdet_alpha
+from pm_gaussgrad.ops import quad_logdet_alpha, transform_rows
 
 
 class Leaf(Covariance):
@@ -33,7 +33,8 @@ class Leaf(Covariance):
     row_transforms : dict of str to str, optional
         Maps of rows that need a recursion, as ``{name: dimension of a row}``, for
         ``transform_rows`` of :mod:`pm_gaussgrad.ops`; ``<name>_kernel(rows, *parameters)`` is the
-        kernel and ``<name>_kernel_jax`` its JAX form.
+        kernel and ``<name>_kernel_jax`` its JAX form. Those called color and whiten are the members
+        of these names.
     constant_form : static function, optional
         ``constant_form(*arrays) -> structure, arrays``: a cheaper structure for the same
         constant covariance, to which graphs with constant parameters are rewritten.
@@ -69,6 +70,18 @@ class Leaf(Covariance):
     def logdet(self):
         no_rows = pt.zeros((0, *[1] * self.batch_ndim, self.size), dtype=self.parameters[0].dtype)
         return self._apply(no_rows)[1]
+
+    def color(self, z):
+        return self._transformed("color", z)
+
+    def whiten(self, residual):
+        return self._transformed("whiten", residual)
+
+    def _transformed(self, member, rows):
+        """A member that is a row transform of the structure."""
+        if member not in self.row_transforms:
+            raise self._undefined(member)
+        return transform_rows(self, member, rows)
 
     def _apply(self, residual):
         residual = as_parameter(self.label, "residual", residual, 1)

@@ -24,7 +24,7 @@ from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_size
 from pm_gaussgrad.cov.protocol.constants import check_variance, check_within, constant_value
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
-from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_times, check_length
+from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_times, check_length, of_each
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels import first_order as kernels
@@ -159,9 +159,7 @@ class IrregularAR1(Leaf):
 
     def _of_observations(self, values):
         """Parameters of groups, or common ones, (..., a) -> (..., n) or (..., 1)."""
-        if values.type.shape[-1] == 1:
-            return values
-        return values[..., self.parameters[4] % values.shape[-1]]
+        return of_each(values, self.parameters[4])
 
     def _series(self):
         """v and rho with a last dimension of n or one, and noise likewise."""
@@ -195,12 +193,6 @@ class IrregularAR1(Leaf):
         own = pt.eq(positions[:, None], pt.arange(self.size))
         return process + pt.switch(own, noise, 0)
 
-    def color(self, z):
-        return transform_rows(self, "color", z)
-
-    def whiten(self, residual):
-        return transform_rows(self, "whiten", residual)
-
     def inverse_diagonal(self):
         return transform_rows(self, "inverse_diagonal", pt.zeros_like(self.diagonal()))
 
@@ -214,7 +206,7 @@ class IrregularAR1(Leaf):
         if index is None:
             return None
         (times, group, _), (_, variance, correlation, noise, *_) = index, self.parameters
-        noise = noise if noise.type.shape[-1] == 1 else noise[..., observed]
+        noise = of_each(noise, observed)
         n_groups = self.parameters[-1].type.shape[0]
         kept = self._of(variance, correlation, times[observed], group[observed], n_groups, noise)
         kept._labels = self._labels
@@ -227,11 +219,8 @@ class IrregularAR1(Leaf):
         (times, group, _), (m, (row, entry)) = index, (len(observed), np.nonzero(observed))
         n_groups = self.parameters[-1].type.shape[0]
         _, *of_groups, noise = self.parameters[:4]
-        of_groups = [
-            x if x.type.shape[-1] == 1 else x[..., np.tile(np.arange(n_groups), m)]
-            for x in of_groups
-        ]
-        noise = noise if noise.type.shape[-1] == 1 else noise[..., entry]
+        of_groups = [of_each(x, np.tile(np.arange(n_groups), m)) for x in of_groups]
+        noise = of_each(noise, entry)
         numbers = row * n_groups + group[entry]
         return self._of(*of_groups, times[entry], numbers, m * n_groups, noise)
 
@@ -256,15 +245,8 @@ class IrregularAR1(Leaf):
     def information(self, tangents):
         _, variance, _, _, group, order, _ = self.parameters
         _, variance_dot, correlation_dot, noise_dot, *_ = tangents
-        own = group[order]
-        of_groups = (
-            x if x.type.shape[-1] == 1 else x[..., own % x.shape[-1]]
-            for x in (variance, variance_dot, correlation_dot)
-        )
-        by_noise = noise_dot
-        if noise_dot.type.shape[-1] != 1:
-            by_noise = noise_dot[:, order % noise_dot.shape[-1]]
-        return filter_information(self, *of_groups, by_noise)
+        of_groups = (of_each(x, group[order]) for x in (variance, variance_dot, correlation_dot))
+        return filter_information(self, *of_groups, of_each(noise_dot, order))
 
     @staticmethod
     def forward_jax(residual, times, variance, correlation, noise, group, order, ends):

@@ -100,12 +100,6 @@ class NoisyAR1(ScalarLeaf):
         series, noise = self._parts()
         return series.rows(positions) + rows_of_diagonal(positions, noise, self.size)
 
-    def color(self, z):
-        return transform_rows(self, "color", z)
-
-    def whiten(self, residual):
-        return transform_rows(self, "whiten", residual)
-
     def inverse_diagonal(self):
         return transform_rows(self, "inverse_diagonal", pt.zeros_like(self.diagonal()))
 
