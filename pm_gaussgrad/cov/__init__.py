@@ -5,12 +5,14 @@ from pm_gaussgrad.cov.grids.toeplitz import Toeplitz
 from pm_gaussgrad.cov.groups.block_diagonal import BlockDiagonal
 from pm_gaussgrad.cov.groups.compound_symmetry import CompoundSymmetry
 from pm_gaussgrad.cov.groups.repeated_measures import RepeatedMeasures
+from pm_gaussgrad.cov.matrices import woodbury  # noqa: F401 - sums with LowRank
 from pm_gaussgrad.cov.matrices.cholesky import Cholesky
 from pm_gaussgrad.cov.matrices.dense import Dense
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal
 from pm_gaussgrad.cov.matrices.eigenbasis import Eigenbasis
 from pm_gaussgrad.cov.matrices.low_rank import LowRank
 from pm_gaussgrad.cov.matrices.precision import Precision
+from pm_gaussgrad.cov.protocol import sum  # noqa: F401 - what `+` makes
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.marginal import marginal
 from pm_gaussgrad.cov.series import noisy_ar1  # noqa: F401 - the sum of AR1 and noise

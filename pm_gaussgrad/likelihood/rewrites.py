@@ -31,7 +31,7 @@ from pytensor.tensor.rewriting.basic import (
 from pytensor.tensor.rewriting.blockwise import blockwise_of
 
 from pm_gaussgrad.cov.protocol.base import gaussian_log_density
-from pm_gaussgrad.cov.protocol.gaps import ObservedQuadLogdet
+from pm_gaussgrad.cov.protocol.minimum import MinimisedQuadLogdet
 from pm_gaussgrad.likelihood import weights  # noqa: F401 - whose rewrite is one of these
 from pm_gaussgrad.likelihood.data import data_in, is_known
 from pm_gaussgrad.likelihood.density import GaussianLogDensity
@@ -195,8 +195,8 @@ def expand_log_density(fgraph, node):
 
 
 @register_specialize
-@node_rewriter([ObservedQuadLogdet])
-def expand_observed(fgraph, node):
+@node_rewriter(MinimisedQuadLogdet.__subclasses__())
+def expand_minimised(fgraph, node):
     """Let value and gradient, which is not that of this graph, share what they have in common."""
     return node.op.build_inner_graph(*node.inputs)
 

@@ -27,6 +27,7 @@ from pm_gaussgrad.ops.patterned_rows import patterned_rows
 from pm_gaussgrad.ops.recurrence import linear_recurrence
 from pm_gaussgrad.ops.remembered import remembered
 from pm_gaussgrad.ops.select import among_zeros, entries_at
+from pm_gaussgrad.ops.woodbury import cotangent_of_factor, without_factors
 
 register_backends()
 
@@ -38,6 +39,7 @@ __all__ = [
     "among_zeros",
     "assemble",
     "condition_on_observed_rows",
+    "cotangent_of_factor",
     "count_batch_dims",
     "dense_quad_logdet",
     "entries_at",
@@ -57,4 +59,5 @@ __all__ = [
     "rows_last",
     "split_dims",
     "transform_rows",
+    "without_factors",
 ]

@@ -108,6 +108,7 @@ class Kronecker(Leaf):
            [0. , 1. , 0. , 2.5]])
     """
 
+    how = "eigenvectors of the factors, n_i^3 each and n (n_1 + n_2 + ...)"
     label = "gg.cov.Kronecker"
     facts = ("order",)
     parameter_shapes = {"factors": "n_i n_i"}

@@ -13,6 +13,9 @@ Sources: Schur (1917); Durbin (1960), eq. 11; Gohberg and Semencul (1972); Dietr
 (1997); in :mod:`pm_gaussgrad.kernels.toeplitz`.
 """
 
+from functools import reduce
+from operator import add
+
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
@@ -21,7 +24,7 @@ from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_variance
 from pm_gaussgrad.cov.protocol.leaf import Leaf
-from pm_gaussgrad.cov.protocol.sums import closes, common_size
+from pm_gaussgrad.cov.protocol.sums import closes, common_size, falls_back
 from pm_gaussgrad.kernels.symmetric import log_product
 from pm_gaussgrad.kernels.toeplitz import (
     circulant_times,
@@ -135,6 +138,7 @@ class Toeplitz(Leaf):
            [0.2, 0.5, 1. ]])
     """
 
+    how = "Levinson-Durbin recursion, n^2 in memory n"
     parameter_shapes = {"first_column": "n"}
     saved_shapes = {"predictor": "n", "variance": ""}
     forward = staticmethod(_forward)
@@ -165,6 +169,9 @@ class Toeplitz(Leaf):
 
     def draw(self, z):
         return transform_rows(self, "draw", z)
+
+    def autocovariances(self):
+        return self.parameters[0]
 
     def diagonal(self):
         [column] = self.parameters
@@ -273,6 +280,15 @@ def _sum_with_scalar(left, right):
     common_size(left, right)
     [column], [variance] = left.parameters, right.parameters
     return Toeplitz(column + variance[..., None] * left._unit())
+
+
+@falls_back(10)
+def _sum_of_stationary(summands):
+    """Functions of the lag: n^2, where nothing faster is known."""
+    if common_size(*summands) is None:
+        return None
+    found = [cov.autocovariances() for cov in summands]
+    return None if any(x is None for x in found) else Toeplitz(reduce(add, found))
 
 
 def _toeplitz_times(columns, vector):

@@ -23,7 +23,7 @@ from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.protocol.composite import Composite, join_last, known_size
 from pm_gaussgrad.cov.protocol.marginal import marginal
-from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size
+from pm_gaussgrad.cov.protocol.sums import closes, common_size, summed
 from pm_gaussgrad.ops import partition
 
 
@@ -67,17 +67,19 @@ class BlockDiagonal(Composite):
            [0., 0., 3.]])
     """
 
+    how = "block by block"
     part_name = "block"
 
     def __init__(self, *blocks):
         if not blocks:
             raise TypeError("gg.cov.BlockDiagonal: found no block, expected at least one.")
         name = "gg.cov.BlockDiagonal"
-        self.parts = tuple(
+        blocks = [
             b if isinstance(b, Covariance) else Dense(as_parameter(name, f"block {i}", b, 2))
             for i, b in enumerate(blocks)
-        )
-        self.sizes = tuple(known_size(name, f"block {i}", b) for i, b in enumerate(self.parts))
+        ]
+        self.sizes = tuple(known_size(name, f"block {i}", b) for i, b in enumerate(blocks))
+        self.parts = tuple(block.resolved for block in blocks)
 
     @property
     def size(self):
@@ -196,7 +198,7 @@ def _add_blocks(left, others, label):
     parts = []
     for i, (block, other) in enumerate(zip(left.parts, others, strict=True)):
         try:
-            parts.append(closed_sum(block, other))
+            parts.append(summed(block, other).resolved)
         except TypeError as error:
             raise TypeError(f"gg.cov.BlockDiagonal + {label}, block {i}: {error}") from error
     return BlockDiagonal.from_parts(parts, left.sizes)

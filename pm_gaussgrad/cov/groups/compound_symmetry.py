@@ -133,6 +133,7 @@ class CompoundSymmetry(ScalarLeaf):
            [0.5, 0.5, 2. ]])
     """
 
+    how = "closed form, n"
     parameter_shapes = {"variance": "", "correlation": ""}
     saved_shapes = {"quad_within": "m", "quad_between": "m"}
     forward = staticmethod(_forward)
@@ -224,6 +225,10 @@ class CompoundSymmetry(ScalarLeaf):
         own, common = self._components()
         identity = pt.eye(n, dtype=own.dtype)
         return own[..., None, None] * identity + common[..., None, None] * pt.ones_like(identity)
+
+    def autocovariances(self):
+        common = self._repeated(self._components()[1])
+        return pt.concatenate([self.diagonal()[..., :1], common[..., 1:]], axis=-1)
 
     def color(self, z):
         within, between = self._eigenvalues(length(pt.as_tensor_variable(z)))

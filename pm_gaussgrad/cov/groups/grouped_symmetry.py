@@ -41,6 +41,7 @@ class GroupedSymmetry(Leaf):
         Constant: how many observations each group has.
     """
 
+    how = "closed form in each group, n"
     label = NAME
     parameter_shapes = {"own": "a", "common": "b", "group": "n", "count": "g"}
     constant_parameters = frozenset({"group", "count"})

@@ -123,6 +123,7 @@ class RepeatedMeasures(Leaf):
            [1., 0., 3.]])
     """
 
+    how = "a factorisation for each pattern of T visits, T^3, and n T"
     parameter_shapes = {
         "within": "t t",
         "visits": "p w",

@@ -110,6 +110,7 @@ class Cholesky(Leaf):
     0.0
     """
 
+    how = "triangular solves, n^2"
     parameter_shapes = {"chol": "n n"}
     saved_shapes = {"white": "m n"}
     forward = staticmethod(_forward)

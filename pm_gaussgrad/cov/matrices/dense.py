@@ -14,6 +14,9 @@ Giles (2008), Collected matrix derivative results for forward and reverse mode a
 differentiation, sections 2.2 and 2.3.
 """
 
+from functools import reduce
+from operator import add
+
 import numpy as np
 import pytensor.tensor as pt
 
@@ -24,7 +27,8 @@ from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.kriging import GivenObserved
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import standardised_by
-from pm_gaussgrad.cov.protocol.sums import closes
+from pm_gaussgrad.cov.protocol.sized import of_size
+from pm_gaussgrad.cov.protocol.sums import closes, common_size, falls_back
 from pm_gaussgrad.cov.protocol.triangular import (
     lower_innovations,
     lower_solve,
@@ -122,6 +126,7 @@ class Dense(Leaf):
     -3.260542
     """
 
+    how = "Cholesky factorisation, n^3"
     parameter_shapes = {"matrix": "n n"}
     saved_shapes = {"factor": "n n", "symmetric": ""}
     forward = staticmethod(_forward)
@@ -229,3 +234,12 @@ def _block(matrix, rows, columns):
 @closes(Dense, Dense)
 def _sum(left, right):
     return Dense(left.parameters[0] + right.parameters[0])
+
+
+@falls_back(30, partner="gg.cov.Dense")
+def _with_others(summands):
+    """n^3 is paid already, so that all of them are made dense."""
+    if not any(isinstance(cov, Dense) for cov in summands):
+        return None
+    n = common_size(*summands)
+    return Dense(reduce(add, (of_size(cov, n).to_dense() for cov in summands)))

@@ -83,6 +83,7 @@ class Diagonal(Leaf):
            [0. , 0.5]])
     """
 
+    how = "entry by entry, n"
     summand = "gg.cov.Diagonal(vector)"
     parameter_shapes = {"variance": "n"}
     forward = staticmethod(_forward)
@@ -184,6 +185,10 @@ class ScalarDiagonal(ScalarLeaf, Diagonal):
 
     def _log_variances(self):
         return pt.log(self.parameters[0])[..., None]
+
+    def autocovariances(self):
+        variances = self._variances()
+        return pt.concatenate([variances[..., :1], pt.zeros_like(variances[..., 1:])], axis=-1)
 
     def keep(self, observed):
         return ScalarDiagonal.from_parameters(*self.parameters, size=observed.size)

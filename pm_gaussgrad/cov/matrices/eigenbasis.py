@@ -94,6 +94,7 @@ class Eigenbasis(Leaf):
            [1. , 2.1]])
     """
 
+    how = "rotation into the eigenvectors, n^2 a row"
     parameter_shapes = {"eigenvectors": "n n", "eigenvalues": "n"}
     constant_parameters = frozenset({"eigenvectors"})
     saved_shapes = {"rotated": "m n"}

@@ -33,7 +33,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
-from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter
+from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, length
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
 from pm_gaussgrad.cov.protocol.information import count_directions, gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
@@ -134,6 +134,7 @@ class LowRank(Covariance):
            [2. , 4.5]])
     """
 
+    how = "singular by itself; beside another covariance by Woodbury's identity"
     parameter_shapes = {"factor": "n k"}
 
     def __init__(self, factor):
@@ -150,8 +151,18 @@ class LowRank(Covariance):
         scores = scales * rows_times(pt.as_tensor_variable(z), axes)
         return rows_times(scores, axes.mT)
 
+    def noise_size(self, n):
+        return length(self.parameters[0])
+
+    def draw(self, z):
+        return rows_times(pt.as_tensor_variable(z), self.parameters[0].mT)
+
     def diagonal(self):
         return (self.parameters[0] ** 2).sum(axis=-1)
+
+    def rows(self, positions):
+        [factor] = self.parameters
+        return factor[positions] @ factor.T
 
     def keep(self, observed):
         return LowRank(self.parameters[0][..., observed, :])
@@ -172,6 +183,7 @@ class LowRank(Covariance):
 class LowRankPlusDiagonal(Leaf):
     """``LowRank(factor) + Diagonal(variance)``."""
 
+    how = "Woodbury's identity, n k^2 for k factors"
     label = "gg.cov.LowRank + gg.cov.Diagonal"
     parameter_shapes = {"factor": "n k", "variance": "n"}
     saved_shapes = {"white_factor": "n k", "chol": "k k", "scores": "m k"}

@@ -127,6 +127,7 @@ class Precision(Leaf):
     array([4.  , 0.25])
     """
 
+    how = "Cholesky factorisation of the precision matrix, n^3"
     parameter_shapes = {"matrix": "n n"}
     saved_shapes = {"factor": "n n", "symmetric": ""}
     submatrices_up_to = 0  # its own entries are those of the inverse

@@ -10,10 +10,11 @@ from pytensor.tensor.type import discrete_dtypes
 from pytensor.tensor.variable import TensorVariable
 
 from pm_gaussgrad.cov.protocol.arguments import as_floats, named_dims_hint
+from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.cov.protocol.products import standardised_by
 from pm_gaussgrad.cov.protocol.sized import with_known_shape
 from pm_gaussgrad.cov.protocol.strips import by_strips
-from pm_gaussgrad.cov.protocol.sums import closed_sum
+from pm_gaussgrad.cov.protocol.sums import summed
 from pm_gaussgrad.ops import count_batch_dims
 from pm_gaussgrad.ops.form import Form, named_parameters
 
@@ -103,12 +104,16 @@ class Covariance:
     facts : tuple of str
         Attributes that are integers and no tensors, such as a number of states. Shapes may use
         them, and kernels take them as arguments.
+    constant_parameters : frozenset of str
+        Parameters without a gradient: constant index data.
     parameters : tuple of TensorVariable
         The parameters, each with its core shape behind optional batch dimensions.
     label : str
         The name that users know the structure by.
     summand : str
         The same where sums tell kinds of it apart.
+    how : str
+        Algorithm and cost of value and gradient, for :meth:`plan`.
     submatrices_up_to : int
         The largest n at which rows that miss different entries are worked on by submatrices of
         ``to_dense()``, a factor for each pattern, and not by solves for what each row misses.
@@ -118,7 +123,9 @@ class Covariance:
     # Arrays that are declared once and repeated by a fact; see :mod:`pm_gaussgrad.ops.form`.
     repeated: ClassVar[dict[str, str]] = {}
     facts: ClassVar[tuple[str, ...]] = ()
+    constant_parameters: ClassVar[frozenset[str]] = frozenset()
     label: ClassVar[str]
+    how: ClassVar[str] = "by its own kernels"
     submatrices_up_to: ClassVar[int] = 32
     summand: ClassVar[str]
     # NumPy scalars and arrays leave `*` and `+` to this class.
@@ -345,6 +352,19 @@ class Covariance:
         """``factor * Sigma`` as a structure of the same kind."""
         raise self._undefined("scaled")
 
+    @property
+    def resolved(self) -> "Covariance":
+        """The structure by which this one is evaluated: itself, unless it is a sum."""
+        return self
+
+    def plan(self) -> Plan:
+        """How log density and gradient are evaluated, in words, and what that costs."""
+        return Plan(self.label, self.how)
+
+    def autocovariances(self):
+        """Sigma_ij as a function of |i - j|, shape (..., n); None where it is none."""
+        return None
+
     def __mul__(self, factor):
         if isinstance(factor, Covariance):
             return NotImplemented
@@ -366,7 +386,7 @@ class Covariance:
                 "independent noise add gg.cov.Diagonal(variance), for a matrix "
                 "gg.cov.Dense(matrix)."
             )
-        return closed_sum(self, other)
+        return summed(self, other)
 
     def __radd__(self, other):
         # The built-in sum() starts from the integer 0.

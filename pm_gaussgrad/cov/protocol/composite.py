@@ -14,6 +14,7 @@ from typing import ClassVar
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.protocol.base import Covariance
+from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.ops import assemble
 
 
@@ -41,7 +42,7 @@ class Composition:
     @property
     def label(self) -> str:
         """The name that users know the structure by."""
-        return self.kind.label
+        return self.kind.label_of(self.structures)
 
     @property
     def __name__(self) -> str:
@@ -52,12 +53,13 @@ class Composition:
     def _declared(self) -> list[tuple[str, str, bool]]:
         """Of each parameter of each part: its name, core shape, and whether it has no gradient.
 
-        Names and dimensions carry the part's number.
+        Names and dimensions carry the part's number, but for what parts have in common.
         """
+        common = {"n"} if self.kind.same_observations else set()
         return [
             (
                 f"{self.kind.part_name}_{i}_{name}",
-                " ".join(f"{dim}_{i}" for dim in dims.split()),
+                " ".join(dim if dim in common else f"{dim}_{i}" for dim in dims.split()),
                 name in structure.constant_parameters,
             )
             for i, structure in enumerate(self.structures)
@@ -85,9 +87,14 @@ class Composition:
         return [different[place] for place in self.places]
 
     def from_parameters(self, *parameters, size=None) -> "Composite":
-        """Rebuild from the tensors that ``parameters`` flattened it to; they say the size."""
+        """Rebuild from the tensors that ``parameters`` flattened it to.
+
+        They say the size, unless all parts are of the same observations and of scalars.
+        """
         remaining, parts = self.of_parts(parameters), []
         for structure, part_size in zip(self.structures, self.sizes, strict=True):
+            if part_size is None and self.kind.same_observations:
+                part_size = size
             count = len(structure.parameter_shapes)
             own, remaining = remaining[:count], remaining[count:]
             parts.append(structure.from_parameters(*own, size=part_size))
@@ -104,11 +111,19 @@ class Composite(Covariance):
         The parts' numbers of observations.
     part_name : str
         What a part is called in the names of parameters.
+    same_observations : bool
+        Whether each part is a covariance of all the observations.
     """
 
     part_name: ClassVar[str] = "part"
+    same_observations: ClassVar[bool] = False
     parts: tuple[Covariance, ...]
     sizes: tuple
+
+    @classmethod
+    def label_of(cls, structures) -> str:
+        """The name that users know a composite of these parts by."""
+        return cls.label
 
     @classmethod
     def from_parts(cls, parts, sizes=None) -> "Composite":
@@ -138,9 +153,13 @@ class Composite(Covariance):
         places = tuple(place[p] for p in self._of_parts())
         return Composition(type(self), tuple(part.structure for part in self.parts), sizes, places)
 
+    def plan(self):
+        return Plan(self.label, self.how, tuple(dict.fromkeys(part.plan() for part in self.parts)))
+
     def check_constants(self, n=None):
+        n = n if self.same_observations else None
         for part, size in zip(self.parts, self.sizes, strict=True):
-            part.check_constants(size if isinstance(size, int) else None)
+            part.check_constants(size if isinstance(size, int) else n)
 
     def __repr__(self):
         return f"{self.label}({', '.join(map(repr, self.parts))})"

@@ -10,38 +10,30 @@ residual with zeros at m. With A = E P (k solves), P_mm = A E' = L L' and c = P_
     s + (r - s)^, s a draw of all entries, is a draw of r_m given r_o.
 
 The quadratic form is that of the filled row: no difference of large numbers is taken. Because
-r^ is a minimum it may be held fixed in the first derivative, and with V = L^-1 E held fixed too
-
-    d (r_o' Sigma_oo^-1 r_o) = d (r^' P r^)
-    d log|Sigma_oo| = d log|Sigma| + sum_j d (v_j' P v_j),
-
-so that the pullback is that of the structure for the rows r^ and V: no cotangent passes through
-the solves. Nothing of n x n is formed.
+r^ is a minimum, the pullback is that of the structure for the rows r^ and V = L^-1 E held fixed
+(:mod:`pm_gaussgrad.cov.protocol.minimum`): no cotangent passes through the solves. Nothing of
+n x n is formed.
 
 Sources: Rue and Held (2005), Gaussian Markov Random Fields, theorem 2.5; Horn and Johnson (2012),
-Matrix Analysis, 2nd ed., sections 0.7.3 and 0.8.5; Danskin (1967), The Theory of Max-Min;
-Chiles and Delfiner (2012), Geostatistics, 2nd ed., section 7.3.1 (draws, after Matheron).
+Matrix Analysis, 2nd ed., sections 0.7.3 and 0.8.5; Chiles and Delfiner (2012), Geostatistics,
+2nd ed., section 7.3.1 (draws, after Matheron).
 """
 
 import pytensor.tensor as pt
-from pytensor.compile.builders import SymbolicOp
-from pytensor.gradient import DisconnectedType, disconnected_grad
-from pytensor.graph.replace import _vectorize_node, vectorize_graph
+from pytensor.gradient import DisconnectedType
 
 from pm_gaussgrad.cov.protocol.base import length
+from pm_gaussgrad.cov.protocol.minimum import MinimisedQuadLogdet
 from pm_gaussgrad.cov.protocol.products import rows_times, standardised_by
 from pm_gaussgrad.cov.protocol.triangular import lower_solve
 from pm_gaussgrad.ops import (
     condition_on_observed_rows,
-    is_disconnected,
     join_dims,
     lengths,
     partition,
-    pullback_by_definition,
     rows_last,
     split_dims,
 )
-from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
 
 NAME = "missing entries"
 
@@ -193,15 +185,12 @@ def conditional(cov, missing, n):
     return MissingEntries(cov, pt.constant(missing), n) if own is None else own
 
 
-class ObservedQuadLogdet(SymbolicOp):
+class ObservedQuadLogdet(MinimisedQuadLogdet):
     """``(residual (..., n), missing, *parameters) -> quad (...), logdet, alpha (..., n)``.
 
     Of the observed part; alpha is zero at the missing entries, up to rounding, and what stands
-    there in the residual does not matter. The filled rows and those of V go through the structure
-    together, so that value and gradient share two factorisations and one pullback.
+    there in the residual does not matter. The filled rows and those of V are what is held fixed.
     """
-
-    __props__ = ("structure",)
 
     def build_inner_graph(self, residual, missing, *parameters):
         cov, filled, half_logdet, orthogonal = self._condition(residual, missing, parameters)
@@ -213,29 +202,12 @@ class ObservedQuadLogdet(SymbolicOp):
         quad, alpha = (_of_filled(x, row_shape, counts) for x in (quad, cov.solve(both)))
         return [quad, logdet + 2 * half_logdet, alpha]
 
-    def _cov(self, residual, parameters):
-        return self.structure.from_parameters(*parameters, size=length(residual))
-
     def _condition(self, residual, missing, parameters):
         """The covariance, and what :meth:`MissingEntries.condition` returns."""
         cov = self._cov(residual, parameters)
         return cov, *MissingEntries(cov, missing, length(residual)).condition(residual)
 
-    def pullback(self, inputs, outputs, cotangents):
-        quad_bar, logdet_bar, alpha_bar = cotangents
-        bars = [DisconnectedType()() for _ in inputs]
-        if not (is_disconnected(quad_bar) and is_disconnected(logdet_bar)):
-            quad_bar, logdet_bar = (
-                pt.zeros_like(out) if is_disconnected(bar) else bar
-                for out, bar in ((outputs[0], quad_bar), (outputs[1], logdet_bar))
-            )
-            bars = self._pull(inputs, outputs[2], quad_bar, logdet_bar)
-        if not is_disconnected(alpha_bar):
-            bars = _add(bars, self._pull_alpha(inputs, outputs[2], alpha_bar))
-        return bars
-
     def _pull(self, inputs, alpha, quad_bar, logdet_bar):
-        """Cotangents of the inputs through the quadratic form and the log determinant."""
         residual, missing, *parameters = inputs
         cov, filled, _, orthogonal = self._condition(residual, missing, parameters)
         rows = pt.concatenate([_as_rows(filled, cov), _as_rows(orthogonal, cov)])
@@ -243,46 +215,14 @@ class ObservedQuadLogdet(SymbolicOp):
         weights = pt.concatenate(
             [_as_rows(x[..., None], cov)[..., 0] for x in (quad_bar, of_orthogonal)]
         )
-        names = enumerate(self.structure.parameter_shapes, start=1)
-        wrt = [i for i, name in names if name not in self.structure.constant_parameters]
-
-        def value(rows, *own):
-            # The rows are held fixed; they are functions of the parameters again when this is
-            # differentiated once more.
-            *own, weights, logdet_bar = own
-            quad, logdet = self._cov(residual, own).quad_logdet(rows)
-            return [(weights * quad).sum() + (logdet_bar * logdet).sum()]
-
-        one = pt.ones((), dtype=rows.dtype)
-        arguments = [rows, *parameters, weights, logdet_bar]
-        bars = [DisconnectedType()() for _ in inputs]
-        for i, bar in zip(wrt, pullback_by_definition(value, arguments, [one], wrt), strict=True):
-            bars[i + 1] = bar
-        weights = quad_bar[..., None]
-        solved = pt.where(rejected(pt, weights, alpha), 0, alpha)
-        bars[0] = _sum_to(residual, 2 * weights * solved)
-        return bars
-
-    def _pull_alpha(self, inputs, alpha, alpha_bar):
-        """Those through alpha, as in :mod:`pm_gaussgrad.ops.inv_quad_logdet`."""
-        residual, *others = inputs
-        solved = self(alpha_bar, *others)[2]
-        unused = rejected(pt, pt.abs(alpha_bar).sum(axis=-1, keepdims=True), solved)
-        scale = disconnected_grad(balance(pt, solved, alpha))
-        rows = pt.stack(polarise(alpha_bar, residual, scale))
-        quad, logdet, both = self(rows, *others)
-        weights = pt.stack([pt.where(unused, 0, w)[..., 0] for w in WEIGHTS])
-        weights, of_logdet = weights.astype(quad.dtype), pt.zeros_like(logdet)
-        _, *bars = self._pull([rows, *others], both, weights, of_logdet)
-        return [_sum_to(residual, pt.where(unused, 0, solved)), *bars]
+        return [
+            self._pull_residual(residual, alpha, quad_bar),
+            DisconnectedType()(),
+            *self._pull_held(residual, rows, weights, logdet_bar, parameters),
+        ]
 
     def connection_pattern(self, node):
-        constant = self.structure.constant_parameters
-        depends = [name not in constant for name in self.structure.parameter_shapes]
-        return [[True, False, True], [False] * 3, *([d] * 3 for d in depends)]
-
-    def __str__(self):
-        return f"{type(self).__name__}{{{self.structure.__name__}}}"
+        return [[True, False, True], [False] * 3, *self._parameters_connected()]
 
 
 def _as_rows(x, cov):
@@ -302,29 +242,6 @@ def _of_filled(x, row_shape, counts):
     else:  # JAX takes no slices to lengths that a graph computes
         x = pt.moveaxis(partition(NAME, pt.moveaxis(x, 0, -1), counts)[0], -1, 0)
     return x if len(row_shape) == 1 else split_dims(x, row_shape, 0)
-
-
-def _sum_to(x, bar):
-    """A cotangent summed over the dimensions in which ``x`` was broadcast."""
-    more = bar.type.ndim - x.type.ndim
-    bar = bar.sum(axis=tuple(range(more)))
-    ones = zip(x.type.broadcastable, bar.type.broadcastable, strict=True)
-    axes = tuple(i for i, (own, full) in enumerate(ones) if own and not full)
-    return bar.sum(axis=axes, keepdims=True) if axes else bar
-
-
-def _add(left, right):
-    """Sums of cotangents entry by entry."""
-    return [
-        b if is_disconnected(a) else a if is_disconnected(b) else a + b
-        for a, b in zip(left, right, strict=True)
-    ]
-
-
-@_vectorize_node.register(ObservedQuadLogdet)
-def _vectorize_observed(op, node, *inputs):
-    given = dict(zip(node.inputs, inputs, strict=True))
-    return vectorize_graph(op.build_inner_graph(*node.inputs), given)
 
 
 def observed_quad_logdet_alpha(cov, residual, missing):

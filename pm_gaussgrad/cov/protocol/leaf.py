@@ -18,8 +18,6 @@ class Leaf(Covariance):
     ----------
     saved_shapes : dict of str to str
         Core shapes of the arrays that ``forward`` saves for ``pullback``.
-    constant_parameters : frozenset of str
-        Parameters without a gradient: constant index data.
     forward, pullback : static functions
         ``forward(residual, *parameters) -> quad, logdet, alpha, *saved`` and
         ``pullback(residual, *parameters, alpha, *saved, quad_bar, logdet_bar)
@@ -41,7 +39,6 @@ class Leaf(Covariance):
     """
 
     saved_shapes: ClassVar[dict[str, str]] = {}
-    constant_parameters: ClassVar[frozenset[str]] = frozenset()
     forward: ClassVar[Callable]
     pullback: ClassVar[Callable]
     forward_jax: ClassVar[Callable | None] = None

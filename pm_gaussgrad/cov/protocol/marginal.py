@@ -140,6 +140,7 @@ class MarginalForm(Composition):
 class Marginal(Composite):
     """Some of the observations of a structure that is not closed under dropping the others."""
 
+    how = "solves with the whole for its missing entries"
     label = NAME
     part_name = "whole"
 

@@ -1,18 +1,25 @@
-"""Sums of covariances that have a closed form, and the error for those that do not.
+"""How sums of covariances find their algorithm, and the error where there is none.
 
-Each structure registers its own sums, in its own file, with :func:`closes`.
+Structures register in their own files, by families, which pairs have a closed form
+(:func:`closes`), and what to do with several summands that do not reduce to one by these
+(:func:`falls_back`). :func:`resolve` tries the rules first, in any order of the summands, and then
+the fallbacks, the cheapest first.
 """
 
 from collections.abc import Callable
+from itertools import combinations
 
 _RULES: dict[tuple[type, type], Callable] = {}
+_FALLBACKS: list[tuple[int, str, Callable]] = []
+_KEPT: list[type] = []
 
 
 def closes(left: type, right: type):
     """Register the decorated function as the sum of two families of structures.
 
     A family is a class and its subclasses. Of several rules that of the nearest families is
-    taken, in the order in which Python resolves methods.
+    taken, in the order in which Python resolves methods. A rule raises a TypeError where the two
+    at hand do not close after all.
     """
 
     def register(rule):
@@ -22,35 +29,77 @@ def closes(left: type, right: type):
     return register
 
 
-def common_size(left, right):
-    """The size of both summands: None where neither knows it, ValueError where they disagree."""
-    sizes = [cov.size for cov in (left, right) if cov.size is not None]
-    known = {size for size in sizes if isinstance(size, int)}
+def falls_back(order: int, partner: str = ""):
+    """Register the decorated function for sums that no rules close, in ascending order.
+
+    Parameters
+    ----------
+    order : int
+        Its place among the others.
+    partner : str
+        The name of a structure to which anything can be added by it, for errors.
+
+    Notes
+    -----
+    The function takes the list of summands and returns their sum, or None where it has none.
+    """
+
+    def register(fallback):
+        _FALLBACKS.append((order, partner, fallback))
+        _FALLBACKS.sort(key=lambda found: found[0])
+        return fallback
+
+    return register
+
+
+def keeps_summands(kind: type) -> type:
+    """Register the decorated class as that of ``a + b``."""
+    _KEPT.append(kind)
+    return kind
+
+
+def summed(*summands):
+    """``a + b``, which keeps its summands until its algorithm is asked for."""
+    [kind] = _KEPT
+    return kind(*summands)
+
+
+def label_of_sum(parts) -> str:
+    """The name of a sum, of structures or forms."""
+    return " + ".join(part.label for part in parts)
+
+
+def common_size(*summands):
+    """The size of all summands: None where none knows it, ValueError where they disagree."""
+    sizes = [(cov.size, cov) for cov in summands if cov.size is not None]
+    known = {size: cov for size, cov in sizes if isinstance(size, int)}
     if len(known) > 1:
+        left, right, *_ = known.values()
         raise ValueError(
-            f"{left.label} + {right.label}: the sizes {sorted(known)} disagree; both must be for "
-            "the same observations."
+            f"{left.label} + {right.label}: the sizes {sorted({left.size, right.size})} disagree; "
+            "both must be for the same observations."
         )
-    return next(iter([*known, *sizes]), None)
+    return next(iter([*known, *(size for size, _ in sizes)]), None)
 
 
 def closed_sum(left, right):
-    """The structure of ``left + right``.
+    """The structure of ``left + right`` by a rule for the two.
 
     Raises
     ------
     TypeError
-        If the sum has no closed form; the message says what each summand combines with.
+        If there is none; the message says what each summand combines with.
     """
     in_order, swapped = _nearest(left, right), _nearest(right, left)
     if in_order or swapped:
         if swapped is None or (in_order and in_order[0] <= swapped[0]):
             return in_order[1](left, right)
         return swapped[1](right, left)
+    anything = " and ".join(partner for _, partner, _ in _FALLBACKS if partner)
     raise TypeError(
-        f"{left.summand} + {right.summand} has no closed form here, and nothing is made dense "
-        f"unasked. {_partners(left)} {_partners(right)} For the dense sum, at a cost of n^3, write "
-        "gg.cov.Dense(a.to_dense() + b.to_dense())."
+        f"{left.summand} + {right.summand} has no algorithm here, and nothing is made dense "
+        f"unasked. {_partners(left)} {_partners(right)} {anything} can be added to anything. For "
+        "the dense sum, at a cost of n^3, write gg.cov.Dense((a + b).to_dense())."
     )
 
 
@@ -69,4 +118,66 @@ def _partners(cov) -> str:
     """What a summand does combine with, as a sentence."""
     pairs = [*_RULES, *(pair[::-1] for pair in _RULES)]
     found = sorted({right.summand for left, right in pairs if isinstance(cov, left)})
-    return f"{cov.summand} combines with {', '.join(found) if found else 'nothing here'}."
+    return f"{cov.summand} combines with {', '.join(found) if found else 'nothing by itself'}."
+
+
+def resolve(summands):
+    """The structure of a sum, by the cheapest way there is.
+
+    Parameters
+    ----------
+    summands : list of Covariance
+        None of which keeps summands of its own.
+
+    Raises
+    ------
+    TypeError
+        If there is no way; the message is about two summands that do not combine.
+    """
+    summands = _gathered(summands)
+    found = _closed(summands)
+    for _, _, fallback in _FALLBACKS:
+        found = fallback(summands) if found is None else found
+    if found is not None:
+        return found
+    for left, right in combinations(summands, 2):
+        closed_sum(left, right)  # raises for the first that do not combine
+    # Each pair closes, but not with the others.
+    closed_sum(closed_sum(*summands[:2]), summands[2])
+    raise TypeError(f"{label_of_sum(summands)} has no algorithm here.")
+
+
+def _gathered(summands) -> list:
+    """Summands of one family together, where their sum is of that family: factors, noise."""
+    gathered = []
+    for cov in summands:
+        for i, other in enumerate(gathered):
+            if isinstance(cov, type(other)) or isinstance(other, type(cov)):
+                both = _by_rule(other, cov)
+                if type(both) in (type(cov), type(other)):
+                    gathered[i] = both
+                    break
+        else:
+            gathered.append(cov)
+    return gathered
+
+
+def _closed(summands):
+    """One structure by rules for pairs, in any order; None where these do not lead to one."""
+    if len(summands) == 1:
+        return summands[0]
+    for i, j in combinations(range(len(summands)), 2):
+        both = _by_rule(summands[i], summands[j])
+        if both is not None:
+            rest = [cov for k, cov in enumerate(summands) if k not in (i, j)]
+            found = _closed([both, *rest])
+            if found is not None:
+                return found
+    return None
+
+
+def _by_rule(left, right):
+    try:
+        return closed_sum(left, right)
+    except TypeError:
+        return None

@@ -166,6 +166,7 @@ class AR1(ScalarLeaf):
            [0.5, 0. , 2. ]])
     """
 
+    how = "closed form, n"
     parameter_shapes = {"variance": "", "correlation": ""}
     saved_shapes = {"norm": "m", "slope": "m"}
     forward = staticmethod(_forward)
@@ -205,6 +206,10 @@ class AR1(ScalarLeaf):
     def _times(self):
         """1, ..., n: JAX knows no ``arange`` of a symbolic length."""
         return pt.cumsum(pt.ones_like(self.diagonal()), axis=-1)
+
+    def autocovariances(self):
+        variance, correlation, _ = self._columns()
+        return variance * whole_power(correlation, self._times() - 1)
 
     def to_dense(self):
         variance, correlation, _ = self._columns()

@@ -52,6 +52,7 @@ class IrregularAR1(Leaf):
         Constant: where each group ends in ``order``.
     """
 
+    how = "Kalman filter and its reverse sweep, n"
     label = NAME
     parameter_shapes = {
         "times": "n",

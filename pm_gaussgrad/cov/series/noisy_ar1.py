@@ -69,6 +69,7 @@ class NoisyAR1(ScalarLeaf):
     Parameters are the variance and the correlation of the process, and the variance of the noise.
     """
 
+    how = "Kalman filter and its reverse sweep, n"
     label = "gg.cov.AR1 + gg.cov.Diagonal"
     summand = "gg.cov.AR1"
     parameter_shapes = {"variance": "", "correlation": "", "noise": ""}

@@ -139,6 +139,7 @@ class SpacedAR1(Leaf):
     the first is 0. Made by ``AR1.keep``.
     """
 
+    how = "closed form, n"
     label = "gg.cov.AR1"
     parameter_shapes = {"variance": "", "correlation": "", "steps": "n"}
     constant_parameters = frozenset({"steps"})

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from pytensor.link.jax.dispatch import jax_funcify
 
-from pm_gaussgrad.kernels import patterned_rows_jax
+from pm_gaussgrad.kernels import patterned_rows_jax, woodbury_jax
 from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.gaps import ConditionOnObserved
 from pm_gaussgrad.ops.inner_products import InnerProducts
@@ -25,6 +25,7 @@ from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
 from pm_gaussgrad.ops.remembered import Remembered
 from pm_gaussgrad.ops.select import Select
+from pm_gaussgrad.ops.woodbury import FactorCotangent, TakeOutFactors
 
 
 def _zero_cotangent(primal):
@@ -307,6 +308,26 @@ def jax_funcify_PatternedRowsPullback(op, node=None, **kwargs):
         return patterned_rows_jax.pullback(*map(jnp.asarray, inputs))
 
     return patterned_rows_pullback
+
+
+@jax_funcify.register(TakeOutFactors)
+def jax_funcify_TakeOutFactors(op, node=None, **kwargs):
+    """Written in operations that JAX differentiates."""
+
+    def without_factors(residual, factor, solved):
+        return woodbury_jax.take_out_factors(*map(jnp.asarray, (residual, factor, solved)))
+
+    return without_factors
+
+
+@jax_funcify.register(FactorCotangent)
+def jax_funcify_FactorCotangent(op, node=None, **kwargs):
+    """Where PyTensor took the gradient."""
+
+    def cotangent_of_factor(*inputs):
+        return woodbury_jax.factor_cotangent(*map(jnp.asarray, inputs))[0]
+
+    return cotangent_of_factor
 
 
 @jax_funcify.register(Remembered)

@@ -1,0 +1,28 @@
+"""The kernels of :mod:`pm_gaussgrad.kernels.woodbury` in ``jax.numpy``."""
+
+import jax.numpy as jnp
+from jax.lax.linalg import cholesky
+from jax.scipy.linalg import cho_solve, solve_triangular
+
+
+def take_out_factors(residual, factor, solved):
+    """As its twin."""
+    k = factor.shape[1]
+    of_factor, rest = solved[:k], solved[k:]
+    inner = of_factor @ factor
+    identity = jnp.eye(k, dtype=residual.dtype)
+    chol = cholesky((inner + inner.T) / 2 + identity, symmetrize_input=False)
+    scores = cho_solve((chol, True), (rest @ factor).T).T
+    left = (rest - scores @ of_factor) @ factor - scores
+    scores = scores + cho_solve((chol, True), left.T).T
+    white = solve_triangular(chol, factor.T, lower=True)
+    rows = jnp.concatenate([white, residual - scores @ factor.T])
+    return rows, jnp.log(jnp.diag(chol)).sum(), scores, chol
+
+
+def factor_cotangent(alpha, scores, chol, quad_bar, logdet_bar):
+    """As its twin."""
+    k = chol.shape[0]
+    inverse = solve_triangular(chol, jnp.eye(k, dtype=chol.dtype), lower=True)
+    weights = jnp.concatenate([2 * logdet_bar * inverse, -2 * quad_bar[:, None] * scores])
+    return (alpha.T @ weights,)
