@@ -197,14 +197,16 @@ CASES = [
     ),
     Case(
         "LowRankPlusDiagonal",
-        lambda n, factor, variance: gg.cov.LowRank(factor) + gg.cov.Diagonal(variance),
+        lambda n, factor, variance: (gg.cov.LowRank(factor) + gg.cov.Diagonal(variance)).resolved,
         lambda rng, n: [rng.normal(size=(n, 2)), rng.uniform(0.5, 2.0, size=n)],
         rejected=(np.ones((2, 2)), np.array([1.0, -1.0])),
     ),
     Case(
         "LowRankPlusScalar",
         lambda n, factor, v: (
-            gg.cov.LowRank(factor) + gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n)
+            (
+                gg.cov.LowRank(factor) + gg.cov.Diagonal(v[..., None] if v.ndim else v, size=n)
+            ).resolved
         ),
         lambda rng, n: [rng.normal(size=(n, 2)), np.asarray(rng.uniform(0.5, 2.0))],
         rejected=(np.ones((2, 2)), np.asarray(-1.0)),
@@ -238,8 +240,10 @@ CASES = [
     Case(
         "NoisyAR1",
         lambda n, v, correlation, noise: (
-            gg.cov.AR1(v, correlation, size=n)
-            + gg.cov.Diagonal(noise[..., None] if noise.ndim else noise, size=n)
+            (
+                gg.cov.AR1(v, correlation, size=n)
+                + gg.cov.Diagonal(noise[..., None] if noise.ndim else noise, size=n)
+            ).resolved
         ),
         lambda rng, n: [
             np.asarray(rng.uniform(0.5, 2.0)),
@@ -314,8 +318,10 @@ CASES = [
     Case(
         "NoisyKronecker",
         lambda n, a, b, noise: (
-            gg.cov.Kronecker(a, b)
-            + gg.cov.Diagonal(noise[..., None] if noise.ndim else noise, size=n)
+            (
+                gg.cov.Kronecker(a, b)
+                + gg.cov.Diagonal(noise[..., None] if noise.ndim else noise, size=n)
+            ).resolved
         ),
         lambda rng, n: [*kronecker_factors(rng, n), np.asarray(rng.uniform(0.5, 2.0))],
         rejected=(np.eye(1), -np.eye(2), np.asarray(0.5)),
@@ -337,6 +343,34 @@ CASES = [
         rejected=(np.diag([1.0, 0.0, 1.0, 1.0]),),
         tangents={0: np.tril},
         fixed=frozenset({2}),
+    ),
+    Case(
+        "Woodbury",
+        lambda n, factor, v, correlation: (
+            (gg.cov.LowRank(factor) + gg.cov.AR1(v, correlation, size=n)).resolved
+        ),
+        lambda rng, n: [
+            rng.normal(size=(n, 2)),
+            np.asarray(rng.uniform(0.5, 2.0)),
+            np.asarray(rng.uniform(-0.7, 0.7)),
+        ],
+        rejected=(np.ones((2, 2)), np.asarray(1.0), np.asarray(-1.5)),
+    ),
+    Case(
+        "Sum",
+        # Families within one another: factors beside blocks, one of which is a factor and noise.
+        lambda n, factor, matrix, own, noise: (
+            gg.cov.LowRank(factor)
+            + gg.cov.BlockDiagonal(matrix, gg.cov.LowRank(own) + gg.cov.Diagonal(noise))
+        ),
+        lambda rng, n: [
+            rng.normal(size=(n, 1)),
+            positive_definite(rng, n - n // 2),
+            rng.normal(size=(n // 2, 2)),
+            rng.uniform(0.5, 2.0, size=n // 2),
+        ],
+        rejected=(np.ones((2, 1)), -np.eye(1), np.ones((1, 2)), -np.ones(1)),
+        tangents={1: symmetric_part},
     ),
     Case(
         "RandomWalk",  # the guide's

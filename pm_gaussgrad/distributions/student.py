@@ -18,7 +18,8 @@ from pymc.distributions.distribution import _support_point
 from pymc.distributions.moments.means import _mean
 from pymc.logprob.abstract import _logprob
 
-from pm_gaussgrad.cov.protocol.base import LOG_2PI, as_parameter, check_size
+from pm_gaussgrad.cov.protocol.base import as_parameter, check_size
+from pm_gaussgrad.cov.protocol.elliptical import LOG_2PI
 from pm_gaussgrad.distributions.normal import (
     StructuredDistribution,
     StructuredRV,

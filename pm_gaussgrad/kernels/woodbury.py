@@ -12,7 +12,7 @@ from pm_gaussgrad.kernels.lapack import (
     solve_lower,
     solve_lower_transposed,
 )
-from pm_gaussgrad.kernels.symmetric import copy_rows, log_product
+from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot
 
 
 def take_out_factors(residual, factor, solved):
@@ -34,6 +34,8 @@ def take_out_factors(residual, factor, solved):
         log|H| / 2; NaN, as all else, where H = I + U'B^-1 U is not positive definite.
     scores : array, shape (m, k)
         b = H^-1 U'B^-1 r.
+    norms : array, shape (m,)
+        b'b.
     chol : array, shape (k, k)
         L, where H = L L'.
     """
@@ -68,11 +70,11 @@ def take_out_factors(residual, factor, solved):
     for j in range(n):
         for a in range(k):
             rows[a, j] = columns[j, a]
-    return rows, log_product(np.diag(chol)), scores, chol
+    return rows, log_product(np.diag(chol)), scores, rows_dot(scores, scores), chol
 
 
 def factor_cotangent(alpha, scores, chol, quad_bar, logdet_bar):
-    """The cotangent of U.
+    """The cotangent of U, and what B's pullback weighs its rows by.
 
     Parameters
     ----------
@@ -85,8 +87,10 @@ def factor_cotangent(alpha, scores, chol, quad_bar, logdet_bar):
 
     Returns
     -------
-    array, shape (n, k)
+    factor_bar : array, shape (n, k)
         2 l B^-1 U H^-1 - 2 sum_i q_i alpha_i b_i'.
+    row_weights : array, shape (p,)
+        Cotangents of the quadratic forms of the rows: l for those of V, q for the others.
     """
     (m, k), n = scores.shape, alpha.shape[1]
     solved = copy_rows(alpha)
@@ -103,4 +107,7 @@ def factor_cotangent(alpha, scores, chol, quad_bar, logdet_bar):
             weights[k + i, a] = -2 * quad_bar[i] * scores[i, a]
     factor_bar = np.empty((n, k), alpha.dtype)
     matrix_product(solved.T, weights, factor_bar)
-    return (factor_bar,)
+    row_weights = np.empty(k + m, alpha.dtype)
+    row_weights[:k] = logdet_bar
+    row_weights[k:] = quad_bar
+    return factor_bar, row_weights

@@ -17,7 +17,7 @@ def take_out_factors(residual, factor, solved):
     scores = scores + cho_solve((chol, True), left.T).T
     white = solve_triangular(chol, factor.T, lower=True)
     rows = jnp.concatenate([white, residual - scores @ factor.T])
-    return rows, jnp.log(jnp.diag(chol)).sum(), scores, chol
+    return rows, jnp.log(jnp.diag(chol)).sum(), scores, (scores * scores).sum(axis=1), chol
 
 
 def factor_cotangent(alpha, scores, chol, quad_bar, logdet_bar):
@@ -25,4 +25,5 @@ def factor_cotangent(alpha, scores, chol, quad_bar, logdet_bar):
     k = chol.shape[0]
     inverse = solve_triangular(chol, jnp.eye(k, dtype=chol.dtype), lower=True)
     weights = jnp.concatenate([2 * logdet_bar * inverse, -2 * quad_bar[:, None] * scores])
-    return (alpha.T @ weights,)
+    of_factor = jnp.full(k, logdet_bar, alpha.dtype)
+    return alpha.T @ weights, jnp.concatenate([of_factor, quad_bar])

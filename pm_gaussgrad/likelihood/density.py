@@ -5,7 +5,8 @@ from pytensor.compile.builders import SymbolicOp
 from pytensor.graph.replace import _vectorize_node, vectorize_graph
 
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
-from pm_gaussgrad.cov.protocol.base import as_parameter, check_size, gaussian_log_density
+from pm_gaussgrad.cov.protocol.base import as_parameter, check_size
+from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.likelihood.data import mark_data, mark_data_of_model
 from pm_gaussgrad.likelihood.missing import log_density_where_observed, without_masks
 from pm_gaussgrad.likelihood.rows_apart import log_density_of_rows

@@ -30,7 +30,7 @@ from pytensor.tensor.rewriting.basic import (
 )
 from pytensor.tensor.rewriting.blockwise import blockwise_of
 
-from pm_gaussgrad.cov.protocol.base import gaussian_log_density
+from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.minimum import MinimisedQuadLogdet
 from pm_gaussgrad.likelihood import weights  # noqa: F401 - whose rewrite is one of these
 from pm_gaussgrad.likelihood.data import data_in, is_known

@@ -26,7 +26,8 @@ from pytensor.tensor.rewriting.basic import (
 )
 from pytensor.tensor.shape import Reshape
 
-from pm_gaussgrad.cov.protocol.base import gaussian_log_density, length
+from pm_gaussgrad.cov.protocol.base import length
+from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.gaps import observed_quad_logdet_alpha
 from pm_gaussgrad.likelihood.missing import missing_positions
 from pm_gaussgrad.ops import pullback_by_definition

@@ -15,7 +15,7 @@ from pm_gaussgrad.ops.signature import Signature
 
 
 class TakeOutFactors(CompiledOp):
-    """``(residual (m, n), factor (n, k), solved (p, n)) -> rows, half_logdet, scores, chol``.
+    """``(residual (m, n), factor (n, k), solved (p, n)) -> rows, half_logdet, scores, ...``.
 
     As :func:`pm_gaussgrad.kernels.woodbury.take_out_factors` says.
     """
@@ -24,7 +24,13 @@ class TakeOutFactors(CompiledOp):
     signature = Signature(
         "gg.cov.LowRank and another covariance",
         (("residual", ("m", "n")), ("factor", ("n", "k")), ("solved", ("p", "n"))),
-        (("rows", ("p", "n")), ("half_logdet", ()), ("scores", ("m", "k")), ("chol", ("k", "k"))),
+        (
+            ("rows", ("p", "n")),
+            ("half_logdet", ()),
+            ("scores", ("m", "k")),
+            ("norms", ("m",)),
+            ("chol", ("k", "k")),
+        ),
         "residual",
     )
     kernel = staticmethod(take_out_factors)
@@ -34,7 +40,7 @@ class TakeOutFactors(CompiledOp):
 
 
 class FactorCotangent(CompiledOp):
-    """``(alpha (p, n), scores (m, k), chol (k, k), quad_bar (m,), logdet_bar ()) -> (n, k)``.
+    """``(alpha (p, n), scores (m, k), chol (k, k), quad_bar (m,), ...) -> factor_bar, weights``.
 
     As :func:`pm_gaussgrad.kernels.woodbury.factor_cotangent` says.
     """
@@ -49,7 +55,7 @@ class FactorCotangent(CompiledOp):
             ("quad_bar", ("m",)),
             ("logdet_bar", ()),
         ),
-        (("factor_bar", ("n", "k")),),
+        (("factor_bar", ("n", "k")), ("weights", ("p",))),
         "alpha",
     )
     kernel = staticmethod(factor_cotangent)
@@ -69,15 +75,17 @@ def _taken_out(residual, factor, solved):
     inverse = pt.linalg.solve_triangular(chol, identity, lower=True, b_ndim=2)
     scores = of_residual @ factor @ inverse.T @ inverse
     rows = pt.concatenate([inverse @ factor.T, residual - scores @ factor.T])
-    return rows, pt.log(pt.diagonal(chol)).sum(), scores, chol
+    norms = (scores**2).sum(axis=1)
+    return rows, pt.log(pt.diagonal(chol)).sum(), scores, norms, chol
 
 
 def _factor_bar(alpha, scores, chol, quad_bar, logdet_bar):
-    """The output of :class:`FactorCotangent` likewise."""
+    """The outputs of :class:`FactorCotangent` likewise."""
     identity = pt.eye(chol.shape[0], dtype=chol.dtype)
     inverse = pt.linalg.solve_triangular(chol, identity, lower=True, b_ndim=2)
     weights = pt.concatenate([2 * logdet_bar * inverse, -2 * quad_bar[:, None] * scores])
-    return [alpha.T @ weights]
+    of_factor = pt.full((chol.shape[0],), logdet_bar)
+    return alpha.T @ weights, pt.concatenate([of_factor, quad_bar])
 
 
 def without_factors(residual, factor, solved):

@@ -226,10 +226,6 @@ class CompoundSymmetry(ScalarLeaf):
         identity = pt.eye(n, dtype=own.dtype)
         return own[..., None, None] * identity + common[..., None, None] * pt.ones_like(identity)
 
-    def autocovariances(self):
-        common = self._repeated(self._components()[1])
-        return pt.concatenate([self.diagonal()[..., :1], common[..., 1:]], axis=-1)
-
     def color(self, z):
         within, between = self._eigenvalues(length(pt.as_tensor_variable(z)))
         return _symmetric_product(pt.sqrt(within), pt.sqrt(between), z)
@@ -300,7 +296,11 @@ class CompoundSymmetry(ScalarLeaf):
         return (within + between) / variance, through_between - within / (1 - correlation)
 
     def rows(self, positions):
-        return _rows_of_two_components(self, positions)
+        own, common = self._components()
+        return rows_of_diagonal(positions, own, self.size) + common
+
+    def autocovariances(self):
+        return self.to_dense()[..., 0, :]
 
     def information(self, tangents):
         (variance, correlation), (variance_dot, correlation_dot) = self.parameters, tangents
@@ -359,9 +359,6 @@ class ComponentSymmetry(CompoundSymmetry):
         own_bar = through_between + within / own if n > 1 else through_between
         return own_bar, n * through_between
 
-    def rows(self, positions):
-        return _rows_of_two_components(self, positions)
-
     def information(self, tangents):
         (own, common), (own_dot, common_dot) = self.parameters, tangents
         n = self._count()
@@ -388,11 +385,6 @@ def _sum_with_noise(left, right):
     own, common = left._components()
     size = common_size(left, right)
     return ComponentSymmetry.from_parameters(own + right.parameters[0], common, size=size)
-
-
-def _rows_of_two_components(cov, positions):
-    own, common = cov._components()
-    return rows_of_diagonal(positions, own, cov.size) + common
 
 
 def _of_two_eigenvalues(others, within, between, single):

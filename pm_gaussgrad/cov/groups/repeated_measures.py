@@ -39,7 +39,7 @@ from pm_gaussgrad.cov.groups.subjects import (
     layout,
 )
 from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
-from pm_gaussgrad.cov.protocol.base import gaussian_log_density
+from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size

@@ -32,7 +32,7 @@ from pytensor.graph.basic import Constant
 from pm_gaussgrad.cov.matrices.dense import Dense
 from pm_gaussgrad.cov.matrices.low_rank import LowRank, LowRankPlusScalar
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_size, length
-from pm_gaussgrad.cov.protocol.composite import Composite
+from pm_gaussgrad.cov.protocol.composite import Composite, join_last
 from pm_gaussgrad.cov.protocol.marginal import marginal
 from pm_gaussgrad.cov.protocol.minimum import MinimisedQuadLogdet, sum_to
 from pm_gaussgrad.cov.protocol.plan import Plan
@@ -56,11 +56,13 @@ class WoodburyQuadLogdet(MinimisedQuadLogdet):
     """
 
     def build_inner_graph(self, residual, factor, *parameters):
-        base, rows, half_logdet, scores, _, restore = self._taken_out(residual, factor, parameters)
+        base, rows, half_logdet, _, norms, _, restore = self._taken_out(
+            residual, factor, parameters
+        )
         both = pt.moveaxis(rows, -2, 0)
         quad, logdet = base.quad_logdet(both)
-        k, m = lengths(factor)[-1], lengths(scores)[-2]
-        quad = restore(_last(pt.moveaxis(quad, 0, -1), k, m) + (scores**2).sum(axis=-1))
+        k, m = lengths(factor)[-1], lengths(norms)[-1]
+        quad = restore(_last(pt.moveaxis(quad, 0, -1), k, m) + norms)
         alpha = pt.moveaxis(_last(pt.moveaxis(base.solve(both), 0, -1), k, m), -1, -2)
         return [quad, logdet + 2 * half_logdet, restore(alpha)]
 
@@ -76,15 +78,12 @@ class WoodburyQuadLogdet(MinimisedQuadLogdet):
     def _pull(self, inputs, alpha, quad_bar, logdet_bar):
         residual, factor, *parameters = inputs
         taken_out = self._taken_out(residual, factor, parameters)
-        base, rows, _, scores, chol, _ = taken_out
+        base, rows, _, scores, _, chol, _ = taken_out
         rows_first = pt.moveaxis(rows, -2, 0)
-        of_rows, _ = rows_last(quad_bar[..., None], chol.type.ndim - 2)
-        of_rows = pt.broadcast_to(of_rows[..., 0], scores.shape[:-1])
-        of_factor = pt.broadcast_to(logdet_bar[..., None], chol.shape[:-1])
-        weights = pt.moveaxis(pt.concatenate([of_factor, of_rows], axis=-1), -1, 0)
+        of_rows = rows_last(quad_bar[..., None], chol.type.ndim - 2)[0][..., 0]
         solved = pt.moveaxis(base.solve(rows_first), 0, -2)
-        of_logdet = pt.broadcast_to(logdet_bar, chol.shape[:-2])
-        factor_bar = cotangent_of_factor(solved, scores, chol, of_rows, of_logdet)
+        factor_bar, weights = cotangent_of_factor(solved, scores, chol, of_rows, logdet_bar)
+        weights = pt.moveaxis(weights, -1, 0)
         return [
             self._pull_residual(residual, alpha, quad_bar),
             sum_to(factor, factor_bar),
@@ -98,9 +97,7 @@ class WoodburyQuadLogdet(MinimisedQuadLogdet):
 def _side_by_side(first, second):
     """Rows of one batch: (..., k, n), (..., m, n) -> (..., k + m, n)."""
     if first.type.ndim > 2 or second.type.ndim > 2:
-        shapes = (tuple(x.shape)[:-2] for x in (first, second))
-        batch = pt.broadcast_shape(*shapes, arrays_are_shapes=True)
-        first, second = (pt.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (first, second))
+        return join_last([first.mT, second.mT]).mT
     return pt.concatenate([first, second], axis=-2)
 
 

@@ -10,6 +10,7 @@ from pytensor.tensor.type import discrete_dtypes
 from pytensor.tensor.variable import TensorVariable
 
 from pm_gaussgrad.cov.protocol.arguments import as_floats, named_dims_hint
+from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.cov.protocol.products import standardised_by
 from pm_gaussgrad.cov.protocol.sized import with_known_shape
@@ -17,8 +18,6 @@ from pm_gaussgrad.cov.protocol.strips import by_strips
 from pm_gaussgrad.cov.protocol.sums import summed
 from pm_gaussgrad.ops import count_batch_dims
 from pm_gaussgrad.ops.form import Form, named_parameters
-
-LOG_2PI = float(np.log(2 * np.pi))
 
 
 def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable:
@@ -69,16 +68,6 @@ def check_square(owner: str, name: str, matrix: TensorVariable) -> None:
             f"{owner}: `{name}` has shape {matrix.type.shape}, expected (..., n, n): pass a square "
             "matrix."
         )
-
-
-def gaussian_log_density(quad, logdet, n):
-    """-(quad + logdet + n log 2 pi) / 2; -inf where logdet is not finite or quad overflows.
-
-    A quad that is NaN stays NaN: that is a fact of the data or of the mean.
-    """
-    value = -0.5 * (quad + logdet + pt.as_tensor(n).astype(quad.dtype) * LOG_2PI)
-    usable = pt.isfinite(logdet) & ~pt.isinf(quad)
-    return pt.switch(usable, value, -np.inf).astype(quad.dtype)
 
 
 def check_size(cov, name: str, value: TensorVariable) -> None:

@@ -325,7 +325,7 @@ def jax_funcify_FactorCotangent(op, node=None, **kwargs):
     """Where PyTensor took the gradient."""
 
     def cotangent_of_factor(*inputs):
-        return woodbury_jax.factor_cotangent(*map(jnp.asarray, inputs))[0]
+        return woodbury_jax.factor_cotangent(*map(jnp.asarray, inputs))
 
     return cotangent_of_factor
 

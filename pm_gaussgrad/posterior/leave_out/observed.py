@@ -6,7 +6,7 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from pm_gaussgrad.cov import RepeatedMeasures, marginal
-from pm_gaussgrad.cov.protocol.base import gaussian_log_density
+from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.gaps import MissingEntries
 from pm_gaussgrad.distributions.student import student_log_density
 from pm_gaussgrad.likelihood.missing import common_pattern, missing_positions

@@ -28,7 +28,7 @@ from pymc.model.fgraph import clone_model
 from pymc.variational.minibatch_rv import MinibatchRandomVariable, get_scaling
 from scipy.linalg import solve_triangular
 
-from pm_gaussgrad.cov.protocol.base import LOG_2PI, gaussian_log_density
+from pm_gaussgrad.cov.protocol.elliptical import LOG_2PI, gaussian_log_density
 from pm_gaussgrad.cov.protocol.gaps import MissingEntries, observed_quad_logdet_alpha
 from pm_gaussgrad.distributions.student import student_log_density
 from pm_gaussgrad.likelihood.missing import missing_positions
