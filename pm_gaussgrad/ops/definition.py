@@ -2,6 +2,7 @@
 
 from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.replace import graph_replace
+from pytensor.tensor.basic import tensor_copy
 
 
 def is_disconnected(cotangent) -> bool:
@@ -38,7 +39,8 @@ def pullback_by_definition(definition, inputs, cotangents, wrt):
     gradients = grad(
         None,
         wrt=[copies[i] for i in wrt],
-        known_grads={output: copy for output, _, copy in flowing},
+        # Of copies: where one output is computed from another, what is known of this is a part.
+        known_grads={tensor_copy(output): copy for output, _, copy in flowing},
         disconnected_inputs="ignore",
         return_disconnected="disconnected",
     )
