@@ -359,18 +359,18 @@ CASES = [
     Case(
         "Sum",
         # Families within one another: factors beside blocks, one of which is a factor and noise.
-        lambda n, factor, matrix, own, noise: (
+        lambda n, matrix, own, noise, factor: (
             gg.cov.LowRank(factor)
             + gg.cov.BlockDiagonal(matrix, gg.cov.LowRank(own) + gg.cov.Diagonal(noise))
         ),
         lambda rng, n: [
-            rng.normal(size=(n, 1)),
             positive_definite(rng, n - n // 2),
             rng.normal(size=(n // 2, 2)),
             rng.uniform(0.5, 2.0, size=n // 2),
+            rng.normal(size=(n, 1)),
         ],
-        rejected=(np.ones((2, 1)), -np.eye(1), np.ones((1, 2)), -np.ones(1)),
-        tangents={1: symmetric_part},
+        rejected=(-np.eye(1), np.ones((1, 2)), -np.ones(1), np.ones((2, 1))),
+        tangents={0: symmetric_part},
     ),
     Case(
         "RandomWalk",  # the guide's

@@ -16,5 +16,5 @@ def test_sums(left, right):
     total = gg.cov.Diagonal(VARIANCES[left], size=3) + gg.cov.Diagonal(VARIANCES[right], size=3)
     expected = np.broadcast_to(VARIANCES[left] + VARIANCES[right], 3)
     assert total.size == 3
-    assert isinstance(total, gg.cov.Diagonal)
+    assert isinstance(total.resolved, gg.cov.Diagonal)
     assert_allclose(interpreted([], total.to_dense())(), np.diag(expected))

@@ -159,7 +159,7 @@ def test_sums(within):
     other = gg.cov.RepeatedMeasures(np.eye(T), SUBJECT, VISIT)
     noise = gg.cov.Diagonal(0.5)
     for total in (cov + other, noise + cov):
-        assert isinstance(total, gg.cov.RepeatedMeasures)
+        assert isinstance(total.resolved, gg.cov.RepeatedMeasures)
     sums = [(cov + other).to_dense(), (noise + cov).to_dense(), cov.to_dense()]
     with_other, with_noise, alone = interpreted([], sums)()
     assert_allclose(with_other, alone + np.eye(SUBJECT.size))
@@ -195,9 +195,9 @@ def test_errors(arguments, error, message):
 def test_errors_of_sums(within):
     cov = gg.cov.RepeatedMeasures(within, SUBJECT, VISIT)
     with pytest.raises(TypeError, match="`subject` or `visit` differ"):
-        cov + gg.cov.RepeatedMeasures(within, SUBJECT, T - 1 - VISIT)
-    with pytest.raises(TypeError, match=r"no closed form.*combines with gg.cov.Diagonal\(scalar\)"):
-        cov + gg.cov.Diagonal(np.ones(SUBJECT.size))
+        (cov + gg.cov.RepeatedMeasures(within, SUBJECT, T - 1 - VISIT)).plan()
+    with pytest.raises(TypeError, match=r"no algorithm.*combines with gg.cov.Diagonal\(scalar\)"):
+        (cov + gg.cov.Diagonal(np.ones(SUBJECT.size))).plan()
 
 
 def test_visits_beyond_a_matrix_of_unknown_size():

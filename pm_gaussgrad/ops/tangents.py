@@ -12,8 +12,7 @@ Source: Towns (2017), A new trick for calculating Jacobian vector products.
 
 import pytensor.tensor as pt
 from pytensor.gradient import grad
-from pytensor.graph.basic import Constant
-from pytensor.graph.replace import graph_replace, vectorize_graph
+from pytensor.graph.replace import graph_replace
 
 
 def forward_derivative(output, wrt, tangents):
@@ -55,41 +54,3 @@ def forward_derivative(output, wrt, tangents):
     derivative = grad(sum(terms), cotangent, disconnected_inputs="ignore")
     # Of a linear function: any value will do. Not zero, which pullbacks of rejected points skip.
     return graph_replace([derivative], {cotangent: pt.ones_like(output)}, strict=False)[0]
-
-
-def forward_by_definition(definition, inputs, tangents):
-    """Derivatives of several tensors in p directions of what they are defined by.
-
-    Parameters
-    ----------
-    definition : callable
-        ``definition(*inputs) -> list of outputs``.
-    inputs : sequence of TensorVariable
-        Each an argument by itself, also where one is computed from another.
-    tangents : sequence of TensorVariable, each of shape (p, *shape); or None
-        The directions; None where an input is held fixed.
-
-    Returns
-    -------
-    list of TensorVariable, each of shape (p, *shape of the output)
-    """
-    free = [
-        dx is not None and not isinstance(x, Constant)
-        for x, dx in zip(inputs, tangents, strict=True)
-    ]
-    copies = [x.type() if moves else x for x, moves in zip(inputs, free, strict=True)]
-    given = {copy: x for copy, x, moves in zip(copies, inputs, free, strict=True) if moves}
-    moves = {copy: dx for copy, dx in zip(copies, tangents, strict=True) if copy in given}
-    p, result = next(iter(moves.values())).shape[0], []
-    for output in definition(*copies):
-        if output in moves:
-            result.append(moves[output])
-            continue
-        seeds = {copy: copy.type() for copy in moves}
-        one = forward_derivative(output, list(moves), list(seeds.values()))
-        several = vectorize_graph(one, {seeds[copy]: dx for copy, dx in moves.items()})
-        if several.type.ndim == output.type.ndim:  # no direction is in it
-            several = pt.broadcast_to(several, (p, *tuple(output.shape)))
-        [several] = graph_replace([several], given, strict=False)
-        result.append(several)
-    return result

@@ -149,6 +149,16 @@ class BlockDiagonal(Composite):
         pieces, _, restored = self._pieces()
         return _assembled([(piece, getattr(piece.cov, method)()) for piece in pieces], restored)
 
+    def rows(self, positions):
+        pieces, start = [], 0
+        for block, size in zip(self.parts, self.sizes, strict=True):
+            within = positions - start
+            inside = pt.ge(within, 0) & pt.lt(within, size)
+            rows = block.rows(pt.clip(within, 0, pt.maximum(size - 1, 0)))
+            pieces.append(pt.switch(inside[:, None], rows, 0))
+            start = start + size
+        return pt.concatenate(pieces, axis=1)
+
     def keep(self, observed):
         if not all(isinstance(size, int) for size in self.sizes):
             return None

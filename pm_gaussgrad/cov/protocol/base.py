@@ -13,7 +13,7 @@ from pm_gaussgrad.cov.protocol.arguments import as_floats, named_dims_hint
 from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.cov.protocol.products import standardised_by
-from pm_gaussgrad.cov.protocol.sized import with_known_shape
+from pm_gaussgrad.cov.protocol.sized import with_known_shape, with_size
 from pm_gaussgrad.cov.protocol.strips import by_strips
 from pm_gaussgrad.cov.protocol.sums import summed
 from pm_gaussgrad.ops import count_batch_dims
@@ -330,16 +330,16 @@ class Covariance:
             Derivatives of :attr:`parameters` in p directions, (p, core shape); None for index
             data. The structure has no batch dimensions, and its size is known.
 
-        Raises
-        ------
-        NotImplementedError
-            If the structure has neither a form of its own nor one of its rows.
         """
         return by_strips(self, tangents)
 
     def scaled(self, factor) -> "Covariance":
         """``factor * Sigma`` as a structure of the same kind."""
         raise self._undefined("scaled")
+
+    def sized(self, n) -> "Covariance":
+        """The same covariance, which knows that its size is n."""
+        return with_size(self, n)
 
     @property
     def resolved(self) -> "Covariance":

@@ -80,7 +80,7 @@ def marginal(cov, observed):
     if kept is not None:
         return kept
     missing = np.setdiff1d(np.arange(cov.size), observed)
-    return Marginal.of(cov, pt.constant(observed), pt.constant(missing))
+    return Marginal.of(cov.resolved, pt.constant(observed), pt.constant(missing))
 
 
 def _as_positions(observed, n):

@@ -15,6 +15,11 @@ def of_size(cov, n):
     """
     if cov.size is not None and (isinstance(cov.size, int) or not isinstance(n, int)):
         return cov
+    return cov.sized(n)
+
+
+def with_size(cov, n):
+    """Rebuilt from its tensors, which say it too."""
     structure = cov.structure
     sized = [
         _with_length(p, dims.split(), n)

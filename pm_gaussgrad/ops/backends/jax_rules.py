@@ -310,12 +310,30 @@ def jax_funcify_PatternedRowsPullback(op, node=None, **kwargs):
     return patterned_rows_pullback
 
 
+def _without_rejected(function):
+    """A function whose derivatives are zero where those of all its outputs are.
+
+    JAX multiplies them, at points that are rejected, by what is not finite.
+    """
+    whole = jax.custom_vjp(function)
+
+    def backward(pull, cotangents):
+        unused = jnp.all(jnp.array([jnp.all(bar == 0) for bar in cotangents]))
+        return tuple(jnp.where(unused, 0, bar) for bar in pull(cotangents))
+
+    whole.defvjp(lambda *inputs: jax.vjp(function, *inputs), backward)
+    return whole
+
+
+_take_out_factors = _without_rejected(woodbury_jax.take_out_factors)
+
+
 @jax_funcify.register(TakeOutFactors)
 def jax_funcify_TakeOutFactors(op, node=None, **kwargs):
     """Written in operations that JAX differentiates."""
 
     def without_factors(residual, factor, solved):
-        return woodbury_jax.take_out_factors(*map(jnp.asarray, (residual, factor, solved)))
+        return _take_out_factors(*map(jnp.asarray, (residual, factor, solved)))
 
     return without_factors
 
