@@ -95,7 +95,7 @@ def test_closed_sums():
         (scalar + vector, [1.5, 2.5]),
         (scalar + scalar, [1.0, 1.0]),
     ):
-        assert isinstance(cov, gg.cov.Diagonal)
+        assert isinstance(cov.resolved, gg.cov.Diagonal)
         assert_allclose(cov.diagonal().eval(), variances)
 
 

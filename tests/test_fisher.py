@@ -242,7 +242,7 @@ def test_strips_of_a_long_series(gaps):
 
 
 def test_every_exported_structure_has_a_closed_form():
-    """None of this package's takes the general way unnoticed; gaps have no other."""
+    """None of this package's takes the general way unnoticed; what has no other is named."""
     for case in CASES:
         kind = type(case.build(2, *case.tensors()).resolved)
         has_none = kind.information is Covariance.information
