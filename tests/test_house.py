@@ -199,6 +199,7 @@ def test_every_class_that_is_built_is_in_the_registry():
     """Not only those with names for users: what sums, marginals and other constructors return."""
     from pm_gaussgrad.cov.matrices.precision import ConstantPrecision
     from pm_gaussgrad.cov.protocol.leaf import Leaf, ScalarLeaf
+    from pm_gaussgrad.cov.protocol.sum import Sum
     from pm_gaussgrad.cov.protocol.sums import _RULES
 
     tested = _tested()
@@ -206,8 +207,9 @@ def test_every_class_that_is_built_is_in_the_registry():
     built = {kind for kind in built if kind.__module__.startswith("pm_gaussgrad")}
     # Of the products one number of factors is tested here, others in test_kronecker.py.
     untested = {kind for kind in built - tested if not tested & set(kind.__bases__) - {Leaf}}
-    # The form that a compiled graph has of a constant Precision: test_rewrites.py.
-    assert untested - {Leaf, ScalarLeaf, ConstantPrecision} <= {*SUMMANDS, Composite}
+    # What sums come to is there: test_sums.py. The form that a compiled graph has of a constant
+    # Precision: test_rewrites.py.
+    assert untested - {Leaf, ScalarLeaf, Sum, ConstantPrecision} <= {*SUMMANDS, Composite}
 
 
 def _needed(requirements):

@@ -23,7 +23,10 @@ def take_out_factors(residual, factor, solved):
 def factor_cotangent(alpha, scores, chol, quad_bar, logdet_bar):
     """As its twin."""
     k = chol.shape[0]
+    row_weights = jnp.concatenate([jnp.full(k, logdet_bar, alpha.dtype), quad_bar])
     inverse = solve_triangular(chol, jnp.eye(k, dtype=chol.dtype), lower=True)
-    weights = jnp.concatenate([2 * logdet_bar * inverse, -2 * quad_bar[:, None] * scores])
-    of_factor = jnp.full(k, logdet_bar, alpha.dtype)
-    return alpha.T @ weights, jnp.concatenate([of_factor, quad_bar])
+    weights = jnp.concatenate([inverse, -scores])
+    # Rejected rows, which have no weight, may not be finite.
+    unused = row_weights[:, None] == 0
+    weights = jnp.where(unused, 0, 2 * row_weights[:, None] * weights)
+    return jnp.where(unused, 0, alpha).T @ weights, row_weights
