@@ -251,6 +251,13 @@ class CompoundSymmetry(ScalarLeaf):
         own, common = (x[..., None] for x in self._components())
         return GroupedSymmetry.of_numbers(own, common, np.nonzero(observed)[0], len(observed))
 
+    def grouped_by(self):
+        return GroupedSymmetry
+
+    def by_group(self, size):
+        """The components, the numbers of the observations' groups, and how many there are."""
+        return *self._components(), np.zeros(size, "int64"), 1
+
     def innovations(self, residual):
         # w + t c, t = 1, ..., n, is what the first t add up to, divided by t: the next has the
         # mean c sum / (w + t c) and the variance w (w + (t + 1) c) / (w + t c).
@@ -295,7 +302,8 @@ class CompoundSymmetry(ScalarLeaf):
         return (within + between) / variance, through_between - within / (1 - correlation)
 
     def rows(self, positions):
-        return _rows_of_two_components(self, positions)
+        own, common = self._components()
+        return rows_of_diagonal(positions, own, self.size) + common
 
     def information(self, tangents):
         (variance, correlation), (variance_dot, correlation_dot) = self.parameters, tangents
@@ -354,9 +362,6 @@ class ComponentSymmetry(CompoundSymmetry):
         own_bar = through_between + within / own if n > 1 else through_between
         return own_bar, n * through_between
 
-    def rows(self, positions):
-        return _rows_of_two_components(self, positions)
-
     def information(self, tangents):
         (own, common), (own_dot, common_dot) = self.parameters, tangents
         n = self._count()
@@ -383,11 +388,6 @@ def _sum_with_noise(left, right):
     own, common = left._components()
     size = common_size(left, right)
     return ComponentSymmetry.from_parameters(own + right.parameters[0], common, size=size)
-
-
-def _rows_of_two_components(cov, positions):
-    own, common = cov._components()
-    return rows_of_diagonal(positions, own, cov.size) + common
 
 
 def _of_two_eigenvalues(others, within, between, single):
