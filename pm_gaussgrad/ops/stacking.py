@@ -4,7 +4,7 @@ What a user makes in a loop, v[0] ** 2, v[1] ** 2, ..., is one expression of ent
 one by one it is a graph of as many nodes, whose rewriting takes longer than in proportion. Here
 the expression is taken once, of what its entries come from: elementwise operations and dimensions
 of length one pass through, and entries of one tensor are that tensor at their positions. What is
-not alike is put side by side as it is.
+not alike, or has a name, is put side by side as it is.
 """
 
 import numpy as np
@@ -69,7 +69,7 @@ def _found_alike(tensors, known):
     if all(isinstance(x, Constant) for x in tensors):
         values = [x.data for x in tensors]
         return pt.constant(np.stack(values)) if len({x.shape for x in values}) == 1 else None
-    ops = [x.owner.op if x.owner else None for x in tensors]
+    ops = [node.op if (node := _node(x)) else None for x in tensors]
     if any(isinstance(op, Subtensor) for op in ops):
         return _at_entries(tensors)
     if ops[0] is None or any(op != ops[0] for op in ops):
@@ -84,6 +84,11 @@ def _found_alike(tensors, known):
             order = ["x" if axis == "x" else axis + 1 for axis in ops[0].new_order]
             return inner.dimshuffle(0, *order)
     return _joined(tensors) if _of_one_shape(tensors) else None
+
+
+def _node(x):
+    """What computes a tensor; None of one with a name, which a model may replace."""
+    return x.owner if x.name is None else None
 
 
 def _of_one_shape(tensors) -> bool:
@@ -108,9 +113,10 @@ def _at_entries(tensors):
 
 def _entry(x):
     """The tensor that an entry is of, and its constant leading positions there."""
-    if x.owner and isinstance(x.owner.op, Subtensor) and _known_integers(x.owner):
-        source, own = _entry(x.owner.inputs[0])
-        return source, (*own, *(int(i.data) for i in x.owner.inputs[1:]))
+    node = _node(x)
+    if node and isinstance(node.op, Subtensor) and _known_integers(node):
+        source, own = _entry(node.inputs[0])
+        return source, (*own, *(int(i.data) for i in node.inputs[1:]))
     return x, ()
 
 
@@ -182,7 +188,7 @@ class _Pool:
 def _source(x):
     """The vector of known length that a vector is a part of, and its positions there."""
     positions = np.arange(x.type.shape[0])
-    node = x.owner
+    node = _node(x)
     if node is None or not isinstance(node.op, Subtensor | AdvancedSubtensor):
         return x, positions
     source = node.inputs[0]

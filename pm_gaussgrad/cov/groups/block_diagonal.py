@@ -67,8 +67,9 @@ class BlockDiagonal(Composite):
     Notes
     -----
     Cost: the sum of the blocks'. Blocks of one structure and size are evaluated together, those
-    with the same parameters by one factorisation; the graph and the time of compilation grow with
-    the number of *different* structures and sizes.
+    with the same parameters by one factorisation, and so are blocks of any sizes of a structure
+    that has a form of independent groups. The graph and the time of compilation grow with the
+    number of *kinds* of blocks, not with that of blocks.
 
     Of each block the pullback sees its slice of the residual:
     :math:`\bar\Sigma_k = \bar l\,\Sigma_k^{-1} - \sum_i \bar q_i\,\alpha_{ik} \alpha_{ik}^\top`.

@@ -100,7 +100,7 @@ class RegularAR1(Leaf):
 
     def information(self, tangents):
         times, variance, correlation, *index = tangents
-        of_noise = pt.zeros((variance.shape[0], 1), dtype=variance.dtype)
+        of_noise = pt.zeros_like(variance[:, :1])
         return self._irregular().information([times, variance, correlation, of_noise, *index])
 
     def scaled(self, factor):
