@@ -4,6 +4,7 @@
 # to run first; modules to run last.
 TABLE = {
     "cov/series/ar1.py": ("AR1", "ar1", "reference_blocks"),
+    "cov/series/regular_ar1.py": ("RegularAR1", "block_diagonal", ""),
     "cov/series/spaced_ar1.py": ("SpacedAR1", "ar1", "missing"),
     "cov/protocol/arguments.py": ("", "edges", "bad_input"),
     "cov/protocol/base.py": ("AR1 or Cholesky", "bad_input", "op distribution"),
@@ -40,6 +41,9 @@ TABLE = {
     "cov/protocol/sized.py": ("AR1 or LowRankPlusScalar", "condition", "missing"),
     "cov/protocol/strips.py": ("", "fisher", ""),
     "cov/groups/equal_blocks.py": ("BlockDiagonal", "block_diagonal", "reference_blocks"),
+    "cov/groups/together.py": ("BlockDiagonal", "block_diagonal", "reference_blocks"),
+    "ops/stacking.py": ("BlockDiagonal", "block_diagonal", ""),
+    "kernels/regular_series.py": ("AR1", "ar1 block_diagonal", "reference_blocks"),
     "cov/protocol/declaration.py": ("", "declarations", ""),
     "cov/groups/subjects.py": ("", "repeated_measures", "loo"),
     "cov/protocol/sums.py": ("", "toeplitz compound_symmetry", "bad_input"),

@@ -15,6 +15,7 @@ from pm_gaussgrad.cov.groups.grouped_symmetry import GroupedSymmetry
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.marginal import Marginal
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
+from pm_gaussgrad.cov.series.regular_ar1 import RegularAR1
 from pm_gaussgrad.cov.series.spaced_ar1 import SpacedAR1
 
 # Python functions, with nothing to compile but kernels: where a backend is not the subject. Not
@@ -235,6 +236,21 @@ CASES = [
         lambda n, *parameters: IrregularAR1.from_parameters(*parameters),
         series_by_group,
         rejected=(np.full(2, -1.0), np.full(2, 0.5), np.zeros(1)),
+        fixed=frozenset({1, 2}),
+    ),
+    Case(
+        "RegularAR1",
+        lambda n, *parameters: RegularAR1.from_parameters(*parameters),
+        # Two series, the first of them without observations where n = 1.
+        lambda rng, n: [
+            np.append(np.arange(n // 2), np.arange(n - n // 2)).astype("float64"),
+            rng.uniform(0.5, 2.0, 2),
+            rng.uniform(-0.7, 0.7, 2),
+            (np.arange(n) >= n // 2).astype("int64"),
+            np.arange(n),
+            np.array([n // 2, n]),
+        ],
+        rejected=(np.full(2, -1.0), np.full(2, 1.5)),
         fixed=frozenset({1, 2}),
     ),
     Case(

@@ -157,6 +157,7 @@ OF_TENSORS = {
     "LowRankPlusScalar",
     "NoisyAR1",
     "NoisyKronecker",
+    "RegularAR1",
     "RepeatedMeasures",
     "ScalarDiagonal",
 }

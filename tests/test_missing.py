@@ -93,7 +93,8 @@ def test_against_the_dense_submatrix(case, submatrices, monkeypatch, rng):
 CLOSED = {
     *("AR1", "BlockDiagonal", "ComponentSymmetry", "CompoundSymmetry", "Dense", "Diagonal"),
     *("LowRankPlusDiagonal", "LowRankPlusScalar", "RepeatedMeasures", "ScalarDiagonal"),
-    *("SpacedAR1", "IrregularAR1", "NoisyAR1", "GroupedSymmetry", "Woodbury"),
+    *("SpacedAR1", "IrregularAR1", "RegularAR1", "NoisyAR1", "GroupedSymmetry"),
+    "Woodbury",
 }
 
 

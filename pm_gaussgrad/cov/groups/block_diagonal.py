@@ -10,21 +10,41 @@ so that the pullback is that of each block for its slice, with the common cotang
 Sources: Horn and Johnson (2012), Matrix Analysis, 2nd ed., section 0.9.2.
 """
 
-from functools import reduce
+from dataclasses import dataclass
+from functools import cached_property, reduce
 from operator import add
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import equal_computations
 
-from pm_gaussgrad.cov.groups.equal_blocks import in_order, together
+from pm_gaussgrad.cov.groups.together import in_order, members_of, piece_of, separated
 from pm_gaussgrad.cov.matrices.dense import Dense
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size
-from pm_gaussgrad.cov.protocol.composite import Composite, join_last, known_size
+from pm_gaussgrad.cov.protocol.composite import Composite, Composition, join_last, known_size
 from pm_gaussgrad.cov.protocol.marginal import marginal
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, summed
 from pm_gaussgrad.ops import partition
+
+
+@dataclass(frozen=True)
+class BlockForm(Composition):
+    """A :class:`Composition` of what is evaluated together.
+
+    Attributes
+    ----------
+    members : tuple of tuple of int
+        The numbers of the blocks that each part is made of.
+    block_sizes : tuple of int or None
+        Sizes of the blocks; None where their parameters say it.
+    """
+
+    members: tuple[tuple[int, ...], ...] = ()
+    block_sizes: tuple[int | None, ...] = ()
+
+    def _assemble(self, parts):
+        return BlockDiagonal._of_form(parts, self)
 
 
 class BlockDiagonal(Composite):
@@ -47,8 +67,9 @@ class BlockDiagonal(Composite):
     Notes
     -----
     Cost: the sum of the blocks'. Blocks of one structure and size are evaluated together, those
-    with the same parameters by one factorisation; the graph and the time of compilation grow with
-    the number of *different* structures and sizes.
+    with the same parameters by one factorisation, and so are blocks of any sizes of a structure
+    that has a form of independent groups. The graph and the time of compilation grow with the
+    number of *kinds* of blocks, not with that of blocks.
 
     Of each block the pullback sees its slice of the residual:
     :math:`\bar\Sigma_k = \bar l\,\Sigma_k^{-1} - \sum_i \bar q_i\,\alpha_{ik} \alpha_{ik}^\top`.
@@ -78,42 +99,94 @@ class BlockDiagonal(Composite):
             b if isinstance(b, Covariance) else Dense(as_parameter(name, f"block {i}", b, 2))
             for i, b in enumerate(blocks)
         ]
-        self.sizes = tuple(known_size(name, f"block {i}", b) for i, b in enumerate(blocks))
-        self.parts = tuple(block.resolved for block in blocks)
+        self.block_sizes = tuple(known_size(name, f"block {i}", b) for i, b in enumerate(blocks))
+        self.blocks = tuple(block.resolved for block in blocks)
+
+    @classmethod
+    def _of_blocks(cls, blocks, sizes):
+        """From blocks of sizes that are known already."""
+        made = object.__new__(cls)
+        made.blocks, made.block_sizes = tuple(blocks), tuple(sizes)
+        return made
+
+    @classmethod
+    def _of_form(cls, parts, form):
+        """From what is evaluated together."""
+        made = object.__new__(cls)
+        made.members, made.parts = form.members, tuple(parts)
+        one = {numbers[0]: part for numbers, part in zip(form.members, parts, strict=True)}
+        made.block_sizes = tuple(
+            one[i].size if size is None else size for i, size in enumerate(form.block_sizes)
+        )
+        return made
+
+    @cached_property
+    def blocks(self):
+        """The covariances of consecutive groups of observations."""
+        found = {}
+        for part, numbers in zip(self.parts, self.members, strict=True):
+            sizes = [self.block_sizes[i] for i in numbers]
+            found |= zip(numbers, separated(part, sizes), strict=True)
+        return tuple(found[i] for i in range(len(found)))
+
+    @cached_property
+    def members(self):
+        """The numbers of the blocks that are evaluated together."""
+        return members_of(self.blocks, self.block_sizes)
+
+    @cached_property
+    def parts(self):
+        """One covariance for blocks that are evaluated together."""
+        return tuple(piece_of(self.blocks, self.block_sizes, numbers) for numbers in self.members)
+
+    @cached_property
+    def sizes(self):
+        """Numbers of observations of the parts."""
+        return tuple(reduce(add, (self.block_sizes[i] for i in own)) for own in self.members)
+
+    @property
+    def structure(self):
+        """Hashable, with ``from_parameters``."""
+        own = super().structure
+        sizes = tuple(size if isinstance(size, int) else None for size in self.block_sizes)
+        return BlockForm(own.kind, own.structures, own.sizes, own.places, self.members, sizes)
 
     @property
     def size(self):
-        return reduce(add, self.sizes)
+        return reduce(add, self.block_sizes)
 
-    def _pieces(self):
-        """Blocks that are evaluated together; where they are consecutive and how to come back."""
-        pieces, members = together(self.parts, self.sizes)
-        known = all(isinstance(size, int) for size in self.sizes)
-        return (pieces, *(in_order(members, self.sizes) if known else (None, None)))
+    @property
+    def _sized(self) -> bool:
+        return all(isinstance(size, int) for size in self.block_sizes)
+
+    @cached_property
+    def _order(self):
+        """Where the observations of the parts are, and how to come back; None if in order."""
+        return in_order(self.members, self.block_sizes) if self._sized else (None, None)
 
     def _cut(self, name, value):
-        """Each piece with the rows of its blocks, and the positions that restore the order."""
+        """Each part with the rows of its blocks."""
         value = as_parameter(self.label, name, value, 1)
         check_size(self, name, value)
-        pieces, positions, restored = self._pieces()
+        positions, _ = self._order
         value = value if positions is None else value[..., positions]
-        slices = partition(self.label, value, [piece.total_size for piece in pieces])
-        return [(x, x.apart(rows)) for x, rows in zip(pieces, slices, strict=True)], restored
+        return zip(self.parts, partition(self.label, value, self.sizes), strict=True)
+
+    def _assembled(self, of_parts):
+        """Rows of the parts side by side, in the order of the observations."""
+        whole, (_, restored) = join_last(of_parts), self._order
+        return whole if restored is None else whole[..., restored]
 
     def to_dense(self):
-        return pt.linalg.block_diag(*(block.to_dense() for block in self.parts))
+        return pt.linalg.block_diag(*(block.to_dense() for block in self.blocks))
 
     def quad_logdet(self, residual):
-        quads, logdets = [], []
-        for piece, rows in self._cut("residual", residual)[0]:
-            quad, logdet = piece.cov.quad_logdet(rows)
-            quads.append(piece.added(quad))
-            logdets.append(piece.logdet_of(logdet))
+        found = [part.quad_logdet(rows) for part, rows in self._cut("residual", residual)]
+        quads, logdets = zip(*found, strict=True)
         return reduce(add, quads), reduce(add, logdets)
 
     def logdet(self):
-        pieces, *_ = self._pieces()
-        return reduce(add, (piece.logdet_of(piece.cov.logdet()) for piece in pieces))
+        return reduce(add, (part.logdet() for part in self.parts))
 
     def solve(self, b):
         return self._of_rows("solve", "b", b)
@@ -131,27 +204,27 @@ class BlockDiagonal(Composite):
         return self._of_rows("innovations", "residual", residual)
 
     def _of_rows(self, method, name, value):
-        """A method of the blocks that returns rows, or a tuple of rows."""
-        cut, restored = self._cut(name, value)
-        results = [(piece, getattr(piece.cov, method)(rows)) for piece, rows in cut]
-        if not isinstance(results[0][1], tuple):
-            return _assembled(results, restored)
-        several = zip(*([(piece, x) for x in result] for piece, result in results), strict=True)
-        return tuple(_assembled(one, restored) for one in several)
+        """A method of the parts that returns rows, or a tuple of rows."""
+        found = [getattr(part, method)(rows) for part, rows in self._cut(name, value)]
+        if not isinstance(found[0], tuple):
+            return self._assembled(found)
+        return tuple(map(self._assembled, zip(*found, strict=True)))
 
     def diagonal(self):
-        return self._of_blocks("diagonal")
+        return self._assembled([part.diagonal() for part in self.parts])
 
     def inverse_diagonal(self):
-        return self._of_blocks("inverse_diagonal")
+        return self._assembled([part.inverse_diagonal() for part in self.parts])
 
-    def _of_blocks(self, method):
-        pieces, _, restored = self._pieces()
-        return _assembled([(piece, getattr(piece.cov, method)()) for piece in pieces], restored)
+    def check_constants(self, n=None):
+        for block, size in zip(self.blocks, self.block_sizes, strict=True):
+            block.check_constants(size if isinstance(size, int) else None)
 
     def rows(self, positions):
         pieces, start = [], 0
-        for block, size in zip(self.parts, self.sizes, strict=True):
+        for block, size in zip(self.blocks, self.block_sizes, strict=True):
+            if isinstance(size, int) and size == 0:
+                continue
             within = positions - start
             inside = pt.ge(within, 0) & pt.lt(within, size)
             rows = block.rows(pt.clip(within, 0, pt.maximum(size - 1, 0)))
@@ -160,71 +233,75 @@ class BlockDiagonal(Composite):
         return pt.concatenate(pieces, axis=1)
 
     def keep(self, observed):
-        if not all(isinstance(size, int) for size in self.sizes):
+        if not self._sized:
             return None
-        cuts = np.cumsum(self.sizes)[:-1]
+        cuts = np.cumsum(self.block_sizes)[:-1]
         of_blocks = np.split(observed, np.searchsorted(observed, cuts))
-        starts = [0, *cuts]
         kept = [
-            marginal(block, positions - start)
-            for block, positions, start in zip(self.parts, of_blocks, starts, strict=True)
+            (marginal(block, positions - start), positions.size)
+            for block, positions, start in zip(self.blocks, of_blocks, [0, *cuts], strict=True)
             if positions.size
         ]
-        return BlockDiagonal(*kept) if kept else None
+        return BlockDiagonal._of_blocks(*zip(*kept, strict=True)) if kept else None
 
     def scaled(self, factor):
-        return self.from_parts([block.scaled(factor) for block in self.parts], self.sizes)
+        scaled = [block.scaled(factor) for block in self.blocks]
+        return BlockDiagonal._of_blocks(scaled, self.block_sizes)
 
     def groups(self):
-        if all(isinstance(size, int) for size in self.sizes):
-            return "block", np.repeat(np.arange(len(self.sizes)), self.sizes)
+        if self._sized:
+            return "block", np.repeat(np.arange(len(self.block_sizes)), self.block_sizes)
         return None
 
     def time_order(self):
-        orders = [block.time_order() for block in self.parts]
+        orders = [block.time_order() for block in self.blocks]
         if all(order is None for order in orders) or self.groups() is None:
             return None
-        starts = np.cumsum(self.sizes) - self.sizes
-        whole = [np.arange(n) if o is None else o for o, n in zip(orders, self.sizes, strict=True)]
+        sizes = self.block_sizes
+        starts = np.cumsum(sizes) - sizes
+        whole = [np.arange(n) if o is None else o for o, n in zip(orders, sizes, strict=True)]
         return np.concatenate([start + o for start, o in zip(starts, whole, strict=True)])
 
     def information(self, tangents):
         total, start, tangents = 0, 0, self.structure.of_parts(tangents)
-        for block in self.parts:
-            stop = start + len(block.parameters)
-            total = total + block.information(tangents[start:stop])
+        for part in self.parts:
+            stop = start + len(part.parameters)
+            total = total + part.information(tangents[start:stop])
             start = stop
         return total
 
-
-def _assembled(results, restored):
-    """The results of pieces side by side, in the order of the observations."""
-    whole = join_last([piece.joined(rows) for piece, rows in results])
-    return whole if restored is None else whole[..., restored]
+    def __repr__(self):
+        return f"{self.label}({', '.join(map(repr, self.blocks))})"
 
 
 def _add_blocks(left, others, label):
     """Block by block, with the block in the message where that sum is not closed."""
     parts = []
-    for i, (block, other) in enumerate(zip(left.parts, others, strict=True)):
+    for i, (block, other) in enumerate(zip(left.blocks, others, strict=True)):
         try:
             parts.append(summed(block, other).resolved)
         except TypeError as error:
             raise TypeError(f"gg.cov.BlockDiagonal + {label}, block {i}: {error}") from error
-    return BlockDiagonal.from_parts(parts, left.sizes)
+    return BlockDiagonal._of_blocks(parts, left.block_sizes)
 
 
 @closes(BlockDiagonal, Diagonal)
 def _plus_diagonal(left, right):
     check_size(left, "variance", right.parameters[0])
-    variances = partition("gg.cov.BlockDiagonal + gg.cov.Diagonal", right.parameters[0], left.sizes)
-    return _add_blocks(left, map(Diagonal, variances), right.label)
+    [variance], sizes = right.parameters, left.block_sizes
+    if left._sized:  # slices are seen to be parts of one
+        stops = np.cumsum(sizes).tolist()
+        of_blocks = [variance[..., stop - n : stop] for stop, n in zip(stops, sizes, strict=True)]
+    else:
+        of_blocks = partition("gg.cov.BlockDiagonal + gg.cov.Diagonal", variance, sizes)
+    return _add_blocks(left, map(Diagonal, of_blocks), right.label)
 
 
 @closes(BlockDiagonal, ScalarDiagonal)
 def _plus_scalar_diagonal(left, right):
     common_size(left, right)
-    noise = [ScalarDiagonal.from_parameters(*right.parameters, size=size) for size in left.sizes]
+    [variance] = right.parameters
+    noise = [ScalarDiagonal.from_parameters(variance, size=size) for size in left.block_sizes]
     return _add_blocks(left, noise, right.label)
 
 
@@ -236,11 +313,11 @@ def _same(size, other) -> bool:
 
 @closes(BlockDiagonal, BlockDiagonal)
 def _sum(left, right):
-    same_count = len(left.sizes) == len(right.sizes)
-    if not (same_count and all(map(_same, left.sizes, right.sizes))):
+    sizes, others = left.block_sizes, right.block_sizes
+    if not (len(sizes) == len(others) and all(map(_same, sizes, others))):
         raise TypeError(
-            f"gg.cov.BlockDiagonal + gg.cov.BlockDiagonal: sizes {left.sizes} and {right.sizes}, "
+            f"gg.cov.BlockDiagonal + gg.cov.BlockDiagonal: sizes {sizes} and {others}, "
             "expected the same, known as integers; for the dense sum, at a cost of n^3, write "
             "gg.cov.Dense(a.to_dense() + b.to_dense())."
         )
-    return _add_blocks(left, right.parts, right.label)
+    return _add_blocks(left, right.blocks, right.label)

@@ -252,6 +252,13 @@ class CompoundSymmetry(ScalarLeaf):
         own, common = (x[..., None] for x in self._components())
         return GroupedSymmetry.of_numbers(own, common, np.nonzero(observed)[0], len(observed))
 
+    def grouped_by(self):
+        return GroupedSymmetry
+
+    def by_group(self, size):
+        """The components, the numbers of the observations' groups, and how many there are."""
+        return *self._components(), np.zeros(size, "int64"), 1
+
     def innovations(self, residual):
         # w + t c, t = 1, ..., n, is what the first t add up to, divided by t: the next has the
         # mean c sum / (w + t c) and the variance w (w + (t + 1) c) / (w + t c).

@@ -6,141 +6,229 @@ tensors of the graph.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
-import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Constant
+from pytensor.graph.replace import vectorize_graph
 
 from pm_gaussgrad.cov.protocol.base import Covariance
-from pm_gaussgrad.ops import assemble
+from pm_gaussgrad.cov.protocol.composite import Composite
 from pm_gaussgrad.ops.form import Form
+from pm_gaussgrad.ops.stacking import common, same_value, stacked
 
 
 @dataclass(frozen=True)
-class Together:
-    """One block, or several of one form and size.
+class EqualForm:
+    """What remains of :class:`EqualBlocks` when the tensors are taken away.
 
     Attributes
     ----------
-    cov : Covariance
-        That of the block; of several, of each or a batch of them.
-    count : int
-        How many.
-    size
-        Number of observations of one block.
+    block : Form
+        Of each block.
+    count, size : int
+        How many blocks, and the observations of one.
+    own : tuple of bool
+        Of each parameter whether there is one of each block.
     """
 
-    cov: Covariance
+    block: Form
     count: int
-    size: object
+    size: int
+    own: tuple[bool, ...]
 
     @property
-    def total_size(self):
-        """Number of observations of all."""
-        return self.size if self.count == 1 else self.count * self.size
+    def label(self) -> str:
+        """The name that users know the structure by."""
+        return self.block.label
 
-    def apart(self, rows):
-        """The rows of each: (..., count n) -> (..., count, n)."""
-        return rows if self.count == 1 else pt.split_dims(rows, (self.count, self.size), axis=-1)
+    @property
+    def __name__(self) -> str:
+        return f"{self.count} {self.block.__name__}"
 
-    def joined(self, rows):
+    @cached_property
+    def parameter_shapes(self) -> dict[str, str]:
+        """Core shapes, those of each block with their number ahead."""
+        shapes = zip(self.block.parameter_shapes.items(), self.own, strict=True)
+        return {name: f"count {dims}".strip() if own else dims for (name, dims), own in shapes}
+
+    @property
+    def constant_parameters(self) -> frozenset[str]:
+        """Names of the parameters without a gradient."""
+        return self.block.constant_parameters
+
+    def from_parameters(self, *parameters, size=None) -> "EqualBlocks":
+        """Rebuild the structure from its tensors."""
+        return EqualBlocks(self, parameters)
+
+
+class EqualBlocks(Composite):
+    """Independent blocks of one form and size, one after the other."""
+
+    label = "gg.cov.BlockDiagonal"
+
+    def __init__(self, form, parameters):
+        self.form, self.sizes = form, (form.size,)
+        self._tensors = tuple(pt.as_tensor_variable(p) for p in parameters)
+
+    @classmethod
+    def of(cls, blocks, size) -> "EqualBlocks":
+        """From blocks of one :func:`kind`."""
+        each = list(zip(*(block.parameters for block in blocks), strict=True))
+        same = [common(of_blocks) for of_blocks in each]
+        form = EqualForm(blocks[0].structure, len(blocks), size, tuple(x is None for x in same))
+        pairs = zip(each, same, strict=True)
+        return cls(form, [stacked(xs) if x is None else x for xs, x in pairs])
+
+    @property
+    def parameters(self):
+        """Those of the form."""
+        return self._tensors
+
+    @property
+    def structure(self):
+        """Hashable, with ``from_parameters``."""
+        return self.form
+
+    @property
+    def size(self):
+        return self.form.count * self.form.size
+
+    def _cores(self):
+        return [len(dims.split()) for dims in self.form.block.parameter_shapes.values()]
+
+    @cached_property
+    def parts(self):
+        """One: that of each block, a batch or what all have in common."""
+        parameters = self.parameters
+        if any(self.form.own) or self.batch_ndim:
+            pairs = zip(parameters, self.form.own, self._cores(), strict=True)
+            parameters = [
+                p if own or not _varies(p) else pt.expand_dims(p, p.type.ndim - core)
+                for p, own, core in pairs
+            ]
+        return (self.form.block.from_parameters(*parameters, size=self.form.size),)
+
+    @property
+    def _cov(self):
+        return self.parts[0]
+
+    def blocks(self):
+        """Each block by itself."""
+        parameters = [
+            [p[(..., i, *[slice(None)] * core)] if own else p for i in range(self.form.count)]
+            for p, own, core in zip(self.parameters, self.form.own, self._cores(), strict=True)
+        ]
+        form, size = self.form.block, self.form.size
+        return [form.from_parameters(*own, size=size) for own in zip(*parameters, strict=True)]
+
+    def _apart(self, rows):
+        """The rows of each: (..., count size) -> (..., count, size)."""
+        return pt.split_dims(rows, (self.form.count, self.form.size), axis=-1)
+
+    def _joined(self, rows):
         """The way back; what is the same for all may lack their dimension."""
-        if self.count == 1:
-            return rows
-        if self._shared and rows.type.ndim == 1:
-            return pt.tile(rows, self.count)
+        count, size = self.form.count, self.form.size
+        if rows.type.ndim == 1:
+            return pt.tile(rows, count)
+        if rows.type.shape[-2] == 1:
+            lead = [rows.shape[i] for i in range(rows.type.ndim - 2)]
+            rows = pt.broadcast_to(rows, (*lead, count, size))
         return pt.join_dims(rows, start_axis=rows.type.ndim - 2, n_axes=2)
 
-    def added(self, quad):
-        """The sum over blocks of what each row has: (..., count) -> (...)."""
-        return quad if self.count == 1 else quad.sum(axis=-1)
+    def _total(self, logdet):
+        """The sum over blocks of what may lack their dimension."""
+        if logdet.type.ndim == 0:
+            return self.form.count * logdet
+        return self.form.count * logdet[..., 0] if logdet.type.shape[-1] == 1 else logdet.sum(-1)
 
-    def logdet_of(self, logdet):
-        """The sum over blocks of the log determinants."""
-        if self.count == 1:
-            return logdet
-        return self.count * logdet if self._shared else logdet.sum()
+    def to_dense(self):
+        dense = self._cov.to_dense()
+        count = self.form.count
+        apart = pt.eye(count, dtype="bool")[:, None, :, None]
+        dense = dense if dense.type.ndim > 2 else dense[None]
+        blocks = pt.switch(apart, dense[..., :, :, None, :], 0)
+        return blocks.reshape((*blocks.shape[:-4], self.size, self.size), ndim=blocks.ndim - 2)
 
-    @property
-    def _shared(self) -> bool:
-        return self.count > 1 and self.cov.batch_ndim == 0
+    def quad_logdet(self, residual):
+        quad, logdet = self._cov.quad_logdet(self._apart(residual))
+        return quad.sum(axis=-1), self._total(logdet)
+
+    def logdet(self):
+        return self._total(self._cov.logdet())
+
+    def solve(self, b):
+        return self._of_rows("solve", b)
+
+    def color(self, z):
+        return self._of_rows("color", z)
+
+    def whiten(self, residual):
+        return self._of_rows("whiten", residual)
+
+    def leave_one_out(self, residual):
+        return self._of_rows("leave_one_out", residual)
+
+    def innovations(self, residual):
+        return self._of_rows("innovations", residual)
+
+    def _of_rows(self, method, rows):
+        found = getattr(self._cov, method)(self._apart(pt.as_tensor_variable(rows)))
+        return tuple(map(self._joined, found)) if isinstance(found, tuple) else self._joined(found)
+
+    def diagonal(self):
+        return self._joined(self._cov.diagonal())
+
+    def inverse_diagonal(self):
+        return self._joined(self._cov.inverse_diagonal())
+
+    def scaled(self, factor):
+        return EqualBlocks.of([block.scaled(factor) for block in self.blocks()], self.form.size)
+
+    def information(self, tangents):
+        if not any(self.form.own):
+            return self.form.count * self._cov.information(tangents)
+        if self.form.block.kind.information is Covariance.information:  # by loops
+            return sum(self._of_block(i, tangents) for i in range(self.form.count))
+        return self._of_all(tangents)
+
+    def _of_block(self, i, tangents):
+        moves = zip(tangents, self.form.own, strict=True)
+        moves = [t[:, i] if own and t is not None else t for t, own in moves]
+        return self.blocks()[i].information(moves)
+
+    def _of_all(self, tangents):
+        """The sum over blocks, by the graph of one of them."""
+        parameters, moves, batches = list(self.parameters), list(tangents), {}
+        for i, (p, t, own) in enumerate(zip(parameters, moves, self.form.own, strict=True)):
+            if not own:
+                continue
+            parameters[i] = pt.tensor(dtype=p.dtype, shape=p.type.shape[1:])
+            batches[parameters[i]] = p
+            if t is not None:
+                moves[i] = pt.tensor(dtype=t.dtype, shape=(t.type.shape[0], *t.type.shape[2:]))
+                batches[moves[i]] = pt.moveaxis(t, 1, 0)
+        block = self.form.block.from_parameters(*parameters, size=self.form.size)
+        return vectorize_graph(block.information(moves), batches).sum(axis=0)
 
 
-def together(parts, sizes):
-    """Blocks that are evaluated together, and the blocks in the order of these.
-
-    Parameters
-    ----------
-    parts : tuple of Covariance
-    sizes : tuple of int or scalar tensor
-
-    Returns
-    -------
-    list of Together
-    list of list of int
-        The numbers of the blocks of each.
-    """
-    found = {}
-    for i, (part, size) in enumerate(zip(parts, sizes, strict=True)):
-        found.setdefault(_kind(part, size) or i, []).append(i)
-    members = list(found.values())
-    return [_one(parts, sizes, numbers) for numbers in members], members
+def _varies(parameter) -> bool:
+    """Whether blocks may differ in a parameter: not in index data."""
+    return parameter.dtype.startswith("float")
 
 
-def _kind(part, size):
+def kind(part, size):
     """What blocks have in common that are evaluated together; None for a block by itself."""
     form = part.structure
-    if not isinstance(form, Form) or not isinstance(size, int) or size == 0:
+    if not _alone_of_known_shape(part, size):
         return None
-    for dims, p in zip(form.parameter_shapes.values(), part.parameters, strict=True):
-        if p.type.ndim != len(dims.split()) or None in p.type.shape:
-            return None
-    index = (_identity(p) for p in part.parameters if not p.dtype.startswith("float"))
+    index = (same_value(p) for p in part.parameters if not _varies(p))
     return form, size, tuple(p.type for p in part.parameters), tuple(index)
 
 
-def _identity(p):
-    """Equal for parameters that are known to have the same value."""
-    return (p.dtype, p.data.shape, p.data.tobytes()) if isinstance(p, Constant) else p
-
-
-def _one(parts, sizes, numbers):
-    first, size, count = parts[numbers[0]], sizes[numbers[0]], len(numbers)
-    if count == 1:
-        return Together(first, 1, size)
-    each = list(zip(*(parts[i].parameters for i in numbers), strict=True))
-    same = [len({_identity(p) for p in own}) == 1 for own in each]
-    if all(same):
-        return Together(first, count, size)
-    batch = [
-        own[0] if not p.dtype.startswith("float") else own[0][None] if is_same else _stacked(own)
-        for p, own, is_same in zip(first.parameters, each, same, strict=True)
-    ]
-    return Together(first.structure.from_parameters(*batch, size=size), count, size)
-
-
-def _stacked(arrays):
-    """Arrays of one known shape: (...) each -> (count, ...).
-
-    Its pullback cuts into blocks: PyTensor would take apart what indexes a batch, and compute the
-    batch once for each entry.
-    """
-    side_by_side = assemble([x.flatten() if x.type.ndim else x[None] for x in arrays])
-    return pt.split_dims(side_by_side, (len(arrays), *arrays[0].type.shape), axis=0)
-
-
-def in_order(members, sizes):
-    """Positions of the observations of blocks in another order, and the way back; None if sorted.
-
-    Parameters
-    ----------
-    members : list of list of int
-        Numbers of blocks.
-    sizes : tuple of int
-    """
-    order = [i for numbers in members for i in numbers]
-    if order == sorted(order):
-        return None, None
-    starts = np.cumsum([0, *sizes])
-    positions = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in order])
-    return positions, np.argsort(positions)
+def _alone_of_known_shape(part, size) -> bool:
+    """Whether a block is a leaf with observations, of one covariance, and all sizes are known."""
+    form = part.structure
+    if not isinstance(form, Form) or not isinstance(size, int) or size == 0:
+        return False
+    shapes = zip(form.parameter_shapes.values(), part.parameters, strict=True)
+    return all(p.type.ndim == len(dims.split()) and None not in p.type.shape for dims, p in shapes)

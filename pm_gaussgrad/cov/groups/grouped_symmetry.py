@@ -19,11 +19,12 @@ from pytensor.graph.basic import Constant, equal_computations
 
 from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.protocol.information import half_gram
-from pm_gaussgrad.cov.protocol.labels import as_groups, check_length, of_each
+from pm_gaussgrad.cov.protocol.labels import as_groups, check_length, of_each, some_of_each
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels import symmetry_by_group as kernels
 from pm_gaussgrad.ops import transform_rows
+from pm_gaussgrad.ops.stacking import of_groups
 
 NAME = "gg.cov.CompoundSymmetry"
 
@@ -120,6 +121,32 @@ class GroupedSymmetry(Leaf):
         own, common = (of_each(x, np.tile(np.arange(n_groups), m)) for x in (own, common))
         numbers = row * n_groups + group.data[entry]
         return GroupedSymmetry.of_numbers(own, common, numbers, m * n_groups)
+
+    def grouped_by(self):
+        return GroupedSymmetry if isinstance(self.parameters[2], Constant) else None
+
+    def by_group(self, size):
+        """As of ``CompoundSymmetry``."""
+        own, common, group, count = self.parameters
+        return own, common, group.data, count.type.shape[0]
+
+    @staticmethod
+    def side_by_side(blocks, sizes):
+        """Several, one after the other."""
+        found = [block.by_group(size) for block, size in zip(blocks, sizes, strict=True)]
+        *components, numbers, counts = zip(*found, strict=True)
+        own, common = (of_groups(x, counts) for x in components)
+        starts = np.cumsum(counts) - counts
+        numbers = np.concatenate([x + start for x, start in zip(numbers, starts, strict=True)])
+        return GroupedSymmetry.of_numbers(own, common, numbers, sum(counts))
+
+    def piece(self, start, stop):
+        """Whole groups, the observations from start to stop."""
+        own, common, group, _ = self.parameters
+        numbers = group.data[start:stop]
+        first, last = numbers.min(), numbers.max() + 1
+        own, common = (some_of_each(x, first, last) for x in (own, common))
+        return GroupedSymmetry.of_numbers(own, common, numbers - first, last - first)
 
     def groups(self):
         return "group", self.parameters[2]

@@ -18,6 +18,7 @@ from pm_gaussgrad.cov.protocol.leaf import Leaf, ScalarLeaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
+from pm_gaussgrad.ops.stacking import side_by_side
 
 
 def _forward(residual, variance):
@@ -142,6 +143,18 @@ class Diagonal(Leaf):
 
     def rows_apart(self, observed):
         return Diagonal(self.parameters[0][..., np.nonzero(observed)[1]])
+
+    def grouped_by(self):
+        return Diagonal
+
+    @staticmethod
+    def side_by_side(blocks, sizes):
+        """Several, one after the other."""
+        return Diagonal.from_parameters(side_by_side([x.parameters[0] for x in blocks], sizes))
+
+    def piece(self, start, stop):
+        """The observations from start to stop."""
+        return Diagonal.from_parameters(self.parameters[0][..., start:stop])
 
     def scaled(self, factor):
         return Diagonal(factor * self.parameters[0])

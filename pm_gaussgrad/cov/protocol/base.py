@@ -274,6 +274,14 @@ class Covariance:
         """
         return None
 
+    def grouped_by(self) -> "type[Covariance] | None":
+        """The class of one structure that several such are, independent, one after the other.
+
+        It has a function ``side_by_side(blocks, sizes)`` of those that name it, and its results a
+        method ``piece(start, stop)``, which takes one out again. None where there is none.
+        """
+        return None
+
     def conditional(self, missing):
         """Entries at constant positions given the others, where the structure has a way of its own.
 

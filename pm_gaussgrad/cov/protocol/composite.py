@@ -98,6 +98,9 @@ class Composition:
             count = len(structure.parameter_shapes)
             own, remaining = remaining[:count], remaining[count:]
             parts.append(structure.from_parameters(*own, size=part_size))
+        return self._assemble(parts)
+
+    def _assemble(self, parts) -> "Composite":
         return self.kind.from_parts(parts, self.sizes)
 
 

@@ -145,6 +145,11 @@ def of_each(values, index):
     return values[..., index if static is not None else index % values.shape[-1]]
 
 
+def some_of_each(values, start, stop):
+    """Common parameters, (..., 1), as they are; of those of each the ones from start to stop."""
+    return values if values.type.shape[-1] == 1 else values[..., start:stop]
+
+
 def check_length(owner, size, column) -> None:
     """Raise a ValueError where a user's ``size`` is not the number of entries of a column."""
     if isinstance(size, int) and size != column.size:

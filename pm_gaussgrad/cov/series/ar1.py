@@ -34,7 +34,13 @@ from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance, 
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
+from pm_gaussgrad.cov.series.regular_ar1 import RegularAR1
 from pm_gaussgrad.cov.series.spaced_ar1 import SpacedAR1, whole_power
+from pm_gaussgrad.kernels.regular_series import (
+    log_determinant,
+    log_determinant_slope,
+    solve_series,
+)
 from pm_gaussgrad.ops import linear_recurrence
 
 
@@ -43,54 +49,18 @@ def _forward(residual, variance, correlation):
     quad = np.zeros(m, residual.dtype)
     slope = np.zeros(m, residual.dtype)
     alpha = np.empty((m, n), residual.dtype)
-    sign = -1 if correlation < 0 else 1
-    gap = 1 - abs(correlation)
-    shrinkage = gap * (1 + abs(correlation))
-    precision = 1 / (variance * shrinkage)
     for i in range(m):
-        squares, products, innovation = 0.0, 0.0, 0.0
-        for t in range(1, n):
-            before, now = residual[i, t - 1], residual[i, t]
-            change, previous = now - sign * before, innovation
-            innovation = change + sign * gap * before
-            backward = sign * (gap * now - change)
-            alpha[i, t - 1] = precision * (
-                backward if t == 1 else previous - correlation * innovation
-            )
-            squares += innovation * innovation
-            products += innovation * backward
-        if n > 0:
-            first = residual[i, 0]
-            alpha[i, n - 1] = innovation * precision if n > 1 else first / variance
-            quad[i] = first * first / variance
-        if n > 1:
-            quad[i] += squares * precision
-            slope[i] = -2 * products * precision / shrinkage
-    logdet = n * np.log(variance)
-    if n > 1:
-        logdet += (n - 1) * _log_shrinkage(correlation)
-    return quad, logdet if variance > 0 else np.nan, alpha, quad.copy(), slope
-
-
-def _log_shrinkage(correlation):
-    """log(1 - rho^2); NaN from |rho| = 1."""
-    gap = 1 - abs(correlation)
-    if not gap > 0:
-        return np.nan
-    if gap > 0.5:
-        return np.log1p(-(correlation**2))
-    return np.log(gap * (1 + abs(correlation)))
+        quad[i], slope[i] = solve_series(residual[i], 0, n, alpha[i], variance, correlation)
+    return quad, log_determinant(n, variance, correlation), alpha, quad.copy(), slope
 
 
 def _pullback(variance, correlation, alpha, norm, slope, quad_bar, logdet_bar):
     m, n = alpha.shape
-    variance_bar, correlation_bar = n * logdet_bar, 0 * logdet_bar
+    variance_bar = n * logdet_bar
+    correlation_bar = log_determinant_slope(n, correlation) * logdet_bar
     for i in range(m):
         variance_bar -= quad_bar[i] * norm[i]
         correlation_bar += quad_bar[i] * slope[i]
-    if n > 1:
-        shrinkage = (1 - correlation) * (1 + correlation)
-        correlation_bar -= 2 * (n - 1) * correlation * logdet_bar / shrinkage
     return variance_bar / variance, correlation_bar
 
 
@@ -254,6 +224,13 @@ class AR1(ScalarLeaf):
 
     def rows_apart(self, observed):
         return IrregularAR1.of_rows(*self.parameters, *np.nonzero(observed), len(observed))
+
+    def grouped_by(self):
+        return RegularAR1
+
+    def by_group(self, size):
+        """As of ``IrregularAR1``; noise is None where there is none."""
+        return *self.parameters, None, np.arange(size, dtype="float64"), np.zeros(size, "int64"), 1
 
     def scaled(self, factor):
         variance, correlation = self.parameters

@@ -24,11 +24,19 @@ from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_size
 from pm_gaussgrad.cov.protocol.constants import check_variance, check_within, constant_value
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
-from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_times, check_length, of_each
+from pm_gaussgrad.cov.protocol.labels import (
+    as_column,
+    as_groups,
+    as_times,
+    check_length,
+    of_each,
+    some_of_each,
+)
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels import first_order as kernels
 from pm_gaussgrad.ops import linear_recurrence, transform_rows
+from pm_gaussgrad.ops.stacking import of_groups
 
 NAME = "gg.cov.AR1"
 
@@ -224,6 +232,39 @@ class IrregularAR1(Leaf):
         noise = of_each(noise, entry)
         numbers = row * n_groups + group[entry]
         return self._of(*of_groups, times[entry], numbers, m * n_groups, noise)
+
+    def grouped_by(self):
+        return None if self._index() is None else IrregularAR1
+
+    def by_group(self, size):
+        """Variance, correlation, noise, times, numbers of groups, and how many there are."""
+        times, group, _ = self._index()
+        return *self.parameters[1:4], times, group, self.parameters[-1].type.shape[0]
+
+    @staticmethod
+    def side_by_side(blocks, sizes):
+        """Several, one after the other."""
+        found = [block.by_group(size) for block, size in zip(blocks, sizes, strict=True)]
+        variance, correlation, noise, times, numbers, counts = zip(*found, strict=True)
+        variance, correlation = (of_groups(x, counts) for x in (variance, correlation))
+        starts = np.cumsum(counts) - counts
+        numbers = np.concatenate([x + start for x, start in zip(numbers, starts, strict=True)])
+        series = variance, correlation, np.concatenate(times), numbers, sum(counts)
+        if all(x is None for x in noise):
+            return IrregularAR1._of(*series)
+        none = pt.zeros((), dtype=variance.dtype)
+        noise = of_groups([none if x is None else x for x in noise], sizes)
+        return IrregularAR1._of(*series, noise)
+
+    def piece(self, start, stop):
+        """Whole groups, the observations from start to stop."""
+        _, variance, correlation, noise, *_ = self.parameters
+        times, group, _ = self._index()
+        numbers = group[start:stop]
+        first, last = numbers.min(), numbers.max() + 1
+        series = (some_of_each(x, first, last) for x in (variance, correlation))
+        index = times[start:stop], numbers - first, last - first
+        return self._of(*series, *index, some_of_each(noise, start, stop))
 
     def groups(self):
         return "group", self.parameters[4]

@@ -116,6 +116,13 @@ class NoisyAR1(ScalarLeaf):
         where = np.nonzero(observed)
         return IrregularAR1.of_rows(variance, correlation, *where, len(observed), noise[..., None])
 
+    def grouped_by(self):
+        return IrregularAR1
+
+    def by_group(self, size):
+        """As of ``IrregularAR1``."""
+        return *self.parameters, np.arange(size, dtype="float64"), np.zeros(size, "int64"), 1
+
     def _at(self, times):
         variance, correlation, noise = self.parameters
         return IrregularAR1.regular(variance, correlation, times, noise[..., None])

@@ -250,6 +250,15 @@ class SpacedAR1(Leaf):
         times = np.cumsum(steps.data)[entry]
         return IrregularAR1.of_rows(variance, correlation, row, times, len(observed))
 
+    def grouped_by(self):
+        return IrregularAR1 if isinstance(self.parameters[2], Constant) else None
+
+    def by_group(self, size):
+        """As of ``IrregularAR1``; noise is None where there is none."""
+        variance, correlation, steps = self.parameters
+        times = np.cumsum(steps.data).astype("float64")
+        return variance, correlation, None, times, np.zeros(size, "int64"), 1
+
     def scaled(self, factor):
         variance, correlation, steps = self.parameters
         return SpacedAR1.from_parameters(factor * variance, correlation, steps)
