@@ -339,6 +339,29 @@ CASES = [
         fixed=frozenset({2}),
     ),
     Case(
+        "ScaledAR1",
+        lambda n, v, correlation, scale: gg.cov.Scaled(gg.cov.AR1(v, correlation), scale),
+        lambda rng, n: [
+            np.asarray(rng.uniform(0.5, 2.0)),
+            np.asarray(rng.uniform(-0.7, 0.7)),
+            rng.uniform(0.5, 2.0, size=n),
+        ],
+        rejected=(np.asarray(1.0), np.asarray(0.5), np.array([1.0, -1.0])),
+    ),
+    Case(
+        "ScaledBlockDiagonal",
+        lambda n, matrix, variance, scale: gg.cov.Scaled(
+            gg.cov.BlockDiagonal(matrix, gg.cov.Diagonal(variance)), scale
+        ),
+        lambda rng, n: [
+            positive_definite(rng, n - n // 2),
+            rng.uniform(0.5, 2.0, size=n // 2),
+            rng.uniform(0.5, 2.0, size=n),
+        ],
+        rejected=(np.eye(1), np.ones(1), np.array([0.0, 1.0])),
+        tangents={0: symmetric_part},
+    ),
+    Case(
         "RandomWalk",  # the guide's
         lambda n, times, variance: guide.RandomWalk(times, variance),
         lambda rng, n: [rng.uniform(0.5, 1.5, n).cumsum(), np.asarray(rng.uniform(0.5, 2.0))],

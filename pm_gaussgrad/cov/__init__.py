@@ -11,6 +11,7 @@ from pm_gaussgrad.cov.matrices.diagonal import Diagonal
 from pm_gaussgrad.cov.matrices.eigenbasis import Eigenbasis
 from pm_gaussgrad.cov.matrices.low_rank import LowRank
 from pm_gaussgrad.cov.matrices.precision import Precision
+from pm_gaussgrad.cov.matrices.scaled import Scaled
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.marginal import marginal
 from pm_gaussgrad.cov.series import noisy_ar1  # noqa: F401 - the sum of AR1 and noise
@@ -29,6 +30,7 @@ __all__ = [
     "LowRank",
     "Precision",
     "RepeatedMeasures",
+    "Scaled",
     "Toeplitz",
     "marginal",
 ]
