@@ -176,6 +176,16 @@ class BlockDiagonal(Composite):
         whole = [np.arange(n) if o is None else o for o, n in zip(orders, self.sizes, strict=True)]
         return np.concatenate([start + o for start, o in zip(starts, whole, strict=True)])
 
+    def rows(self, positions):
+        strips, start = [], 0
+        for block, size in zip(self.parts, self.sizes, strict=True):
+            own = positions - start
+            inside = pt.ge(own, 0) & pt.lt(own, size)
+            strip = block.rows(pt.switch(inside, own, 0)) if size != 0 else pt.zeros((1, 0))
+            strips.append(pt.switch(inside[:, None], strip, 0))
+            start += size
+        return join_last(strips)
+
     def information(self, tangents):
         total, start, tangents = 0, 0, self.structure.of_parts(tangents)
         for block in self.parts:
