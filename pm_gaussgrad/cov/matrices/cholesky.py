@@ -19,7 +19,6 @@ from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
 from pm_gaussgrad.cov.protocol.constants import check_factor, check_lower
 from pm_gaussgrad.cov.protocol.information import half_gram, solve_stack
 from pm_gaussgrad.cov.protocol.leaf import Leaf
-from pm_gaussgrad.cov.protocol.scales import rescales, times_scale
 from pm_gaussgrad.cov.protocol.triangular import (
     lower_innovations,
     lower_solve,
@@ -173,8 +172,3 @@ class Cholesky(Leaf):
         factor = pt.tril(self.parameters[0])
         half = solve_stack(factor, pt.tril(tangents[0]))
         return half_gram(half + half.mT)
-
-
-@rescales(Cholesky)
-def _rescaled(cov, scale):
-    return Cholesky(times_scale(cov.parameters[0], scale[..., None]))

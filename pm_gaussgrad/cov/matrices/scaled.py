@@ -33,6 +33,7 @@ from pm_gaussgrad.cov.protocol.composite import Composite, Composition
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
 from pm_gaussgrad.cov.protocol.information import gram
 from pm_gaussgrad.cov.protocol.marginal import marginal
+from pm_gaussgrad.cov.protocol.products import unit_rows
 from pm_gaussgrad.cov.protocol.scales import (
     as_positive,
     inverse_scale,
@@ -97,7 +98,7 @@ class Scaled(Composite):
     Notes
     -----
     Cost of value and gradient: those of ``cov``, and O(n) a row. What is ``Diagonal``,
-    ``LowRank``, ``Cholesky``, ``Dense`` or ``Precision`` stays so: ``Scaled(Diagonal(v), s)`` is
+    ``LowRank``, ``Dense`` or ``Precision`` stays so: ``Scaled(Diagonal(v), s)`` is
     ``Diagonal(v * s**2)``. A constant matrix is kept apart from scales that are not: it is factored
     once, and an evaluation costs O(n^2). The variance of ``cov`` and the scale are identified
     together only: fix one, as in ``Scaled(AR1(1.0, rho), sigma)``.
@@ -300,8 +301,8 @@ class ScaledConditional:
 
     def _put(self, residual, entries):
         """The observed entries as they are, not up to the rounding of a scale."""
-        among = pt.zeros(entries.shape[-1], dtype=bool)[self.missing].set(True)
-        return pt.switch(among, entries * self.scale, residual)
+        among = unit_rows(pt.constant(self.missing), entries.shape[-1], entries.dtype).sum(axis=0)
+        return pt.switch(pt.gt(among, 0), entries * self.scale, residual)
 
     def fill(self, residual):
         """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
@@ -318,12 +319,12 @@ class ScaledConditional:
 
 def _as_scale(cov, scale):
     """A user's scale as a tensor that fits a covariance."""
-    if np.ndim(scale) == 0:
+    scale = as_parameter(NAME, "scale", scale, 0)
+    if scale.type.ndim == 0:
         raise TypeError(
             f"{NAME}: `scale` is a scalar, expected (..., n), one for each observation; of one "
             "common scale write sigma**2 * cov."
         )
-    scale = as_parameter(NAME, "scale", scale, 1)
     found = scale.type.shape[-1]
     if isinstance(cov.size, int) and found not in (None, cov.size):
         raise ValueError(
@@ -351,7 +352,8 @@ def _scaled_low_rank(cov, scale):
     factor, variance = cov.parameters
     vector = variance if cov.parameter_shapes["variance"] else variance[..., None]
     noise = times_scale(times_scale(vector, scale), scale)
-    return LowRankPlusDiagonal(times_scale(factor, scale[..., None]), noise)
+    # NaN in one of both is enough, and does not spread in products of the other.
+    return LowRankPlusDiagonal(factor * as_positive(scale)[1][..., None], noise)
 
 
 def _sum_of(left, right, unscaled):
