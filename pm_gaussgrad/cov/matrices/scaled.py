@@ -33,7 +33,7 @@ from pm_gaussgrad.cov.protocol.composite import Composite, Composition
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
 from pm_gaussgrad.cov.protocol.information import gram
 from pm_gaussgrad.cov.protocol.marginal import marginal
-from pm_gaussgrad.cov.protocol.products import unit_rows
+from pm_gaussgrad.cov.protocol.products import rows_times, unit_rows
 from pm_gaussgrad.cov.protocol.scales import (
     as_positive,
     inverse_scale,
@@ -214,7 +214,10 @@ class Scaled(Composite):
     def _log_scales(self):
         """2 sum log s, NaN where a scale is not positive."""
         usable, safe = self._usable()
-        return 2 * nan_unless(usable[..., 0], pt.log(safe).sum(axis=-1))
+        logs, ones = pt.log(safe), pt.ones_like(safe)
+        # As a product: PyTensor's JAX form of a sum does not come back from double precision.
+        total = logs @ ones if logs.type.ndim == 1 else rows_times(logs, ones[..., None])[..., 0]
+        return 2 * nan_unless(usable[..., 0], total)
 
     def logdet(self):
         return self.cov.logdet() + self._log_scales()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.gradient import disconnected_grad
 
 _RULES: dict[type, Callable] = {}
 
@@ -34,7 +35,8 @@ def rescaled(cov, scale):
 
 def as_positive(scale):
     """Where a scale is positive, and the scale with ones elsewhere."""
-    positive = pt.gt(scale, 0)
+    # The gradient of a comparison is zeros of floatX, whatever the dtype of the scale.
+    positive = pt.gt(disconnected_grad(scale), 0)
     return positive, pt.switch(positive, scale, 1)
 
 
