@@ -37,6 +37,7 @@ from pm_gaussgrad.cov.protocol.products import rows_times, unit_rows
 from pm_gaussgrad.cov.protocol.scales import (
     as_positive,
     inverse_scale,
+    is_usable,
     nan_unless,
     rescaled,
     rescales,
@@ -191,10 +192,20 @@ class Scaled(Composite):
         count = next((i for i, is_one in enumerate(leading) if not is_one), len(leading))
         return self.scale.squeeze(axis=tuple(range(count))) if count else self.scale
 
-    def _usable(self):
-        """Whether all of a scale are positive, with a last dimension of one; ones elsewhere."""
+    def _log_scales(self):
+        """2 sum log s, NaN where a scale is not positive, and the scale with ones there."""
         positive, safe = as_positive(self._scale())
-        return positive.all(axis=-1, keepdims=True), safe
+        logs, ones = nan_unless(positive, pt.log(safe)), pt.ones_like(safe)
+        # As a product: PyTensor's JAX form of a sum does not come back from double precision.
+        total = logs @ ones if logs.type.ndim == 1 else rows_times(logs, ones[..., None])[..., 0]
+        return 2 * total, safe
+
+    def _shrunk(self, name, value):
+        """Rows over the scale, zeros where that is not usable; what `_log_scales` returns."""
+        log_scales, safe = self._log_scales()
+        # Rows of a rejected scale may be NaN, and would make its gradient so.
+        usable = is_usable(log_scales)[..., None]
+        return pt.switch(usable, self._rows(name, value), 0) / safe, log_scales, safe
 
     def _rows(self, name, value):
         value = as_parameter(self.label, name, value, 1)
@@ -205,27 +216,17 @@ class Scaled(Composite):
         return times_both(self.cov.to_dense(), self._scale())
 
     def quad_logdet(self, residual):
-        usable, safe = self._usable()
-        # Rows of a rejected scale may be NaN, and would make its gradient so.
-        rows = pt.switch(usable, self._rows("residual", residual), 0) / safe
+        rows, log_scales, _ = self._shrunk("residual", residual)
         quad, logdet = self.cov.quad_logdet(rows)
-        return quad, logdet + self._log_scales()
-
-    def _log_scales(self):
-        """2 sum log s, NaN where a scale is not positive."""
-        usable, safe = self._usable()
-        logs, ones = pt.log(safe), pt.ones_like(safe)
-        # As a product: PyTensor's JAX form of a sum does not come back from double precision.
-        total = logs @ ones if logs.type.ndim == 1 else rows_times(logs, ones[..., None])[..., 0]
-        return 2 * nan_unless(usable[..., 0], total)
+        return quad, logdet + log_scales
 
     def logdet(self):
-        return self.cov.logdet() + self._log_scales()
+        return self.cov.logdet() + self._log_scales()[0]
 
     def solve(self, b):
-        usable, safe = self._usable()
-        solved = self.cov.solve(pt.switch(usable, self._rows("b", b), 0) / safe)
-        return nan_unless(usable, solved / safe)
+        rows, log_scales, safe = self._shrunk("b", b)
+        usable = is_usable(log_scales)[..., None]
+        return nan_unless(usable, self.cov.solve(rows) / safe)
 
     def color(self, z):
         return times_scale(self.cov.color(self._rows("z", z)), self._scale())

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.gradient import disconnected_grad
 
 _RULES: dict[type, Callable] = {}
 
@@ -33,10 +32,23 @@ def rescaled(cov, scale):
     return None if rule is None else rule(cov, scale)
 
 
+def _steps(x):
+    """The numbers rounded up, as positive and as finite as they are.
+
+    Comparisons have a gradient, zeros of floatX, which make that of x wider than x; rounding has
+    one of its own dtype. ``disconnected_grad`` would have all that leads to x computed twice.
+    """
+    return pt.ceil(x)
+
+
+def is_usable(log_scales):
+    """Whether sums of log scales are finite, as :func:`as_positive` without a wider gradient."""
+    return pt.isfinite(_steps(log_scales))
+
+
 def as_positive(scale):
     """Where a scale is positive, and the scale with ones elsewhere."""
-    # The gradient of a comparison is zeros of floatX, whatever the dtype of the scale.
-    positive = pt.gt(disconnected_grad(scale), 0)
+    positive = pt.gt(_steps(scale), 0)
     return positive, pt.switch(positive, scale, 1)
 
 
