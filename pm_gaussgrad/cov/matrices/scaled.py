@@ -37,7 +37,6 @@ from pm_gaussgrad.cov.protocol.products import rows_times, unit_rows
 from pm_gaussgrad.cov.protocol.scales import (
     as_positive,
     inverse_scale,
-    is_usable,
     nan_unless,
     rescaled,
     rescales,
@@ -195,17 +194,10 @@ class Scaled(Composite):
     def _log_scales(self):
         """2 sum log s, NaN where a scale is not positive, and the scale with ones there."""
         positive, safe = as_positive(self._scale())
-        logs, ones = nan_unless(positive, pt.log(safe)), pt.ones_like(safe)
+        logs, twos = nan_unless(positive, pt.log(safe)), 2 * pt.ones_like(safe)
         # As a product: PyTensor's JAX form of a sum does not come back from double precision.
-        total = logs @ ones if logs.type.ndim == 1 else rows_times(logs, ones[..., None])[..., 0]
-        return 2 * total, safe
-
-    def _shrunk(self, name, value):
-        """Rows over the scale, zeros where that is not usable; what `_log_scales` returns."""
-        log_scales, safe = self._log_scales()
-        # Rows of a rejected scale may be NaN, and would make its gradient so.
-        usable = is_usable(log_scales)[..., None]
-        return pt.switch(usable, self._rows(name, value), 0) / safe, log_scales, safe
+        total = logs @ twos if logs.type.ndim == 1 else rows_times(logs, twos[..., None])[..., 0]
+        return total, safe
 
     def _rows(self, name, value):
         value = as_parameter(self.label, name, value, 1)
@@ -216,17 +208,18 @@ class Scaled(Composite):
         return times_both(self.cov.to_dense(), self._scale())
 
     def quad_logdet(self, residual):
-        rows, log_scales, _ = self._shrunk("residual", residual)
-        quad, logdet = self.cov.quad_logdet(rows)
+        log_scales, safe = self._log_scales()
+        quad, logdet = self.cov.quad_logdet(self._rows("residual", residual) / safe)
         return quad, logdet + log_scales
 
     def logdet(self):
         return self.cov.logdet() + self._log_scales()[0]
 
     def solve(self, b):
-        rows, log_scales, safe = self._shrunk("b", b)
-        usable = is_usable(log_scales)[..., None]
-        return nan_unless(usable, self.cov.solve(rows) / safe)
+        # Finite where a scale is not positive: NaN would make the gradient of a density with gaps
+        # so, whose log determinant says what is wrong.
+        _, safe = as_positive(self._scale())
+        return self.cov.solve(self._rows("b", b) / safe) / safe
 
     def color(self, z):
         return times_scale(self.cov.color(self._rows("z", z)), self._scale())

@@ -32,23 +32,12 @@ def rescaled(cov, scale):
     return None if rule is None else rule(cov, scale)
 
 
-def _steps(x):
-    """The numbers rounded up, as positive and as finite as they are.
-
-    Comparisons have a gradient, zeros of floatX, which make that of x wider than x; rounding has
-    one of its own dtype. ``disconnected_grad`` would have all that leads to x computed twice.
-    """
-    return pt.ceil(x)
-
-
-def is_usable(log_scales):
-    """Whether sums of log scales are finite, as :func:`as_positive` without a wider gradient."""
-    return pt.isfinite(_steps(log_scales))
-
-
 def as_positive(scale):
     """Where a scale is positive, and the scale with ones elsewhere."""
-    positive = pt.gt(_steps(scale), 0)
+    # Comparisons have a gradient, zeros of floatX, which would make that of the scale wider than it
+    # is; that of rounding is of its own dtype. (What is behind a `disconnected_grad` is computed
+    # twice.)
+    positive = pt.gt(pt.ceil(scale), 0)
     return positive, pt.switch(positive, scale, 1)
 
 
