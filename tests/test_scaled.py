@@ -133,6 +133,16 @@ def test_constant_matrices_stay_factored(rng):
     assert found == {"Cholesky"}
 
 
+def test_value_and_gradient_share_one_evaluation(rng):
+    """PyTensor moves what is around a switch, and sees the copies of the two as different."""
+    v, scale = pt.scalar("v"), pt.vector("scale", shape=(N,))
+    for shape in ((N,), (3, N)):
+        logp = gg.logp(rng.normal(size=shape), 0.0, gg.cov.Scaled(gg.cov.AR1(v, 0.5), scale))
+        outputs = [logp, *pt.grad(logp.sum(), [v, scale])]
+        nodes = interpreted([v, scale], outputs).maker.fgraph.apply_nodes
+        assert sum(isinstance(n.op, InvQuadLogdet) for n in nodes) == 1
+
+
 def test_conditioning_in_the_way_of_a_constant_matrix(rng):
     """Filled in and drawn as by the dense matrix, what is observed untouched."""
     matrix, missing = positive_definite(rng, N), np.array([0, 2])

@@ -208,9 +208,16 @@ class Scaled(Composite):
         return times_both(self.cov.to_dense(), self._scale())
 
     def quad_logdet(self, residual):
-        log_scales, safe = self._log_scales()
-        quad, logdet = self.cov.quad_logdet(self._rows("residual", residual) / safe)
-        return quad, logdet + log_scales
+        log_scales, _ = self._log_scales()
+        scale, rows = self._scale(), self._rows("residual", residual)
+        # Dimensions of length one are put on the scale itself. PyTensor would move them there from
+        # its branches in some copies of the graph, which then are not seen to be the same.
+        alone = rows.type.ndim == 1 and self.batch_ndim == 0
+        rows = rows[None] if alone else rows
+        lacking = max(rows.type.ndim - scale.type.ndim, 0)
+        scale = pt.expand_dims(scale, tuple(range(lacking)))
+        quad, logdet = self.cov.quad_logdet(rows / as_positive(scale)[1])
+        return quad[0] if alone else quad, logdet + log_scales
 
     def logdet(self):
         return self.cov.logdet() + self._log_scales()[0]
