@@ -288,10 +288,23 @@ def kronecker(rng, n):
     )
 
 
+def scaled(rng, n):
+    """Any leaf with scales of its observations, some of which leave it of its kind."""
+    own = _choose(LEAVES[:-1], rng)(rng, n)
+    return Structure(
+        n,
+        f"Scaled({own.name})",
+        lambda *tensors: gg.cov.Scaled(own.build(*tensors[:-1]), tensors[-1]),
+        lambda *arrays: arrays[-1][:, None] * own.matrix(*arrays[:-1]) * arrays[-1],
+        lambda: [*own.draw(), rng.uniform(0.5, 2, n)],
+        (*own.directions, free),
+    )
+
+
 LEAVES = (
     *(dense, cholesky, precision, diagonal, scalar_diagonal, low_rank, ar1, compound_symmetry),
     *(components, random_intercept, toeplitz, eigenbasis, repeated_measures, kronecker),
-    *(noisy_ar1, ar1_by_group, symmetry_by_group),
+    *(noisy_ar1, ar1_by_group, symmetry_by_group, scaled),
 )
 
 

@@ -373,6 +373,16 @@ CASES = [
         rejected=(np.asarray(1.0), np.asarray(-1.5), np.ones((2, 2))),
     ),
     Case(
+        "ScaledAR1",
+        lambda n, v, correlation, scale: gg.cov.Scaled(gg.cov.AR1(v, correlation), scale),
+        lambda rng, n: [
+            np.asarray(rng.uniform(0.5, 2.0)),
+            np.asarray(rng.uniform(-0.7, 0.7)),
+            rng.uniform(0.5, 2.0, size=n),
+        ],
+        rejected=(np.asarray(1.0), np.asarray(0.5), np.array([1.0, -1.0])),
+    ),
+    Case(
         "RandomWalk",  # the guide's
         lambda n, times, variance: guide.RandomWalk(times, variance),
         lambda rng, n: [rng.uniform(0.5, 1.5, n).cumsum(), np.asarray(rng.uniform(0.5, 2.0))],

@@ -12,6 +12,7 @@ from pm_gaussgrad.cov.matrices.diagonal import Diagonal
 from pm_gaussgrad.cov.matrices.eigenbasis import Eigenbasis
 from pm_gaussgrad.cov.matrices.low_rank import LowRank
 from pm_gaussgrad.cov.matrices.precision import Precision
+from pm_gaussgrad.cov.matrices.scaled import Scaled
 from pm_gaussgrad.cov.protocol import sum  # noqa: F401 - what `+` makes
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.marginal import marginal
@@ -31,6 +32,7 @@ __all__ = [
     "LowRank",
     "Precision",
     "RepeatedMeasures",
+    "Scaled",
     "Toeplitz",
     "marginal",
 ]

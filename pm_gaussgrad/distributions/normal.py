@@ -21,6 +21,7 @@ from pytensor.tensor.basic import get_vector_length, infer_static_shape
 from pytensor.tensor.random.utils import normalize_size_param
 
 from pm_gaussgrad.cov.protocol.base import as_parameter, length
+from pm_gaussgrad.cov.protocol.batches import vector_hint
 from pm_gaussgrad.distributions.shapes import (
     as_value,
     batch_shape,
@@ -58,10 +59,11 @@ class StructuredRV(SymbolicRandomVariable):
         arguments = [pt.as_tensor_variable(x) for x in arguments]
         rng = normalize_rng_param(rng)
         size = normalize_size_param(size)
-        declared = (tuple(dims.split()) for dims in structure.parameter_shapes.values())
+        declared = [tuple(dims.split()) for dims in structure.parameter_shapes.values()]
         cores = [*cores, *declared]
         ndims = [len(core) for core in cores]
-        check_batches(f"gg.{cls._print_name[0]}", size, arguments, ndims)
+        hint = vector_hint(structure, arguments[len(arguments) - len(declared) :])
+        check_batches(f"gg.{cls._print_name[0]}", size, arguments, ndims, hint)
         batch = batch_shape(size, arguments, ndims)
         next_rng, rows = draws(batch, rng, *arguments)
         rows = rows.astype(dtype or pytensor.config.floatX)

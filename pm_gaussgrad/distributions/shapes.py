@@ -27,8 +27,11 @@ def batch_shape(size, arguments, ndims):
     return size
 
 
-def check_batches(owner, size, arguments, ndims):
-    """Raise a ValueError where an argument is known to have a batch that the size does not hold."""
+def check_batches(owner, size, arguments, ndims, hint=""):
+    """Raise a ValueError where an argument is known to have a batch that the size does not hold.
+
+    ``hint`` is a sentence that follows.
+    """
     if rv_size_is_none(size):
         return
     sizes = infer_static_shape(tuple(size))[1]
@@ -42,7 +45,7 @@ def check_batches(owner, size, arguments, ndims):
                 f"{owner}: the size (the shape without its last dimension) is {sizes}, expected "
                 f"one that holds the leading dimensions of every argument; found {batch} of an "
                 f"argument of shape {argument.type.shape}. Leave out size= and shape=, or pass all "
-                "leading dimensions."
+                f"leading dimensions.{hint}"
             )
 
 

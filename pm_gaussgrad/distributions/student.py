@@ -19,6 +19,7 @@ from pymc.distributions.moments.means import _mean
 from pymc.logprob.abstract import _logprob
 
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_size
+from pm_gaussgrad.cov.protocol.batches import check_batch
 from pm_gaussgrad.cov.protocol.elliptical import LOG_2PI
 from pm_gaussgrad.distributions.normal import (
     StructuredDistribution,
@@ -111,6 +112,7 @@ def student_t_logp(value, nu, mu, scale):
     nu = as_parameter("gg.student_t_logp", "nu", nu, 0)
     mu = as_parameter("gg.student_t_logp", "mu", mu, 0)
     check_size(scale, "value", value)
+    check_batch(scale, "value", value)
     scale.check_constants(value.type.shape[-1])
     return _log_density_of_data(scale.structure, value, nu, mu, scale.parameters)
 

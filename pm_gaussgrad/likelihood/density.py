@@ -6,6 +6,7 @@ from pytensor.graph.replace import _vectorize_node, vectorize_graph
 
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_size
+from pm_gaussgrad.cov.protocol.batches import check_batch
 from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.likelihood.data import mark_data, mark_data_of_model
 from pm_gaussgrad.likelihood.missing import log_density_where_observed, without_masks
@@ -127,6 +128,7 @@ def logp(value, mu, cov):
     value = as_parameter("gg.logp", "value", value, 1)
     mu = as_parameter("gg.logp", "mu", mu, 0)
     check_size(cov, "value", value)
+    check_batch(cov, "value", value)
     cov.check_constants(value.type.shape[-1])
     return log_density_of_data(cov.structure, value, mu, cov.parameters)
 

@@ -220,18 +220,6 @@ class BlockDiagonal(Composite):
         for block, size in zip(self.blocks, self.block_sizes, strict=True):
             block.check_constants(size if isinstance(size, int) else None)
 
-    def rows(self, positions):
-        pieces, start = [], 0
-        for block, size in zip(self.blocks, self.block_sizes, strict=True):
-            if isinstance(size, int) and size == 0:
-                continue
-            within = positions - start
-            inside = pt.ge(within, 0) & pt.lt(within, size)
-            rows = block.rows(pt.clip(within, 0, pt.maximum(size - 1, 0)))
-            pieces.append(pt.switch(inside[:, None], rows, 0))
-            start = start + size
-        return pt.concatenate(pieces, axis=1)
-
     def keep(self, observed):
         if not self._sized:
             return None
@@ -261,6 +249,16 @@ class BlockDiagonal(Composite):
         starts = np.cumsum(sizes) - sizes
         whole = [np.arange(n) if o is None else o for o, n in zip(orders, sizes, strict=True)]
         return np.concatenate([start + o for start, o in zip(starts, whole, strict=True)])
+
+    def rows(self, positions):
+        strips, start = [], 0
+        for block, size in zip(self.blocks, self.block_sizes, strict=True):
+            own = positions - start
+            inside = pt.ge(own, 0) & pt.lt(own, size)
+            strip = block.rows(pt.switch(inside, own, 0)) if size != 0 else pt.zeros((1, 0))
+            strips.append(pt.switch(inside[:, None], strip, 0))
+            start += size
+        return join_last(strips)
 
     def information(self, tangents):
         total, start, tangents = 0, 0, self.structure.of_parts(tangents)

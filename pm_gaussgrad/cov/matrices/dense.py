@@ -19,6 +19,7 @@ from operator import add
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.matrices.cholesky import Cholesky
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
@@ -27,6 +28,7 @@ from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.kriging import GivenObserved
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import standardised_by
+from pm_gaussgrad.cov.protocol.scales import rescales, times_both
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, falls_back
 from pm_gaussgrad.cov.protocol.triangular import (
@@ -229,6 +231,14 @@ def _block(matrix, rows, columns):
     One after the other: PyTensor takes both at once out of an outer product of batches wrongly.
     """
     return matrix[..., rows, :][..., columns]
+
+
+@rescales(Dense)
+def _rescaled(cov, scale):
+    [matrix] = cov.parameters
+    if isinstance(matrix, Constant) and not isinstance(scale, Constant):
+        return None  # it stays factored
+    return Dense(times_both(matrix, scale))
 
 
 @closes(Dense, Dense)

@@ -16,6 +16,7 @@ from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf, ScalarLeaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
+from pm_gaussgrad.cov.protocol.scales import rescales, times_scale
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
 from pm_gaussgrad.ops.stacking import side_by_side
@@ -229,6 +230,16 @@ class ScalarDiagonal(ScalarLeaf, Diagonal):
 
     def information(self, tangents):
         return self._count() * half_gram(tangents[0] / self.parameters[0])
+
+
+@rescales(Diagonal)
+def _rescaled(cov, scale):
+    return Diagonal(times_scale(times_scale(cov.parameters[0], scale), scale))
+
+
+@rescales(ScalarDiagonal)
+def _rescaled_scalar(cov, scale):
+    return Diagonal(times_scale(times_scale(cov.parameters[0][..., None], scale), scale))
 
 
 @closes(Diagonal, Diagonal)

@@ -16,12 +16,14 @@ algorithmic differentiation, sections 2.2 and 2.3.
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_symmetric
 from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_times
+from pm_gaussgrad.cov.protocol.scales import inverse_scale, rescales, times_both
 from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
 from pm_gaussgrad.kernels.definite import constant_cholesky, definite_cholesky
 from pm_gaussgrad.kernels.lapack import symmetric_product
@@ -218,3 +220,11 @@ class Precision(Leaf):
         # d log|Q^-1| turns a sign, which the square of W forgets.
         tangent = symmetric_direction(self.parameters[0], tangents[0])
         return half_gram(whitened(self._factor(), tangent))
+
+
+@rescales(Precision)
+def _rescaled(cov, scale):
+    [matrix] = cov.parameters
+    if isinstance(matrix, Constant) and not isinstance(scale, Constant):
+        return None  # it stays factored
+    return Precision(times_both(matrix, inverse_scale(scale)))

@@ -4,6 +4,11 @@ import numpy as np
 import pandas as pd
 from pytensor.graph.basic import Variable
 
+_OF_EACH_OBSERVATION = (
+    "for a standard deviation of each observation pass a scalar variance, and the structure as "
+    "gg.cov.Scaled(cov, sigma)"
+)
+
 
 def as_column(owner, name, value, dtype=None):
     """Constant data, one entry an observation, as an array (n,)."""
@@ -69,12 +74,13 @@ def as_numbers(owner, name, value, count=None):
     if hasattr(value, "cat"):
         value = value.cat
     numbers = np.asarray(value.codes if hasattr(value, "codes") else value)
+    hint = f"; {_OF_EACH_OBSERVATION}" if count == numbers.size else ""
     if numbers.dtype.kind not in "iub" or numbers.min() < 0 or numbers.max() >= (count or np.inf):
         last = "g - 1" if count is None else count - 1
         raise ValueError(
             f"{owner}: each {name} has parameters of its own, and labels such as {labels[0]!r}, "
             f"expected the numbers 0 to {last}; number both by "
-            f"np.unique({name}, return_inverse=True)[1]."
+            f"np.unique({name}, return_inverse=True)[1]{hint}."
         )
     numbers = numbers.astype("int64")  # of a comparison, False and True
     every = np.arange(numbers.max() + 1 if count is None else count)
@@ -82,7 +88,7 @@ def as_numbers(owner, name, value, count=None):
     if absent.size:
         raise ValueError(
             f"{owner}: {name} {absent[0]} has a parameter and no observations, expected at least "
-            f"one in each of 0 to {every[-1]}; number those that are left anew."
+            f"one in each of 0 to {every[-1]}; number those that are left anew{hint}."
         )
     return numbers, every
 

@@ -48,24 +48,50 @@ def by_strips(cov, tangents):
     structure that has one is repeated for each strip and direction. A strip is 64 rows, or as
     many as fill the memory that the structure takes itself. Memory p^2 for each strip beside it.
     """
-    n, p = cov.size, count_directions(next(x for x in tangents if x is not None))
+    information = _over_strips(_strip, cov, tangents) / 2
+    return (information + information.T) / 2
+
+
+def scale_by_strips(cov, tangents, shares):
+    """sum_i (t_b)_i sum_j P_ij (dS_a + S diag(t_a) / 2)_ij, shape (p, p), for any structure.
+
+    What the scales of a covariance add to its information, with the transpose and t_a't_b: there
+    dS_a + diag(t_a) S + S diag(t_a) takes the place of dS_a.
+
+    Parameters
+    ----------
+    cov, tangents
+        As in :func:`by_strips`.
+    shares : TensorVariable, shape (p, n)
+        The derivatives t_a of the logarithms of the scales.
+
+    Notes
+    -----
+    p n solves, without gradients.
+    """
+    return _over_strips(_scale_strip, cov, tangents, shares)
+
+
+def _over_strips(strip, cov, tangents, *others):
+    """The sum over strips of their row a, for each direction a: (p, p)."""
+    n, p = cov.size, count_directions(next(x for x in (*others, *tangents) if x is not None))
     height = _smaller(_larger(_memory(cov, n) // _larger(n, 1), _FEWEST), n)
     strips = -(-n // _larger(height, 1))
-    given = [*cov.parameters, *(x for x in tangents if x is not None), n, p, height]
+    moving = [x for x in tangents if x is not None]
+    given = [*cov.parameters, *moving, *others, n, p, height]
     symbols = [x for x in given if isinstance(x, Variable) and not isinstance(x, Constant)]
 
     def step(i, *inner):
         inside = dict(zip(symbols, inner, strict=True))
         *own, n, p, height = (inside.get(x, x) if isinstance(x, Variable) else x for x in given)
-        parameters, remaining = own[: len(tangents)], iter(own[len(tangents) :])
+        parameters, own = own[: len(tangents)], own[len(tangents) :]
+        remaining, more = iter(own[: len(moving)]), own[len(moving) :]
         moves = [None if x is None else next(remaining) for x in tangents]
         structure = cov.structure.from_parameters(*parameters, size=n)
         positions = (i // p) * height + pt.arange(height)
-        return _strip(structure, moves, positions, i % p)
+        return strip(structure, moves, positions, i % p, *more)
 
-    rows = _repeat(step, p * strips, symbols)
-    information = rows.reshape((strips, p, p)).sum(axis=0) / 2
-    return (information + information.T) / 2
+    return _repeat(step, p * strips, symbols).reshape((strips, p, p)).sum(axis=0)
 
 
 def _repeat(step, times, symbols):
@@ -86,19 +112,37 @@ def _repeat(step, times, symbols):
 
 def _strip(cov, tangents, positions, a):
     """What a strip adds to row a of twice the information, (p,)."""
+    positions, rows, moved = _moved(cov, tangents, positions, a)
     n = cov.size
     pairs = [(x, dx) for x, dx in zip(cov.parameters, tangents, strict=True) if dx is not None]
     parameters, moves = zip(*pairs, strict=True)
-    inside = pt.lt(positions, n)[:, None]
-    positions = pt.minimum(positions, n - 1)
-    rows = cov.rows(positions)
-    moved = forward_derivative(rows, list(parameters), [dx[a] for dx in moves])
-    moved = pt.switch(inside, moved, 0)
     inner = (moved * cov.solve(unit_rows(positions, n, rows.dtype))).sum()
     bars = grad(inner, parameters, consider_constant=[moved], disconnected_inputs="ignore")
     # < dx, bar > for each direction: minus the part of < dS_a, dP_b > that the strip has.
     products = [(dx * bar).reshape((dx.shape[0], -1)) for dx, bar in zip(moves, bars, strict=True)]
     return -sum(x.sum(axis=1) for x in products)
+
+
+def _scale_strip(cov, tangents, positions, a, shares):
+    """What a strip adds to row a of :func:`scale_by_strips`, (p,)."""
+    inside = pt.lt(positions, cov.size)[:, None]
+    positions, rows, moved = _moved(cov, tangents, positions, a)
+    moved = moved + pt.switch(inside, rows, 0) * shares[a] / 2
+    solved = cov.solve(unit_rows(positions, cov.size, rows.dtype))
+    return shares[:, positions] @ (moved * solved).sum(axis=1)
+
+
+def _moved(cov, tangents, positions, a):
+    """Positions within the structure, its rows there, and what these move by in direction a.
+
+    Rows beyond the last do not move.
+    """
+    inside = pt.lt(positions, cov.size)[:, None]
+    positions = pt.minimum(positions, cov.size - 1)
+    rows = cov.rows(positions)
+    pairs = [(x, dx[a]) for x, dx in zip(cov.parameters, tangents, strict=True) if dx is not None]
+    moved = forward_derivative(rows, *map(list, zip(*pairs, strict=True))) if pairs else 0
+    return positions, rows, pt.switch(inside, moved, 0)
 
 
 def _memory(cov, n):

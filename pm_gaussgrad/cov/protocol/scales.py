@@ -1,0 +1,65 @@
+"""Scales of observations: structures that remain of their kind, and products with NaN in them.
+
+A scale that is not positive makes no covariance, though its square may look like one. Products with
+it are NaN, which densities turn into -inf, and have a zero gradient there.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytensor.tensor as pt
+
+_RULES: dict[type, Callable] = {}
+
+
+def rescales(kind: type):
+    """Register the decorated function as D Sigma D of a family of structures.
+
+    ``rule(cov, scale)`` returns a structure of the same kind, or None where it would be worse than
+    the composite. Of several rules that of the nearest family is taken.
+    """
+
+    def register(rule):
+        _RULES[kind] = rule
+        return rule
+
+    return register
+
+
+def rescaled(cov, scale):
+    """D Sigma D, D = diag(scale), as a structure of the same kind; None where there is none."""
+    rule = next((_RULES[kind] for kind in type(cov).__mro__ if kind in _RULES), None)
+    return None if rule is None else rule(cov, scale)
+
+
+def as_positive(scale):
+    """Where a scale is positive, and the scale with ones elsewhere."""
+    # Comparisons have a gradient, zeros of floatX, which would make that of the scale wider than it
+    # is; that of rounding is of its own dtype. (What is behind a `disconnected_grad` is computed
+    # twice.)
+    positive = pt.gt(pt.ceil(scale), 0)
+    return positive, pt.switch(positive, scale, 1)
+
+
+def nan_unless(usable, x):
+    """The entries that are usable, NaN elsewhere, of the dtype that they have."""
+    return pt.switch(usable, x, pt.constant(np.nan, dtype=x.dtype))
+
+
+def times_scale(x, scale):
+    """x s, broadcast."""
+    positive, safe = as_positive(scale)
+    return nan_unless(positive, x * safe)
+
+
+def times_both(matrix, scale):
+    """D A D, exactly symmetric where A is: (..., n, n), (..., n) -> (..., n, n)."""
+    positive, safe = as_positive(scale)
+    both = positive[..., :, None] & positive[..., None, :]
+    return nan_unless(both, matrix * (safe[..., :, None] * safe[..., None, :]))
+
+
+def inverse_scale(scale):
+    """1 / s."""
+    positive, safe = as_positive(scale)
+    return nan_unless(positive, 1 / safe)
