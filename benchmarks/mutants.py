@@ -54,13 +54,15 @@ class ReplaceAugmentedAssignment(Operator):
         return ()
 
 
-OPERATORS = [
+_ALL = [
     ReplaceAugmentedAssignment,
     *(get_operator(f"core/ReplaceBinaryOperator_{name}") for name in BINARY.split()),
     *(get_operator(f"core/ReplaceComparisonOperator_{name}") for name in COMPARISON.split()),
     *(get_operator(f"core/ReplaceUnaryOperator_{name}") for name in UNARY.split()),
     *(get_operator(f"core/{name}") for name in OTHERS.split()),
 ]
+# By name, since a class that Cosmic Ray makes cannot be sent to another process.
+OPERATORS = {operator.__name__: operator for operator in _ALL}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Mutant:
     line, column
         Where the change is.
     operator
-        What makes it.
+        What makes it, by name.
     occurrence
         The how manieth change of this operator in the file.
     """
@@ -82,13 +84,13 @@ class Mutant:
     file: str
     line: int
     column: int
-    operator: type[Operator]
+    operator: str
     occurrence: int
 
     def apply(self, package: Path) -> tuple[str, str, str]:
         """The changed file, and the lines that differ before and after."""
         source = (package / self.file).read_text()
-        changed = mutate_code(source, self.operator(), self.occurrence)
+        changed = mutate_code(source, OPERATORS[self.operator](), self.occurrence)
         pairs = zip_longest(source.splitlines(), changed.splitlines(), fillvalue="")
         before, after = zip(*((a.strip(), b.strip()) for a, b in pairs if a != b), strict=True)
         return changed, " / ".join(before), " / ".join(after)
@@ -120,14 +122,14 @@ def mutants_of(package: Path, file: str) -> list[Mutant]:
     source = (package / file).read_text()
     silent, nodes = _silent_spans(source), list(ast_nodes(get_ast(source)))
     found = []
-    for operator in OPERATORS:
+    for name, operator in OPERATORS.items():
         places = [start for node in nodes for start, _ in operator().mutation_positions(node)]
         found += [
-            Mutant(file, *place, operator, occurrence)
+            Mutant(file, *place, name, occurrence)
             for occurrence, place in enumerate(places)
             if not any(begin <= place < end for begin, end in silent)
         ]
-    return sorted(found, key=lambda m: (m.line, m.column, m.operator.__name__, m.occurrence))
+    return sorted(found, key=lambda m: (m.line, m.column, m.operator, m.occurrence))
 
 
 def sample(package: Path, files: Iterable[str], count: int, seed: int) -> list[Mutant]:

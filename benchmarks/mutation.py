@@ -4,6 +4,7 @@
     python -m benchmarks.mutation                           # from the project's root; an hour
     python -m benchmarks.mutation --mutants 50 --seed 3     # fewer, and others
     python -m benchmarks.mutation --files cov/grids/toeplitz.py   # of some files of the package
+    python -m benchmarks.mutation --workers 16              # so many at a time
 
 Mutants (``mutants.py``) are sampled from ``kernels/``, ``cov/`` and ``posterior/``, from each file
 as many as its share of the places where an operator applies. Each is written to a copy of the
@@ -11,8 +12,9 @@ package and passes through the tests that concern its file (``mutation_tests.py`
 first, until one fails: it is killed. One that no test fails survives; either it is equivalent to
 the code or a test is missing. In the end the tests that killed have to pass without a change.
 
-A process that has imported everything but this package forks a child for each mutant, which saves
-the imports. Compiled kernels are cached by a hash of their code: a changed one is compiled anew.
+A process that has imported everything but this package forks workers, each with a copy of its own,
+and a worker a child for each mutant, which saves the imports. Compiled kernels are cached by a hash
+of their code: a changed one is compiled anew.
 """
 
 import argparse
@@ -28,12 +30,13 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.__main__ import prepare_process
 from benchmarks.mutants import Mutant, mutants_of, sample
-from benchmarks.mutation_tests import TABLE, stages
+from benchmarks.mutation_tests import FILES, stages
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pm_gaussgrad"
@@ -148,24 +151,44 @@ def check_killers(copy: Path, tests: set[str], log: Path) -> None:
         raise SystemExit(f"{log.read_text()[-3000:]}\nfails without a change: {found}")
 
 
-def run(mutants: list[Mutant], known: set, options, folder: Path) -> Iterator[dict]:
-    """Try in turn each mutant that is not known yet."""
-    copy, log, killers = fresh_copy(folder / "copy"), folder / "tests.log", set()
-    for mutant in mutants:
-        target = copy / PACKAGE.name / mutant.file
-        changed, before, after = mutant.apply(PACKAGE)
-        if (mutant.file, mutant.line, mutant.column, after) in known:
-            continue
-        target.write_text(changed)
-        chosen = stages(mutant.file, is_for_jax(mutant.file, mutant.line))[: options.stages]
-        found = outcome(copy, chosen, log)
-        shutil.copy(PACKAGE / mutant.file, target)
-        killers.add(found.get("test"))
-        yield {
-            "file": mutant.file, "line": mutant.line, "column": mutant.column,
-            "operator": mutant.operator.__name__, "before": before, "after": after, **found,
-        }  # fmt: skip
-    check_killers(copy, {test for test in killers if test and "::" in test}, log)
+def prepare_worker(folder: Path) -> None:
+    """Give a worker a copy of its own, where it stays."""
+    place = fresh_copy(Path(tempfile.mkdtemp(dir=folder)) / "copy")
+    os.chdir(place)
+
+
+def attempt(mutant: Mutant, first: int | None) -> dict:
+    """In a worker: what becomes of a mutant in its tests, or in the first sets of them."""
+    copy = Path.cwd()
+    target = copy / PACKAGE.name / mutant.file
+    changed, before, after = mutant.apply(PACKAGE)
+    target.write_text(changed)
+    chosen = stages(mutant.file, is_for_jax(mutant.file, mutant.line))[:first]
+    found = outcome(copy, chosen, copy.parent / "tests.log")
+    shutil.copy(PACKAGE / mutant.file, target)
+    return {
+        "file": mutant.file, "line": mutant.line, "column": mutant.column,
+        "operator": mutant.operator, "before": before, "after": after, **found,
+    }  # fmt: skip
+
+
+def run(mutants: list[Mutant], options, folder: Path) -> Iterator[dict]:
+    """Try mutants, some at a time; what becomes of each, as they end."""
+    killers = set()
+    # All are forked at the first submission, before the pool has threads.
+    with ProcessPoolExecutor(
+        options.workers, get_context("fork"), initializer=prepare_worker, initargs=(folder,)
+    ) as workers:
+        try:
+            trials = [workers.submit(attempt, mutant, options.stages) for mutant in mutants]
+            for trial in as_completed(trials):
+                found = trial.result()
+                killers.add(found.get("test"))
+                yield found
+        finally:
+            workers.shutdown(cancel_futures=True)
+    tests = {test for test in killers if test and "::" in test}
+    check_killers(fresh_copy(folder / "unchanged" / "copy"), tests, folder / "tests.log")
 
 
 def parse(arguments=None) -> argparse.Namespace:
@@ -175,8 +198,9 @@ def parse(arguments=None) -> argparse.Namespace:
     )
     parser.add_argument("--mutants", type=int, default=200, metavar="N", help="default 200")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--files", nargs="+", choices=TABLE, default=list(TABLE), metavar="FILE")
+    parser.add_argument("--files", nargs="+", choices=FILES, default=FILES, metavar="FILE")
     parser.add_argument("--at", nargs="+", metavar="FILE:LINE:COLUMN", help="all mutants here")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="default 1")
     parser.add_argument("--stages", type=int, metavar="N", help="only the first N sets of tests")
     parser.add_argument(
         "--compiled", action="store_true", help="kernels by numba; kernels/lapack_numba.py needs it"
@@ -223,7 +247,10 @@ def main() -> int:
         known = {
             tuple(found[key] for key in ("file", "line", "column", "after")) for found in earlier
         }
-        for found in run(mutants, known, options, Path(folder)):
+        mutants = [
+            m for m in mutants if (m.file, m.line, m.column, m.apply(PACKAGE)[2]) not in known
+        ]
+        for found in run(mutants, options, Path(folder)):
             counts[found["outcome"]] += 1
             print(
                 f"{found['outcome']:8} {found['seconds']:6.1f} s  {found['file']}:{found['line']}  "

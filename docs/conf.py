@@ -48,7 +48,7 @@ myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 900  # seconds a cell; pages are executed side by side (sphinx -j)
 nb_output_stderr = "remove"
 
 autodoc_typehints = "none"

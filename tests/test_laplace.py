@@ -210,7 +210,6 @@ def test_start_and_the_mode_of_pymc(growth):
     assert abs(float(found["v_log__"]) - float(fits[0]["mode"][1])) > 0.01
 
 
-@pytest.mark.sampling
 def test_mass_matrix_in_nuts(line):
     """In the order and on the scale that ``pm.NUTS`` takes: short trajectories, right moments.
 

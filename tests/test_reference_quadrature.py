@@ -109,6 +109,7 @@ def test_varying_intercepts(radon):
     assert_radon(result, ["sigma_alpha", "sigma_y"], expected["quadrature"], evidence)
 
 
+@pytest.mark.compiled
 def test_varying_intercepts_and_slopes(radon):
     """In the coordinates that the effects reach; the others hold noise alone."""
     y, county, _, floor = radon

@@ -97,6 +97,7 @@ def test_a_draw_takes_enough_white_noise():
         cov.draw(np.zeros(15)).eval(mode=INTERPRETED)
 
 
+@pytest.mark.compiled
 def test_large_n():
     """n = 5,000, where one matrix is 200 MB; the tridiagonal inverse of AR(1) is known."""
     n, rho = 5_000, 0.8
