@@ -6,7 +6,8 @@
 One row a structure: milliseconds of log density and gradient by its parameters, of n
 observations without gaps; how many times as long it takes where 5 % of them are missing, and where
 rows miss different entries, beside as many complete rows. Below, series and groups of
-irregular times beside as many observations of one series. Medians, one process, one BLAS thread.
+irregular times beside as many observations of one series, and rows whose mean is not linear beside
+``pm.MvNormal``. Medians, one process, one BLAS thread.
 """
 
 import argparse
@@ -171,8 +172,39 @@ def groups() -> list[Shape]:
     ]
 
 
+def nonlinear_rows(m: int, spelling: str) -> str:
+    """A row of the third table: m rows of 5 with a mean tanh(X B), as chol=, cov= or tau=."""
+    import numpy as np
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    import pm_gaussgrad as gg
+
+    rng = np.random.default_rng(SEED)
+    x, y, functions = rng.normal(size=(m, 4)), rng.normal(size=(m, 5)), []
+    for library in (gg, pm):
+        with pm.Model() as model:
+            slopes = pm.Normal("slopes", shape=(4, 5))
+            chol, *_ = pm.LKJCholeskyCov("L", n=5, eta=2, sd_dist=pm.HalfNormal.dist(1))
+            matrix = chol if spelling == "chol" else chol @ chol.T
+            library.MvNormal("y", pt.tanh(x @ slopes), **{spelling: matrix}, observed=y)
+        function = model.logp_dlogp_function(ravel_inputs=True)
+        function.set_extra_values({})
+        functions.append(function)
+    point, times = np.full(20 + 15, 0.1), ([], [])
+    for function in functions:
+        function(point)
+    while sum(times[0]) < 1 or len(times[0]) < 9:
+        for function, own in zip(functions, times, strict=True):
+            start = time.thread_time()  # interleaved, of this thread: others may be at work
+            function(point)
+            own.append(time.thread_time() - start)
+    ours, theirs = (1e3 * float(np.median(own)) for own in times)
+    return f"| {m:,} | `{spelling}=` | {ours:.3f} | {theirs:.3f} | {theirs / ours:.2f} |"
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.data_shapes")
     parser.add_argument("structures", nargs="*", metavar="STRUCTURE")
     options = parser.parse_args()
@@ -194,6 +226,10 @@ def main() -> None:
             found = milliseconds(shape, y)
             cells = f"`{shape.name}` | {shape.n:,} | {found:.3f} | {1e6 * found / shape.n:.0f}"
             print(f"| {cells} |", flush=True)
+        print("\n| rows | | ms | `pm.MvNormal`, ms | times as fast |\n|---:|---|---:|---:|---:|")
+        for m in (2000, 20_000, 200_000):
+            for spelling in ("chol", "cov", "tau"):
+                print(nonlinear_rows(m, spelling), flush=True)
 
 
 if __name__ == "__main__":

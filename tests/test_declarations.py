@@ -87,7 +87,9 @@ def test_structures_with_different_facts_are_different():
         ({"pullback": staticmethod(lambda cotangent: ())}, "`pullback` has 'cotangent'"),
         ({"pullback_jax": staticmethod(lambda powres: ())}, "`pullback_jax` has 'powres'"),
         ({"row_transforms": {"color": "n"}}, "there is no static function `color_kernel`"),
-        ({"overwrites": {"powers": "weights"}}, "no static function `forward_inplace`"),
+        ({"overwrites": {"powers": "weights"}}, "'powers', which `forward` does not take"),
+        ({"overwrites": {"powers": "wieghts"}}, "overwrites has 'wieghts'"),
+        ({"overwrites": {"quad": "residual"}}, "overwrites has 'quad'"),
     ],
     ids=[
         "dimension",
@@ -103,6 +105,8 @@ def test_structures_with_different_facts_are_different():
         "pullback_jax",
         "row transform",
         "in place",
+        "in place of nothing",
+        "no output",
     ],
 )
 def test_a_wrong_declaration_fails_when_the_class_is_made(wrong, message):

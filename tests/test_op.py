@@ -15,6 +15,7 @@ from registry import (
     AS_WRITTEN,
     BACKENDS,
     CASES,
+    INTERPRETED,
     LEAVES,
     each,
     interpreted,
@@ -216,13 +217,41 @@ def test_gradients_work_in_place_but_values_are_kept(structure, rng):
         for node in alone.maker.fgraph.apply_nodes
         if isinstance(node.op, InvQuadLogdet | InvQuadLogdetPullback)
     }
-    assert ops == {InvQuadLogdet: True, InvQuadLogdetPullback: True}
+    assert ops == {InvQuadLogdet: ("factor",), InvQuadLogdetPullback: ("matrix_bar",)}
     symmetric = positive_definite(rng, 5)
     for _ in range(2):
         *first, kept = reused(symmetric)
         assert_allclose(kept, 2 * symmetric)
         for got, expected in zip(alone(symmetric), first, strict=True):
             assert_allclose(got, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("m", [2, 130])
+@pytest.mark.parametrize("backend", ["py", "jax"])
+@pytest.mark.parametrize("structure", [gg.cov.Dense, gg.cov.Cholesky, gg.cov.Precision])
+def test_many_rows_of_few_entries(structure, backend, m, rng):
+    """Kernels that write over the residuals, against rows whose length is not known."""
+    y, matrix, location = rng.normal(size=(m, 3)), positive_definite(rng, 3), rng.normal(size=3)
+    matrix = np.linalg.cholesky(matrix) if structure is gg.cov.Cholesky else matrix
+    weights = np.arange(m) - 1.0
+
+    def value_and_gradient(n, mode):
+        shift, parameter = pt.vector("shift", shape=(n,)), pt.matrix("matrix", shape=(n, n))
+        mean = pt.tanh(np.linspace(-1, 1, m)[:, None] * shift)
+        value = (weights * gg.logp(y, mean, structure(parameter))).sum()
+        function = interpreted(
+            [shift, parameter], [value, *pt.grad(value, [shift, parameter])], mode=mode
+        )
+        return function, function(location, matrix)
+
+    function, found = value_and_gradient(3, INTERPRETED if backend == "py" else "JAX")
+    _, expected = value_and_gradient(None, INTERPRETED)
+    for got, other in zip(found, expected, strict=True):
+        assert_allclose(got, other, rtol=1e-12, atol=1e-12)
+    if backend == "py" and structure is not gg.cov.Precision:
+        nodes = function.maker.fgraph.apply_nodes
+        [inplace] = (x.op.inplace for x in nodes if isinstance(x.op, InvQuadLogdet))
+        assert inplace[0] == "alpha"
 
 
 def test_factored_once_and_inverted_only_for_gradients():

@@ -35,11 +35,14 @@ def backward_substitution(factor, columns):
                 above[s] -= multiple * row[s]
 
 
-def solve_short_rows(factor, rows):
-    """``|L^-1 r|^2``, ``L^-1 r`` and ``L'^-1 L^-1 r`` of each row, in one pass over them."""
+def solve_short_rows(factor, rows, white, solved):
+    """``|L^-1 r|^2`` of each row, in one pass over them.
+
+    ``L^-1 r`` is written to ``white``, then ``L'^-1 L^-1 r`` to ``solved``. Both may be the memory
+    of the rows, and the same.
+    """
     m, n = rows.shape
     quad = np.zeros(m, rows.dtype)
-    white, solved = np.empty(rows.shape, rows.dtype), np.empty(rows.shape, rows.dtype)
     columns = np.zeros((n, min(m, STRIP)), rows.dtype)
     for start in range(0, m, STRIP):
         # The last strip is filled up with what the one before it left.
@@ -56,4 +59,4 @@ def solve_short_rows(factor, rows):
         for i in range(n):
             for s in range(count):
                 solved[start + s, i] = columns[i, s]
-    return quad, white, solved
+    return quad

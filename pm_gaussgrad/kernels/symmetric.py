@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from pm_gaussgrad.kernels.lapack import inverse_from_cholesky
+from pm_gaussgrad.kernels.substitution import SHORT, STRIP
 
 # Tiles of 32 x 32 doubles: the strided writes of the mirrored half stay in the first-level cache.
 _TILE = 32
@@ -16,15 +17,17 @@ _SMALL = 512
 def copy_lower(matrix):
     """A C-contiguous copy of the lower triangle; the strict upper one is left undefined."""
     copied = np.empty(matrix.shape, matrix.dtype)
-    for i in range(matrix.shape[0]):
-        for j in range(i + 1):  # numba takes 3 s to compile the assignment of a slice
-            copied[i, j] = matrix[i, j]
+    write_lower(matrix, copied)
     return copied
 
 
-def read_lower(matrix):
-    """:func:`copy_lower` and :func:`is_symmetric`; one pass for both is slower than two."""
-    return copy_lower(matrix), is_symmetric(matrix)
+def write_lower(matrix, copied):
+    """Copy the lower triangle, unless to the same memory; the strict upper one is left alone."""
+    if copied.ctypes.data == matrix.ctypes.data:
+        return
+    for i in range(matrix.shape[0]):
+        for j in range(i + 1):  # numba takes 3 s to compile the assignment of a slice
+            copied[i, j] = matrix[i, j]
 
 
 def is_symmetric(matrix):
@@ -76,10 +79,17 @@ def fold_to_lower(bar):
 def copy_rows(rows):
     """A C-contiguous copy, whatever the memory layout of the argument."""
     copied = np.empty(rows.shape, rows.dtype)
+    write_rows(rows, copied)
+    return copied
+
+
+def write_rows(rows, copied):
+    """Copy rows, unless to the same memory."""
+    if copied.ctypes.data == rows.ctypes.data:
+        return
     for i in range(rows.shape[0]):
         for j in range(rows.shape[1]):
             copied[i, j] = rows[i, j]
-    return copied
 
 
 def weighted_rows(rows, weights):
@@ -139,6 +149,37 @@ def weighted_product(left, right, weights):
     return np.dot(scaled.T, np.ascontiguousarray(right))
 
 
+def weighted_gram(rows, weights):
+    """Lower triangle of the sum of ``weights[i] * outer(rows[i], rows[i])``: (m, n) -> (n, n).
+
+    Short rows are taken a strip at a time, as columns side by side, so that nothing of their size
+    is new: fresh pages cost more than the sum.
+    """
+    m, n = rows.shape
+    if n > SHORT:
+        return weighted_product(rows, rows, weights)
+    width = min(m, STRIP)
+    sums, product = np.zeros((n, n, width), rows.dtype), np.zeros((n, n), rows.dtype)
+    columns, scaled = np.zeros((n, width), rows.dtype), np.zeros(width, rows.dtype)
+    for start in range(0, m, STRIP):
+        count = min(m - start, STRIP)
+        for j in range(n):
+            for s in range(count):
+                columns[j, s] = rows[start + s, j]
+        for j in range(n):
+            for s in range(count):
+                scaled[s] = weights[start + s] * columns[j, s]
+            for k in range(j + 1):
+                total, column = sums[j, k], columns[k]
+                for s in range(count):
+                    total[s] += scaled[s] * column[s]
+    for j in range(n):
+        for k in range(j + 1):
+            for s in range(width):
+                product[j, k] += sums[j, k, s]
+    return product
+
+
 def mirror_and_add(lower, scale, rows, weights):
     """Overwrite ``lower`` (n, n) by the full ``scale * S + sum_i weights_i rows_i rows_i'``.
 
@@ -148,7 +189,7 @@ def mirror_and_add(lower, scale, rows, weights):
     n = lower.shape[0]
     single = rows.shape[0] == 1
     row = copy_rows(rows[:1]).ravel()
-    gram = np.empty((0, 0), lower.dtype) if single else weighted_product(rows, rows, weights)
+    gram = np.empty((0, 0), lower.dtype) if single else weighted_gram(rows, weights)
     for top in range(0, n, _TILE):
         for left in range(0, top + 1, _TILE):
             for i in range(top, min(top + _TILE, n)):

@@ -185,13 +185,19 @@ def wrapper_source(signature: Signature, arguments: list[str], zero_inputs: tupl
 
 
 def _passed(signature: Signature, dims_of: dict, name: str) -> str:
-    """An argument of the kernel, as an expression of the wrapper's inputs."""
+    """An argument of the kernel, as an expression of the wrapper's inputs, or memory for it."""
     if members := dict(signature.together).get(name):
         arrays = (x if dims_of[x] else f"{x}[()]" for x in members)
         return f"({', '.join(arrays)},)"
     if name in dims_of:
         return name if dims_of[name] else f"{name}[()]"
-    return str(dict(signature.facts)[name])
+    if name in dict(signature.facts):
+        return str(dict(signature.facts)[name])
+    if name in dict(signature.memory):
+        return dict(signature.memory)[name]
+    sizes = signature.size_expressions()
+    shape = "".join(sizes[dim] + ", " for dim in dict(signature.outputs)[name])
+    return f"np.empty(({shape}), {signature.dtype_from}.dtype)"
 
 
 def _result(expressions: list[str]) -> str:

@@ -28,7 +28,7 @@ from pytensor.tensor.type import discrete_dtypes
 from pm_gaussgrad.ops.compiled_op import CompiledOp
 from pm_gaussgrad.ops.definition import is_disconnected, pullback_by_definition
 from pm_gaussgrad.ops.form import as_form
-from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
+from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected, weighted
 from pm_gaussgrad.ops.signature import Signature, common_float
 
 
@@ -42,12 +42,13 @@ class StructureOp(CompiledOp):
 
     __props__: tuple[str, ...] = ("structure", "inplace")
 
-    def __init__(self, structure, inplace: bool = False):
+    def __init__(self, structure, inplace: tuple[str, ...] = ()):
         self.structure = as_form(structure)
         self.inplace = inplace
         self.signature = self._declare()
         if inplace:
-            self.destroy_map = self._overwritten()
+            overwritten = self._overwritten()
+            self.destroy_map = {i: overwritten[i] for i in map(self._position, inplace)}
 
     def _declare(self) -> Signature:
         raise NotImplementedError
@@ -67,7 +68,8 @@ class StructureOp(CompiledOp):
         form, names = self.structure, {name for name, _ in inputs}
         together = ((name, form.members(name)) for name in form.repeated)
         together = tuple((name, members) for name, members in together if {*members} <= names)
-        return Signature(owner, inputs, outputs, dtype_from, together, results, form.facts)
+        memory = tuple((name, form.overwrites[name]) for name in self.inplace)
+        return Signature(owner, inputs, outputs, dtype_from, together, results, form.facts, memory)
 
     @property
     def differentiable(self) -> list[bool]:
@@ -96,7 +98,7 @@ class StructureOp(CompiledOp):
         return Apply(self, inputs, outputs)
 
     def _overwritten(self) -> dict[int, list[int]]:
-        """The destroy map of the in-place form, from the structure's declaration."""
+        """The destroy map of all that may be overwritten, from the structure's declaration."""
         inputs = [name for name, _ in self.signature.inputs]
         outputs = [name for name, _ in self.signature.outputs]
         return {
@@ -106,10 +108,13 @@ class StructureOp(CompiledOp):
         }
 
     def inplace_on_inputs(self, allowed_inplace_inputs):
-        overwritten = self._overwritten()
-        if not overwritten or any(i not in allowed_inplace_inputs for [i] in overwritten.values()):
-            return self
-        return type(self)(**self._props_dict() | {"inplace": True})
+        overwritten = self._overwritten().items()
+        names = [name for name, _ in self.signature.outputs]
+        inplace = tuple(names[o] for o, [i] in overwritten if i in allowed_inplace_inputs)
+        return type(self)(**self._props_dict() | {"inplace": inplace}) if inplace else self
+
+    def _position(self, output: str) -> int:
+        return [name for name, _ in self.signature.outputs].index(output)
 
     def __str__(self):
         return f"{type(self).__name__}{{{self.structure.__name__}}}"
@@ -135,7 +140,7 @@ class InvQuadLogdet(StructureOp):
 
     @property
     def kernel(self):
-        return self.structure.forward_inplace if self.inplace else self.structure.forward
+        return self.structure.forward
 
     def connection_pattern(self, node):
         return [[d] * len(node.outputs) for d in (True, *self.differentiable)]
@@ -154,7 +159,7 @@ class InvQuadLogdet(StructureOp):
             quad_bar = quad.zeros_like() if is_disconnected(quad_bar) else quad_bar
             logdet_bar = logdet.zeros_like() if is_disconnected(logdet_bar) else logdet_bar
             weights = quad_bar[:, None]
-            residual_bar += 2 * weights * pt.where(rejected(pt, weights, alpha), 0, alpha)
+            residual_bar += 2 * weighted(pt, weights, alpha)
             parameters_bar = self._pull(residual, parameters, alpha, saved, quad_bar, logdet_bar)
         if not is_disconnected(alpha_bar):
             solve_bar, through_alpha = self._pull_alpha(residual, parameters, alpha, alpha_bar)
@@ -202,7 +207,7 @@ class InvQuadLogdetPullback(StructureOp):
     __str__ = StructureOp.__str__
     zero_inputs = ("quad_bar", "logdet_bar")
 
-    def __init__(self, structure, inplace: bool = False, trimmed: bool = False):
+    def __init__(self, structure, inplace: tuple[str, ...] = (), trimmed: bool = False):
         self.trimmed = trimmed
         super().__init__(structure, inplace)
 
@@ -229,7 +234,7 @@ class InvQuadLogdetPullback(StructureOp):
 
     @property
     def kernel(self):
-        return self.structure.pullback_inplace if self.inplace else self.structure.pullback
+        return self.structure.pullback
 
     def connection_pattern(self, node):
         n_saved = len(self.saved)

@@ -17,7 +17,7 @@ from pytensor.gradient import DisconnectedType
 from pm_gaussgrad.kernels import patterned_rows as kernels
 from pm_gaussgrad.ops.compiled_op import CompiledOp
 from pm_gaussgrad.ops.definition import is_disconnected, pullback_by_definition
-from pm_gaussgrad.ops.polarisation import rejected
+from pm_gaussgrad.ops.polarisation import weighted
 from pm_gaussgrad.ops.signature import Signature
 
 _OWNER = "rows with missing entries"
@@ -56,7 +56,7 @@ class PatternedRows(CompiledOp):
             weights = quad_bar[:, None]
             pull = PatternedRowsPullback()
             bars = [
-                2 * weights * pt.where(rejected(pt, weights, alpha), 0, alpha),
+                2 * weighted(pt, weights, alpha),
                 pull(entries, pattern, alpha, factors, quad_bar, logdet_bar),
             ]
         if not all(map(is_disconnected, of_solved)):

@@ -40,6 +40,9 @@ class Signature:
         sequence. By default all names.
     facts : tuple of (str, int)
         Arguments of the kernel that are known integers.
+    memory : tuple of (str, str)
+        Outputs that take the memory of an input. A kernel asks by the name of an output for memory
+        to write it to, which is that of the input or new.
     """
 
     owner: str
@@ -49,11 +52,13 @@ class Signature:
     together: tuple[tuple[str, tuple[str, ...]], ...] = ()
     results: tuple[str | tuple[str, ...], ...] = ()
     facts: tuple[tuple[str, int], ...] = ()
+    memory: tuple[tuple[str, str], ...] = ()
 
     def reads(self, kernel: FunctionType) -> set[str]:
         """The inputs that a kernel takes."""
         arguments, together = kernel_arguments(kernel), dict(self.together)
-        return {name for x in arguments for name in together.get(x, (x,))} - dict(self.facts).keys()
+        known = dict(self.facts).keys() | dict(self.outputs).keys() - dict(self.inputs).keys()
+        return {name for x in arguments for name in together.get(x, (x,))} - known
 
     def call(self, kernel: FunctionType, named: dict):
         """Apply a kernel to arrays by the names of inputs; the outputs in order."""

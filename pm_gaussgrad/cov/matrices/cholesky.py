@@ -27,7 +27,13 @@ from pm_gaussgrad.cov.protocol.triangular import (
 )
 from pm_gaussgrad.kernels.lapack import solve_lower, solve_lower_transposed
 from pm_gaussgrad.kernels.substitution import SHORT, solve_short_rows
-from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot, weighted_product
+from pm_gaussgrad.kernels.symmetric import (
+    log_product,
+    rows_dot,
+    weighted_gram,
+    weighted_product,
+    write_rows,
+)
 from pm_gaussgrad.ops import inverse_diagonal
 
 
@@ -40,21 +46,24 @@ def _is_finite(factor):
     return True
 
 
-def _forward(residual, chol):
-    factor = np.ascontiguousarray(chol)
+def _forward(residual, chol, white):
+    alpha = np.empty(residual.shape, residual.dtype)
     if residual.shape[0] > 1 and residual.shape[1] <= SHORT:
-        quad, white, alpha = solve_short_rows(factor, residual)
+        quad = solve_short_rows(chol, residual, white, alpha)
     else:
-        white = copy_rows(residual)
-        solve_lower(factor, white)
+        write_rows(residual, white)
+        solve_lower(chol, white)
         quad = rows_dot(white, white)
-        alpha = copy_rows(white)
-        solve_lower_transposed(factor, alpha)
-    logdet = 2 * log_product(np.abs(np.diag(factor)))
+        write_rows(white, alpha)
+        solve_lower_transposed(chol, alpha)
+    return quad, _logdet(chol, quad), alpha, white
+
+
+def _logdet(chol, quad):
     # Looked for where a row shows it: a large residual overflows in its own row only.
-    if not (quad.size and np.isfinite(quad).all()) and not _is_finite(factor):
-        logdet = np.nan
-    return quad, logdet, alpha, white
+    if not (quad.size and np.isfinite(quad).all()) and not _is_finite(chol):
+        return np.nan
+    return 2 * log_product(np.abs(np.diag(chol)))
 
 
 def _pullback(chol, alpha, white, quad_bar, logdet_bar):
@@ -71,6 +80,22 @@ def _pullback(chol, alpha, white, quad_bar, logdet_bar):
         for i in range(n):
             chol_bar[i, i + 1 :] = 0
     for i in range(n):
+        chol_bar[i, i] += 2 * logdet_bar / chol[i, i]
+    return (chol_bar,)
+
+
+def _forward_of_rows(residual, chol, alpha):
+    quad = solve_short_rows(chol, residual, alpha, alpha)
+    return quad, _logdet(chol, quad), alpha
+
+
+def _pullback_of_rows(chol, alpha, quad_bar, logdet_bar):
+    n = chol.shape[0]
+    lower, chol_bar = weighted_gram(alpha, -2 * quad_bar), np.zeros((n, n), chol.dtype)
+    for i in range(n):
+        for j in range(i + 1):
+            for k in range(j, n):
+                chol_bar[i, j] += lower[max(i, k), min(i, k)] * chol[k, j]
         chol_bar[i, i] += 2 * logdet_bar / chol[i, i]
     return (chol_bar,)
 
@@ -113,6 +138,7 @@ class Cholesky(Leaf):
     how = "triangular solves, n^2"
     parameter_shapes = {"chol": "n n"}
     saved_shapes = {"white": "m n"}
+    overwrites = {"white": "residual"}
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
 
@@ -127,6 +153,13 @@ class Cholesky(Leaf):
 
     def _factor(self):
         return pt.tril(self.parameters[0])
+
+    def _apply(self, residual):
+        n, rows = self.parameters[0].type.shape[-1], pt.as_tensor_variable(residual).type.shape[:-1]
+        short = n is not None and n <= SHORT and any(m != 1 for m in rows)
+        if short and type(self) is Cholesky:
+            return CholeskyOfRows.from_parameters(*self.parameters)._apply(residual)
+        return super()._apply(residual)
 
     def to_dense(self):
         factor = self._factor()
@@ -173,3 +206,29 @@ class Cholesky(Leaf):
         factor = pt.tril(self.parameters[0])
         half = solve_stack(factor, pt.tril(tangents[0]))
         return half_gram(half + half.mT)
+
+
+class CholeskyOfRows(Cholesky):
+    r"""``Cholesky`` of many rows of few entries, which saves nothing of the size of the data.
+
+    With G = -2 sum_i q_bar_i alpha_i alpha_i' the cotangent is the lower triangle of G L, as
+    w = L' alpha: an array (m, n) less, which is what such rows cost. Where L is nearly singular
+    this loses the digits by which w is smaller than alpha, in units of L.
+    """
+
+    label = Cholesky.label
+    saved_shapes = {}
+    overwrites = {"alpha": "residual"}
+    forward = staticmethod(_forward_of_rows)
+    pullback = staticmethod(_pullback_of_rows)
+
+    @staticmethod
+    def forward_jax(residual, chol):
+        return Cholesky.forward_jax(residual, chol)[:3]
+
+    @staticmethod
+    def pullback_jax(chol, alpha, quad_bar, logdet_bar):
+        import jax.numpy as jnp
+
+        gram = (alpha * (-2 * quad_bar)[:, None]).T @ alpha
+        return (jnp.tril(gram @ jnp.tril(chol)) + jnp.diag(2 * logdet_bar / jnp.diag(chol)),)

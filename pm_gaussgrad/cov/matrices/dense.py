@@ -41,45 +41,36 @@ from pm_gaussgrad.cov.protocol.triangular import (
 )
 from pm_gaussgrad.kernels.definite import constant_cholesky, definite_cholesky
 from pm_gaussgrad.kernels.lapack import solve_lower, solve_lower_transposed
+from pm_gaussgrad.kernels.substitution import SHORT, solve_short_rows
 from pm_gaussgrad.kernels.symmetric import (
     adjoint_from_factor,
-    copy_lower,
-    copy_rows,
     is_symmetric,
     log_product,
-    read_lower,
     rows_dot,
+    write_lower,
+    write_rows,
 )
 from pm_gaussgrad.ops import inverse_diagonal
 
 
-def _forward(residual, matrix):
-    return _factor_and_solve(residual, *read_lower(matrix))
-
-
-def _forward_inplace(residual, matrix):
+def _forward(residual, matrix, alpha, factor):
     symmetric = is_symmetric(matrix)
-    return _factor_and_solve(residual, np.ascontiguousarray(matrix), symmetric)
-
-
-def _factor_and_solve(residual, factor, symmetric):
+    write_lower(matrix, factor)
     definite_cholesky(factor)
-    alpha = copy_rows(residual)
-    solve_lower(factor, alpha)
-    quad = rows_dot(alpha, alpha)
-    solve_lower_transposed(factor, alpha)
+    if residual.shape[0] > 1 and residual.shape[1] <= SHORT:
+        quad = solve_short_rows(factor, residual, alpha, alpha)
+    else:
+        write_rows(residual, alpha)
+        solve_lower(factor, alpha)
+        quad = rows_dot(alpha, alpha)
+        solve_lower_transposed(factor, alpha)
     logdet = 2 * log_product(np.diag(factor))
     return quad, logdet, alpha, factor, symmetric
 
 
-def _pullback(alpha, factor, symmetric, quad_bar, logdet_bar):
-    factor = copy_lower(factor)
-    return (adjoint_from_factor(factor, alpha, -quad_bar, logdet_bar, symmetric),)
-
-
-def _pullback_inplace(alpha, factor, symmetric, quad_bar, logdet_bar):
-    factor = np.ascontiguousarray(factor)
-    return (adjoint_from_factor(factor, alpha, -quad_bar, logdet_bar, symmetric),)
+def _pullback(alpha, factor, symmetric, quad_bar, logdet_bar, matrix_bar):
+    write_lower(factor, matrix_bar)
+    return (adjoint_from_factor(matrix_bar, alpha, -quad_bar, logdet_bar, symmetric),)
 
 
 class Dense(Leaf):
@@ -133,9 +124,7 @@ class Dense(Leaf):
     saved_shapes = {"factor": "n n", "symmetric": ""}
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
-    overwrites = {"factor": "matrix", "matrix_bar": "factor"}
-    forward_inplace = staticmethod(_forward_inplace)
-    pullback_inplace = staticmethod(_pullback_inplace)
+    overwrites = {"alpha": "residual", "factor": "matrix", "matrix_bar": "factor"}
 
     def __init__(self, matrix):
         matrix = as_parameter("gg.cov.Dense", "matrix", matrix, 2)

@@ -29,50 +29,34 @@ from pm_gaussgrad.kernels.definite import constant_cholesky, definite_cholesky
 from pm_gaussgrad.kernels.lapack import symmetric_product
 from pm_gaussgrad.kernels.symmetric import (
     adjoint_from_factor,
-    copy_lower,
-    copy_rows,
     is_symmetric,
     log_product,
-    read_lower,
     rows_dot,
+    write_lower,
 )
 from pm_gaussgrad.ops import inverse_diagonal
 
 
-def _forward(residual, matrix):
-    return _multiply_and_factor(residual, *read_lower(matrix))
-
-
-def _forward_inplace(residual, matrix):
+def _forward(residual, matrix, factor):
     symmetric = is_symmetric(matrix)
-    return _multiply_and_factor(residual, np.ascontiguousarray(matrix), symmetric)
-
-
-def _multiply_and_factor(residual, factor, symmetric):
-    rows = copy_rows(residual)
-    alpha = np.empty(rows.shape, rows.dtype)
-    symmetric_product(factor, rows, alpha)
-    quad = rows_dot(rows, alpha)
+    write_lower(matrix, factor)
+    alpha = np.empty(residual.shape, residual.dtype)
+    symmetric_product(factor, residual, alpha)
+    quad = rows_dot(residual, alpha)
     definite_cholesky(factor)
     logdet = -2 * log_product(np.diag(factor))
     return quad, logdet, alpha, factor, symmetric
 
 
-def _pullback(residual, factor, symmetric, quad_bar, logdet_bar):
-    factor = copy_lower(factor)
-    return (adjoint_from_factor(factor, residual, quad_bar, -logdet_bar, symmetric),)
-
-
-def _pullback_inplace(residual, factor, symmetric, quad_bar, logdet_bar):
-    factor = np.ascontiguousarray(factor)
-    return (adjoint_from_factor(factor, residual, quad_bar, -logdet_bar, symmetric),)
+def _pullback(residual, factor, symmetric, quad_bar, logdet_bar, matrix_bar):
+    write_lower(factor, matrix_bar)
+    return (adjoint_from_factor(matrix_bar, residual, quad_bar, -logdet_bar, symmetric),)
 
 
 def _constant_forward(residual, matrix, logdet):
-    rows = copy_rows(residual)
-    alpha = np.empty(rows.shape, rows.dtype)
-    symmetric_product(np.ascontiguousarray(matrix), rows, alpha)
-    return rows_dot(rows, alpha), -logdet, alpha
+    alpha = np.empty(residual.shape, residual.dtype)
+    symmetric_product(matrix, residual, alpha)
+    return rows_dot(residual, alpha), -logdet, alpha
 
 
 class ConstantPrecision(Leaf):
@@ -136,8 +120,6 @@ class Precision(Leaf):
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
     overwrites = {"factor": "matrix", "matrix_bar": "factor"}
-    forward_inplace = staticmethod(_forward_inplace)
-    pullback_inplace = staticmethod(_pullback_inplace)
 
     def __init__(self, matrix):
         matrix = as_parameter("gg.cov.Precision", "matrix", matrix, 2)

@@ -44,14 +44,17 @@ def _check_kernels(kind, given, saved) -> None:
     """Each kernel takes what there is when it is called."""
     forward = {"residual", *given}
     pullback = {*forward, "alpha", *saved, "quad_bar", "logdet_bar"}
+    outputs = {
+        "forward": {"alpha", *saved},
+        "pullback": {f"{name}_bar" for name in kind.parameter_shapes},
+    }
     known = {"forward": forward, "pullback": pullback}
-    takes = {f"{name}{form}": known[name] for name in known for form in ("", "_inplace", "_jax")}
+    takes = {f"{name}_jax": inputs for name, inputs in known.items()}
+    takes |= {name: known[name] | outputs[name] & kind.overwrites.keys() for name in known}
     takes |= {f"{name}_kernel": {"rows", *given} for name in kind.row_transforms}
     takes |= {f"{name}_kernel_jax": {"rows", *given} for name in kind.row_transforms}
     has_gradient = set(kind.parameter_shapes) - kind.constant_parameters
     needed = {"pullback"} if has_gradient else set()
-    if kind.overwrites:
-        needed |= {"forward_inplace", "pullback_inplace"}
     needed |= {f"{name}_kernel" for name in kind.row_transforms}
     for name, inputs in takes.items():
         kernel = getattr(kind, name, None)
@@ -59,6 +62,12 @@ def _check_kernels(kind, given, saved) -> None:
             _fail(kind, f"there is no static function `{name}`")
         if kernel is not None:
             _check_names(kind, f"`{name}`", kernel_arguments(kernel), inputs)
+    _check_names(kind, "overwrites", kind.overwrites, set().union(*outputs.values()))
+    for output, memory in kind.overwrites.items():
+        name = "forward" if output in outputs["forward"] else "pullback"
+        _check_names(kind, "overwrites", [memory], known[name])
+        if output not in kernel_arguments(getattr(kind, name)):
+            _fail(kind, f"overwrites has {output!r}, which `{name}` does not take to write it to")
 
 
 def _fail(kind, message) -> None:

@@ -26,8 +26,9 @@ class Leaf(Covariance):
     forward_jax, pullback_jax : static functions, optional
         The same in ``jax.numpy``.
     overwrites : dict of str to str, optional
-        Outputs that may take the memory of an input, as ``{output: input}``, where
-        ``forward_inplace`` and ``pullback_inplace`` are the kernels that do so.
+        Outputs that may take the memory of an input, as ``{output: input}``. The kernel that
+        computes the output has an argument of its name, memory of its shape that it writes to and
+        returns: that of the input, where nothing else needs it, or new.
     row_transforms : dict of str to str, optional
         Maps of rows that need a recursion, as ``{name: dimension of a row}``, for
         ``transform_rows`` of :mod:`pm_gaussgrad.ops`; ``<name>_kernel(rows, *parameters)`` is the
@@ -44,8 +45,6 @@ class Leaf(Covariance):
     forward_jax: ClassVar[Callable | None] = None
     pullback_jax: ClassVar[Callable | None] = None
     overwrites: ClassVar[dict[str, str]] = {}
-    forward_inplace: ClassVar[Callable | None] = None
-    pullback_inplace: ClassVar[Callable | None] = None
     row_transforms: ClassVar[dict[str, str]] = {}
     constant_form: ClassVar[Callable | None] = None
 

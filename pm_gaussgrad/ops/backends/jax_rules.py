@@ -21,7 +21,7 @@ from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullbac
 from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal
 from pm_gaussgrad.ops.partition import Partition
 from pm_gaussgrad.ops.patterned_rows import PatternedRows, PatternedRowsPullback
-from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected
+from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected, weighted
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
 from pm_gaussgrad.ops.remembered import Remembered
 from pm_gaussgrad.ops.select import Select
@@ -117,7 +117,7 @@ def jax_funcify_InvQuadLogdet(op, node=None, **kwargs):
             for bar in (quad_bar, logdet_bar)
         )
         weights = quad_bar[:, None]
-        residual_bar = 2 * weights * jnp.where(rejected(jnp, weights, alpha), 0, alpha)
+        residual_bar = 2 * weighted(jnp, weights, alpha)
         bars = pull(residual, *parameters, alpha, *saved, quad_bar, logdet_bar)
         if alpha_connected:
             solve_bar, more = _alpha_pullback(
@@ -286,7 +286,7 @@ def _patterned_rows_backward(saved, cotangents):
     )
     weights = quad_bar[:, None]
     bars = [
-        2 * weights * jnp.where(rejected(jnp, weights, alpha), 0, alpha),
+        2 * weighted(jnp, weights, alpha),
         patterned_rows_jax.pullback(*index, alpha, factors, quad_bar, logdet_bar),
     ]
     if any(known[2:]):
