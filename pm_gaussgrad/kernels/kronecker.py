@@ -199,20 +199,28 @@ def spectral_forward(residual, factors, values, noise):
     if n == 0:
         rows = copy_rows(residual)
         return rows_dot(rows, rows), 0.0, rows, rows.copy()
-    rows, work = copy_rows(residual), np.empty(residual.shape, residual.dtype)
-    for j in range(len(factors) - 1, -1, -1):
-        size = factors[j].shape[0]
+    for j in range(len(factors)):
         if not eigen(factors[j], values[j]):
             values[j][:] = np.nan
-        matrix_product(fibres(rows, size), factors[j].T, fibres(work, size))
+    return in_basis(residual, factors, noisy_spectrum(values, noise))
+
+
+def in_basis(residual, vectors, spectrum):
+    """quad, log determinant of the spectrum, alpha and its rotated rows.
+
+    With T = T_1 x ... x T_k, whose columns ``vectors`` hold in rows, Sigma^-1 = T diag(1 / s) T'.
+    """
+    rows, work = copy_rows(residual), np.empty(residual.shape, residual.dtype)
+    for j in range(len(vectors) - 1, -1, -1):
+        size = vectors[j].shape[0]
+        matrix_product(fibres(rows, size), vectors[j].T, fibres(work, size))
         rotate(work, size, rows)
-    spectrum = noisy_spectrum(values, noise)
     rotated = rows / spectrum
     quad = rows_dot(rows, rotated)
     alpha = rotated.copy()
-    for j in range(len(factors) - 1, -1, -1):
-        size = factors[j].shape[0]
-        matrix_product(fibres(alpha, size), factors[j], fibres(work, size))
+    for j in range(len(vectors) - 1, -1, -1):
+        size = vectors[j].shape[0]
+        matrix_product(fibres(alpha, size), vectors[j], fibres(work, size))
         rotate(work, size, alpha)
     return quad, log_product(spectrum), alpha, rotated
 
@@ -229,28 +237,49 @@ def spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar, bar
         return 0.0
     k = len(values)
     current, work = copy_rows(rotated), np.empty(rotated.shape, rotated.dtype)
+    inverse = inverse_row(noisy_spectrum(values, noise))
+    turned = np.empty(inverse.shape, inverse.dtype)
+    noise_bar = logdet_bar * inverse.sum() - (quad_bar * rows_dot(rotated, rotated)).sum()
     for j in range(k - 1, -1, -1):
-        own, size = values[j], vectors[j].shape[0]
-        others = outer_products(values, j + 1, k - 1)
-        for i in range(current.shape[0]):
-            for b in range(others.size):
-                for a in range(b * size, (b + 1) * size):
-                    work[i, a] = -quad_bar[i] * others[b] * current[i, a]
-        core, product = empty_matrix(vectors[j]), empty_matrix(vectors[j])
-        matrix_product(fibres(current, size).T, fibres(work, size), core)
-        for a in range(size):
-            trace = 0.0
-            for b in range(others.size):
-                trace += others[b] / (own[a] * others[b] + noise)
-            core[a, a] += logdet_bar * trace
-        matrix_product(core, vectors[j], product)
-        matrix_product(vectors[j].T, product, bars[j])
+        size, others = vectors[j].shape[0], outer_products(values, j + 1, k - 1)
+        axis_cotangent(current, inverse, others, vectors[j], quad_bar, logdet_bar, work, bars[j])
         rotate(current, size, work)
+        rotate(inverse, size, turned)
         current, work = work, current
-    noise_bar = 0.0
-    for value in noisy_spectrum(values, noise):
-        noise_bar += logdet_bar / value
-    return noise_bar - (quad_bar * rows_dot(rotated, rotated)).sum()
+        inverse, turned = turned, inverse
+    return noise_bar
+
+
+def inverse_row(spectrum):
+    """Reciprocals as a row, (n,) -> (1, n)."""
+    inverse = np.empty((1, spectrum.size), spectrum.dtype)
+    for a in range(spectrum.size):
+        inverse[0, a] = 1 / spectrum[a]
+    return inverse
+
+
+def axis_cotangent(rows, inverse, others, vectors, quad_bar, logdet_bar, work, bar):
+    """Write to ``bar`` the cotangent of the factor along the last axis.
+
+    T (logdet_bar diag_a(sum_b w_b / s_ab) - sum_i quad_bar_i A_i' w A_i) T', with the columns of T
+    in the rows of ``vectors``, A_i the rotated rows as arrays (b, a), ``inverse`` (1, n) the 1 / s,
+    w the products of the eigenvalues of the other factors. Overwrites ``work`` (m, n).
+    """
+    size = vectors.shape[0]
+    for i in range(rows.shape[0]):
+        for b in range(others.size):
+            for a in range(b * size, (b + 1) * size):
+                work[i, a] = -quad_bar[i] * others[b] * rows[i, a]
+    core, product = empty_matrix(vectors), empty_matrix(vectors)
+    matrix_product(fibres(rows, size).T, fibres(work, size), core)
+    traces = np.zeros(size, rows.dtype)
+    for b in range(others.size):
+        for a in range(size):
+            traces[a] += others[b] * inverse[0, b * size + a]
+    for a in range(size):
+        core[a, a] += logdet_bar * traces[a]
+    matrix_product(core, vectors, product)
+    matrix_product(vectors.T, product, bar)
 
 
 def forward(residual, factors):

@@ -6,6 +6,7 @@ Each structure registers its own sums, in its own file, with :func:`closes`.
 from collections.abc import Callable
 
 _RULES: dict[tuple[type, type], Callable] = {}
+_REMEDIES: dict[tuple[type, type], str] = {}
 
 
 def closes(left: type, right: type):
@@ -20,6 +21,11 @@ def closes(left: type, right: type):
         return rule
 
     return register
+
+
+def mends(left: type, right: type, remedy: str) -> None:
+    """Register what to write in place of a sum of two families that does not close, a sentence."""
+    _REMEDIES[left, right] = _REMEDIES[right, left] = remedy
 
 
 def common_size(left, right):
@@ -47,20 +53,26 @@ def closed_sum(left, right):
         if swapped is None or (in_order and in_order[0] <= swapped[0]):
             return in_order[1](left, right)
         return swapped[1](right, left)
-    raise TypeError(
+    raise does_not_close(left, right)
+
+
+def does_not_close(left, right) -> TypeError:
+    """The error of two summands, which rules raise where a sum of their families does not close."""
+    remedy = _nearest(left, right, _REMEDIES)
+    return TypeError(
         f"{left.summand} + {right.summand} has no closed form here, and nothing is made dense "
-        f"unasked. {_partners(left)} {_partners(right)} For the dense sum, at a cost of n^3, write "
-        "gg.cov.Dense(a.to_dense() + b.to_dense())."
+        f"unasked. {_partners(left)} {_partners(right)}{f' {remedy[1]}' if remedy else ''} For the "
+        "dense sum, at a cost of n^3, write gg.cov.Dense(a.to_dense() + b.to_dense())."
     )
 
 
-def _nearest(left, right) -> tuple[int, Callable] | None:
+def _nearest(left, right, of=_RULES) -> tuple[int, Callable | str] | None:
     """How far up the families are whose rule comes first, and the rule."""
     families = [
-        (i + j, _RULES[a, b])
+        (i + j, of[a, b])
         for i, a in enumerate(type(left).__mro__)
         for j, b in enumerate(type(right).__mro__)
-        if (a, b) in _RULES
+        if (a, b) in of
     ]
     return min(families, key=lambda found: found[0], default=None)
 
