@@ -226,28 +226,13 @@ def in_basis(residual, vectors, spectrum):
 
 
 def spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar, bars):
-    """Write the cotangents of the factors to ``bars`` and return that of the noise.
-
-    With A_i(j) the i-th rotated row unfolded along axis j, mu_j the eigenvalues of K_j and w the
-    products of those of the other factors, bar_j = V_j S_j V_j' where
-    S_j = logdet_bar diag_a(sum_b w_b / (mu_ja w_b + noise)) - sum_i quad_bar_i A_i(j) w A_i(j)'.
-    """
+    """Write the cotangents of the factors to ``bars`` and return that of the noise."""
     if rotated.shape[1] == 0:
         set_to_zero(bars)
         return 0.0
-    k = len(values)
-    current, work = copy_rows(rotated), np.empty(rotated.shape, rotated.dtype)
     inverse = inverse_row(noisy_spectrum(values, noise))
-    turned = np.empty(inverse.shape, inverse.dtype)
-    noise_bar = logdet_bar * inverse.sum() - (quad_bar * rows_dot(rotated, rotated)).sum()
-    for j in range(k - 1, -1, -1):
-        size, others = vectors[j].shape[0], outer_products(values, j + 1, k - 1)
-        axis_cotangent(current, inverse, others, vectors[j], quad_bar, logdet_bar, work, bars[j])
-        rotate(current, size, work)
-        rotate(inverse, size, turned)
-        current, work = work, current
-        inverse, turned = turned, inverse
-    return noise_bar
+    term_pullback(rotated, inverse, vectors, values, quad_bar, logdet_bar, bars)
+    return logdet_bar * inverse.sum() - (quad_bar * rows_dot(rotated, rotated)).sum()
 
 
 def inverse_row(spectrum):
@@ -258,28 +243,38 @@ def inverse_row(spectrum):
     return inverse
 
 
-def axis_cotangent(rows, inverse, others, vectors, quad_bar, logdet_bar, work, bar):
-    """Write to ``bar`` the cotangent of the factor along the last axis.
+def term_pullback(rotated, inverse, vectors, values, quad_bar, logdet_bar, bars):
+    """Write to ``bars`` the cotangents of K_1, K_2, ..., of which Sigma has the product as a term.
 
-    T (logdet_bar diag_a(sum_b w_b / s_ab) - sum_i quad_bar_i A_i' w A_i) T', with the columns of T
-    in the rows of ``vectors``, A_i the rotated rows as arrays (b, a), ``inverse`` (1, n) the 1 / s,
-    w the products of the eigenvalues of the other factors. Overwrites ``work`` (m, n).
+    T_j' K_j T_j = diag(mu_j) for the columns T_j in the rows of ``vectors`` and mu_j of ``values``;
+    ``inverse`` (1, n) has the 1 / s of Sigma^-1 = T diag(1 / s) T'. With A_i(j) the i-th rotated
+    row unfolded along axis j, and w the products of the eigenvalues of the other factors,
+    bar_j = T_j S_j T_j' where
+    S_j = logdet_bar diag_a(sum_b w_b / s_ab) - sum_i quad_bar_i A_i(j) w A_i(j)'.
     """
-    size = vectors.shape[0]
-    for i in range(rows.shape[0]):
+    k = len(values)
+    rows, work, inverse = copy_rows(rotated), np.empty(rotated.shape, rotated.dtype), inverse.copy()
+    turned = np.empty(inverse.shape, inverse.dtype)
+    for j in range(k - 1, -1, -1):
+        size, others = vectors[j].shape[0], outer_products(values, j + 1, k - 1)
+        for i in range(rows.shape[0]):
+            for b in range(others.size):
+                for a in range(b * size, (b + 1) * size):
+                    work[i, a] = -quad_bar[i] * others[b] * rows[i, a]
+        core, product = empty_matrix(vectors[j]), empty_matrix(vectors[j])
+        matrix_product(fibres(rows, size).T, fibres(work, size), core)
+        traces = np.zeros(size, rows.dtype)
         for b in range(others.size):
-            for a in range(b * size, (b + 1) * size):
-                work[i, a] = -quad_bar[i] * others[b] * rows[i, a]
-    core, product = empty_matrix(vectors), empty_matrix(vectors)
-    matrix_product(fibres(rows, size).T, fibres(work, size), core)
-    traces = np.zeros(size, rows.dtype)
-    for b in range(others.size):
+            for a in range(size):
+                traces[a] += others[b] * inverse[0, b * size + a]
         for a in range(size):
-            traces[a] += others[b] * inverse[0, b * size + a]
-    for a in range(size):
-        core[a, a] += logdet_bar * traces[a]
-    matrix_product(core, vectors, product)
-    matrix_product(vectors.T, product, bar)
+            core[a, a] += logdet_bar * traces[a]
+        matrix_product(core, vectors[j], product)
+        matrix_product(vectors[j].T, product, bars[j])
+        rotate(rows, size, work)
+        rotate(inverse, size, turned)
+        rows, work = work, rows
+        inverse, turned = turned, inverse
 
 
 def forward(residual, factors):

@@ -77,11 +77,8 @@ def noisy_forward(residual, factors, noise):
     return quad, jnp.log(spectrum).sum(), alpha, rotated, vectors, values, symmetric
 
 
-def axis_cotangents(rotated, inverse, vectors, values, quad_bar, logdet_bar):
-    """As :func:`pm_gaussgrad.kernels.kronecker.axis_cotangent`, along each axis; ``inverse`` (n,).
-
-    The eigenvalues are those of the product that the factors are of.
-    """
+def term_pullback(rotated, inverse, vectors, values, quad_bar, logdet_bar):
+    """As :func:`pm_gaussgrad.kernels.kronecker.term_pullback`, of ``inverse`` (n,)."""
     k, sizes, bars = len(values), list(map(len, values)), []
     unfolded = zip(unfold(rotated, sizes), unfold(inverse[None], sizes), strict=True)
     for j, (rows, inverses) in zip(range(k)[::-1], unfolded, strict=True):
@@ -96,6 +93,6 @@ def axis_cotangents(rotated, inverse, vectors, values, quad_bar, logdet_bar):
 def noisy_pullback(noise, rotated, vectors, values, symmetric, quad_bar, logdet_bar):
     """Cotangents of the factors and of the noise."""
     inverse = 1 / (reduce(jnp.kron, values) + noise)
-    bars = axis_cotangents(rotated, inverse, vectors, values, quad_bar, logdet_bar)
+    bars = term_pullback(rotated, inverse, vectors, values, quad_bar, logdet_bar)
     noise_bar = logdet_bar * inverse.sum() - (quad_bar[:, None] * rotated**2).sum()
     return list(map(symmetric_cotangent, bars, symmetric)), noise_bar

@@ -18,7 +18,6 @@ import numpy as np
 
 from pm_gaussgrad.kernels.definite import definite_cholesky, rounding_level
 from pm_gaussgrad.kernels.kronecker import (
-    axis_cotangent,
     check_product,
     empty_matrix,
     empty_vector,
@@ -26,8 +25,8 @@ from pm_gaussgrad.kernels.kronecker import (
     in_basis,
     inverse_row,
     outer_products,
-    rotate,
     set_to_zero,
+    term_pullback,
     transpose,
 )
 from pm_gaussgrad.kernels.lapack import eigen, solve_lower, solve_lower_transposed
@@ -135,29 +134,15 @@ def forward(residual, factors, others):
 def pullback(
     rotated, vectors, values, other_values, symmetric, other_symmetric, quad_bar, logdet_bar
 ):
-    """Cotangents of the factors of the first product and of those of the second.
-
-    Those of ``axis_cotangent``: mu of the other factors for the first, nu for the second.
-    """
+    """Cotangents of the factors of the first product, and of those of the second."""
     bars, other_bars = [empty_matrix(x) for x in vectors], [empty_matrix(x) for x in vectors]
     if rotated.shape[1] == 0:
         set_to_zero(bars)
         set_to_zero(other_bars)
         return bars, other_bars
-    k = len(vectors)
-    current, work = copy_rows(rotated), np.empty(rotated.shape, rotated.dtype)
     inverse = inverse_row(pair_spectrum(values, other_values))
-    turned = np.empty(inverse.shape, inverse.dtype)
-    for j in range(k - 1, -1, -1):
-        size, basis = vectors[j].shape[0], vectors[j]
-        w = outer_products(values, j + 1, k - 1)
-        axis_cotangent(current, inverse, w, basis, quad_bar, logdet_bar, work, bars[j])
-        w = outer_products(other_values, j + 1, k - 1)
-        axis_cotangent(current, inverse, w, basis, quad_bar, logdet_bar, work, other_bars[j])
-        rotate(current, size, work)
-        rotate(inverse, size, turned)
-        current, work = work, current
-        inverse, turned = turned, inverse
+    term_pullback(rotated, inverse, vectors, values, quad_bar, logdet_bar, bars)
+    term_pullback(rotated, inverse, vectors, other_values, quad_bar, logdet_bar, other_bars)
     fold_asymmetric(bars, symmetric)
     fold_asymmetric(other_bars, other_symmetric)
     return bars, other_bars

@@ -8,7 +8,7 @@ from jax.scipy.linalg import solve_triangular
 
 from pm_gaussgrad.kernels.definite import rounding_level
 from pm_gaussgrad.kernels.kronecker import check_product
-from pm_gaussgrad.kernels.kronecker_jax import along_axes, axis_cotangents
+from pm_gaussgrad.kernels.kronecker_jax import along_axes, term_pullback
 from pm_gaussgrad.kernels.kronecker_pair import ROUNDINGS
 from pm_gaussgrad.kernels.symmetric_jax import (
     definite_cholesky,
@@ -70,6 +70,6 @@ def pullback(
     """Cotangents of the factors of both products."""
     inverse = 1 / pair_spectrum(zip(values, other_values, strict=True))
     given = rotated, inverse, vectors
-    bars = [axis_cotangents(*given, x, quad_bar, logdet_bar) for x in (values, other_values)]
+    bars = [term_pullback(*given, x, quad_bar, logdet_bar) for x in (values, other_values)]
     both = zip(bars, (symmetric, other_symmetric), strict=True)
     return tuple(list(map(symmetric_cotangent, *x)) for x in both)
