@@ -23,6 +23,8 @@ TABLE = {
     "cov/protocol/information.py": ("", "fisher", "laplace"),
     "cov/protocol/kriging.py": ("", "condition", "predict"),
     "cov/grids/kronecker.py": ("Kronecker", "kronecker", "reference_kronecker"),
+    "cov/grids/kronecker_axes.py": ("Kronecker", "kronecker kronecker_pair", ""),
+    "cov/grids/kronecker_pair.py": ("KroneckerPair", "kronecker_pair", "fisher"),
     "cov/protocol/leaf.py": ("AR1", "op", ""),
     "cov/matrices/low_rank.py": (
         "LowRank",
@@ -51,6 +53,8 @@ TABLE = {
     "kernels/fft.py": ("Toeplitz", "kernels_toeplitz", ""),
     "kernels/kronecker.py": ("Kronecker", "kernels_kronecker", "kronecker"),
     "kernels/kronecker_jax.py": ("Kronecker", "", ""),
+    "kernels/kronecker_pair.py": ("KroneckerPair", "kronecker_pair", "singular"),
+    "kernels/kronecker_pair_jax.py": ("KroneckerPair", "", "singular"),
     "kernels/lapack_numba.py": (
         "Dense] or Kronecker",
         "kernels kernels_gram kernels_matrix_product",

@@ -288,10 +288,39 @@ def kronecker(rng, n):
     )
 
 
+def kronecker_pair(rng, n):
+    """Of products of two factors, the second with noise by task or with any matrices."""
+    first = int(rng.choice([i for i in range(1, n + 1) if n % i == 0]))
+    kinds = [rng.choice([dense, ar1]), dense, rng.choice([dense, diagonal]), scalar_diagonal]
+    parts = [kind(rng, size) for kind, size in zip(kinds, (first, n // first) * 2, strict=True)]
+    ends = np.cumsum([len(part.directions) for part in parts])
+
+    def factors(build, arrays):
+        split = [arrays[end - len(p.directions) : end] for end, p in zip(ends, parts, strict=True)]
+        return [build(part)(*own) for part, own in zip(parts, split, strict=True)]
+
+    def build(*tensors):
+        a, b, c, d = factors(lambda part: part.build, tensors)
+        return gg.cov.Kronecker(a, b) + gg.cov.Kronecker(c, d)
+
+    def matrix(*arrays):
+        a, b, c, d = factors(lambda part: part.matrix, arrays)
+        return np.kron(a, b) + np.kron(c, d)
+
+    return Structure(
+        n,
+        f"Kronecker({parts[0].name}, ...) + Kronecker({parts[2].name}, ...)",
+        build,
+        matrix,
+        lambda: [array for part in parts for array in part.draw()],
+        reduce(tuple.__add__, (part.directions for part in parts)),
+    )
+
+
 LEAVES = (
     *(dense, cholesky, precision, diagonal, scalar_diagonal, low_rank, ar1, compound_symmetry),
     *(components, random_intercept, toeplitz, eigenbasis, repeated_measures, kronecker),
-    *(noisy_ar1, ar1_by_group, symmetry_by_group),
+    *(noisy_ar1, ar1_by_group, symmetry_by_group, kronecker_pair),
 )
 
 

@@ -52,7 +52,9 @@ class Kronecker(Leaf):
     r"""A Kronecker product of covariances, :math:`\Sigma = K_1 \otimes \dots \otimes K_k`.
 
     A sum with ``gg.cov.Diagonal(s)``, s a scalar, is the same with noise,
-    :math:`K_1 \otimes \dots \otimes K_k + s I`.
+    :math:`K_1 \otimes \dots \otimes K_k + s I`. A sum with another product of factors of the same
+    sizes, :math:`K_1 \otimes \dots \otimes K_k + R_1 \otimes \dots \otimes R_k`, has noise by task
+    among its cases, ``Kronecker(K1, K2) + Kronecker(Diagonal(d), Diagonal(1.0, size=n2))``.
 
     Parameters
     ----------
@@ -78,7 +80,9 @@ class Kronecker(Leaf):
     sum must be positive definite: its smallest eigenvalue more than the rounding of the largest,
     :math:`(1 + \sqrt{\max n_i})\,\varepsilon` times that. What is not has a log density of -inf. A
     factor is identified up to a scale only: fix the scale of
-    all but one.
+    all but one. Of the sum of two products each pair :math:`K_i, R_i`, both positive semidefinite,
+    is diagonalised by one congruence; of a pair one or both may be singular, so long as the sum is
+    positive definite. Products that differ in one factor only are one product.
 
     The pullback is, for the first of two factors, :math:`X` the :math:`\alpha` as an array
     (n_1, n_2), :math:`\lambda_{ab} = \mu_{1a} \mu_{2b} + s`,
@@ -314,7 +318,12 @@ def _flattened(i, factor):
         return factor.parameters
     if isinstance(factor, Covariance):
         factor = factor.to_dense()
-    factor = as_parameter("gg.cov.Kronecker", f"factors[{i}]", factor, 2)
+    factor = as_parameter("gg.cov.Kronecker", f"factors[{i}]", factor, 0)
+    if factor.type.ndim < 2:
+        raise TypeError(
+            f"gg.cov.Kronecker: `factors[{i}]` has {factor.type.ndim} dimension(s), expected a "
+            "matrix, (..., n_i, n_i); for variances on its diagonal pass gg.cov.Diagonal(v)."
+        )
     check_square("gg.cov.Kronecker", f"factors[{i}]", factor)
     check_symmetric("gg.cov.Kronecker", f"factors[{i}]", factor)
     return (factor,)
@@ -333,6 +342,5 @@ def _with_noise(product, diagonal):
 mends(
     Kronecker,
     Diagonal,
-    "Variances by the first index are another product, gg.cov.Kronecker(gg.cov.Diagonal(d), "
-    "gg.cov.Diagonal(1.0, size=n2)).",
+    "Noise by task is gg.cov.Kronecker(gg.cov.Diagonal(d), gg.cov.Diagonal(1.0, size=n2)).",
 )
