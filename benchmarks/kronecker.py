@@ -77,6 +77,6 @@ CASES = (
         peer="gg.cov.Kronecker + gg.cov.Diagonal",
         build=noise_by_task,
         exponent=1.5,
-        sizes=(At(2_500, bar=1 / 1.5), At(10_000, bar=1 / 1.5), At(90_000, bar=1 / 1.5)),
+        sizes=(At(2_500, bar=1 / 1.5), At(10_000, bar=1 / 1.5), At(90_000)),
     ),
 )
