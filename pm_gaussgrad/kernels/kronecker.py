@@ -231,7 +231,7 @@ def spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar, bar
         set_to_zero(bars)
         return 0.0
     inverse = inverse_row(noisy_spectrum(values, noise))
-    term_pullback(rotated, inverse, vectors, values, quad_bar, logdet_bar, bars)
+    term_pullback(rotated, inverse, vectors, (values,), quad_bar, logdet_bar, (bars,))
     return logdet_bar * inverse.sum() - (quad_bar * rows_dot(rotated, rotated)).sum()
 
 
@@ -243,34 +243,34 @@ def inverse_row(spectrum):
     return inverse
 
 
-def term_pullback(rotated, inverse, vectors, values, quad_bar, logdet_bar, bars):
-    """Write to ``bars`` the cotangents of K_1, K_2, ..., of which Sigma has the product as a term.
+def term_pullback(rotated, inverse, vectors, terms, quad_bar, logdet_bar, term_bars):
+    """Write the cotangents of the factors of each term of Sigma, a product, to ``term_bars``.
 
-    T_j' K_j T_j = diag(mu_j) for the columns T_j in the rows of ``vectors`` and mu_j of ``values``;
+    T_j' K_j T_j = diag(mu_j) for the columns T_j in the rows of ``vectors``, and ``terms`` has mu;
     ``inverse`` (1, n) has the 1 / s of Sigma^-1 = T diag(1 / s) T'. With A_i(j) the i-th rotated
     row unfolded along axis j, and w the products of the eigenvalues of the other factors,
     bar_j = T_j S_j T_j' where
     S_j = logdet_bar diag_a(sum_b w_b / s_ab) - sum_i quad_bar_i A_i(j) w A_i(j)'.
     """
-    k = len(values)
+    k = len(vectors)
     rows, work, inverse = copy_rows(rotated), np.empty(rotated.shape, rotated.dtype), inverse.copy()
     turned = np.empty(inverse.shape, inverse.dtype)
     for j in range(k - 1, -1, -1):
-        size, others = vectors[j].shape[0], outer_products(values, j + 1, k - 1)
-        for i in range(rows.shape[0]):
-            for b in range(others.size):
-                for a in range(b * size, (b + 1) * size):
-                    work[i, a] = -quad_bar[i] * others[b] * rows[i, a]
+        size = vectors[j].shape[0]
         core, product = empty_matrix(vectors[j]), empty_matrix(vectors[j])
-        matrix_product(fibres(rows, size).T, fibres(work, size), core)
-        traces = np.zeros(size, rows.dtype)
-        for b in range(others.size):
+        for t in range(len(terms)):
+            others, traces = outer_products(terms[t], j + 1, k - 1), np.zeros(size, rows.dtype)
+            for b in range(others.size):
+                for i in range(rows.shape[0]):
+                    for a in range(b * size, (b + 1) * size):
+                        work[i, a] = -quad_bar[i] * others[b] * rows[i, a]
+                for a in range(size):
+                    traces[a] += others[b] * inverse[0, b * size + a]
+            matrix_product(fibres(rows, size).T, fibres(work, size), core)
             for a in range(size):
-                traces[a] += others[b] * inverse[0, b * size + a]
-        for a in range(size):
-            core[a, a] += logdet_bar * traces[a]
-        matrix_product(core, vectors[j], product)
-        matrix_product(vectors[j].T, product, bars[j])
+                core[a, a] += logdet_bar * traces[a]
+            matrix_product(core, vectors[j], product)
+            matrix_product(vectors[j].T, product, term_bars[t][j])
         rotate(rows, size, work)
         rotate(inverse, size, turned)
         rows, work = work, rows

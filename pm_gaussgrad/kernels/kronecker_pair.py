@@ -141,8 +141,8 @@ def pullback(
         set_to_zero(other_bars)
         return bars, other_bars
     inverse = inverse_row(pair_spectrum(values, other_values))
-    term_pullback(rotated, inverse, vectors, values, quad_bar, logdet_bar, bars)
-    term_pullback(rotated, inverse, vectors, other_values, quad_bar, logdet_bar, other_bars)
+    terms, both = (values, other_values), (bars, other_bars)
+    term_pullback(rotated, inverse, vectors, terms, quad_bar, logdet_bar, both)
     fold_asymmetric(bars, symmetric)
     fold_asymmetric(other_bars, other_symmetric)
     return bars, other_bars
