@@ -123,6 +123,21 @@ def kronecker(rng, likelihood):
     likelihood("y", 0, grid + gg.cov.Diagonal(noise), observed=y)
 
 
+def tasks(rng, likelihood):
+    """Kronecker of 5 x 5 with noise by task."""
+    import numpy as np
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    import pm_gaussgrad as gg
+
+    lags = np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
+    scale, noise = pm.HalfNormal("scale"), pm.HalfNormal("noise", shape=5)
+    grid = gg.cov.Kronecker(scale**2 * pt.as_tensor(np.exp(-lags)), np.exp(-lags))
+    by_task = gg.cov.Kronecker(gg.cov.Diagonal(noise), gg.cov.Diagonal(1.0, size=5))
+    likelihood("y", 0, grid + by_task, observed=rng.normal(size=25))
+
+
 def wide(rng, likelihood):
     """AR1 + Diagonal, 300 rows of 6 visits, 12 % NaN."""
     import pymc as pm
@@ -151,7 +166,7 @@ def subjects(rng, likelihood):
     likelihood("y", 0, cov + noise, observed=rng.normal(size=group.size))
 
 
-MODELS = (ar1, gaps, process, regression, blocks, ragged, visits, kronecker, wide, subjects)
+MODELS = (ar1, gaps, process, regression, blocks, ragged, visits, kronecker, tasks, wide, subjects)
 WITH_PEER = {"process", "regression"}
 
 

@@ -41,6 +41,8 @@ TABLE = {
     "cov/protocol/kriging.py": ("", "condition", "predict"),
     "cov/protocol/labels.py": ("", "groups", "repeated_measures bad_input"),
     "cov/grids/kronecker.py": ("Kronecker", "kronecker", "reference_kronecker"),
+    "cov/grids/kronecker_axes.py": ("Kronecker", "kronecker kronecker_pair", ""),
+    "cov/grids/kronecker_pair.py": ("KroneckerPair", "kronecker_pair", "fisher"),
     "cov/protocol/leaf.py": ("AR1", "op", ""),
     "cov/matrices/low_rank.py": (
         "LowRank",
@@ -79,6 +81,8 @@ TABLE = {
     "kernels/first_order_jax.py": ("IrregularAR1 or NoisyAR1", "", ""),
     "kernels/kronecker.py": ("Kronecker", "kernels_kronecker", "kronecker"),
     "kernels/kronecker_jax.py": ("Kronecker", "", ""),
+    "kernels/kronecker_pair.py": ("KroneckerPair", "kronecker_pair", "singular"),
+    "kernels/kronecker_pair_jax.py": ("KroneckerPair", "", "singular"),
     "kernels/lapack.py": (
         "Dense] or Kronecker",
         "kernels kernels_gram kernels_matrix_product kernels_substitution",

@@ -288,23 +288,39 @@ def kronecker(rng, n):
     )
 
 
-def scaled(rng, n):
-    """Any leaf with scales of its observations, some of which leave it of its kind."""
-    own = _choose(LEAVES[:-1], rng)(rng, n)
+def kronecker_pair(rng, n):
+    """Of products of two factors, the second with noise by task or with any matrices."""
+    first = int(rng.choice([i for i in range(1, n + 1) if n % i == 0]))
+    kinds = [rng.choice([dense, ar1]), dense, rng.choice([dense, diagonal]), scalar_diagonal]
+    parts = [kind(rng, size) for kind, size in zip(kinds, (first, n // first) * 2, strict=True)]
+    ends = np.cumsum([len(part.directions) for part in parts])
+
+    def factors(build, arrays):
+        split = [arrays[end - len(p.directions) : end] for end, p in zip(ends, parts, strict=True)]
+        return [build(part)(*own) for part, own in zip(parts, split, strict=True)]
+
+    def build(*tensors):
+        a, b, c, d = factors(lambda part: part.build, tensors)
+        return gg.cov.Kronecker(a, b) + gg.cov.Kronecker(c, d)
+
+    def matrix(*arrays):
+        a, b, c, d = factors(lambda part: part.matrix, arrays)
+        return np.kron(a, b) + np.kron(c, d)
+
     return Structure(
         n,
-        f"Scaled({own.name})",
-        lambda *tensors: gg.cov.Scaled(own.build(*tensors[:-1]), tensors[-1]),
-        lambda *arrays: arrays[-1][:, None] * own.matrix(*arrays[:-1]) * arrays[-1],
-        lambda: [*own.draw(), rng.uniform(0.5, 2, n)],
-        (*own.directions, free),
+        f"Kronecker({parts[0].name}, ...) + Kronecker({parts[2].name}, ...)",
+        build,
+        matrix,
+        lambda: [array for part in parts for array in part.draw()],
+        reduce(tuple.__add__, (part.directions for part in parts)),
     )
 
 
 LEAVES = (
     *(dense, cholesky, precision, diagonal, scalar_diagonal, low_rank, ar1, compound_symmetry),
     *(components, random_intercept, toeplitz, eigenbasis, repeated_measures, kronecker),
-    *(noisy_ar1, ar1_by_group, symmetry_by_group, scaled),
+    *(noisy_ar1, ar1_by_group, symmetry_by_group, kronecker_pair),
 )
 
 
@@ -335,10 +351,40 @@ def block_diagonal(rng, depth):
     )
 
 
-def random_structure(rng, depth=2):
-    """A leaf, or blocks of structures to this depth."""
-    if depth and rng.uniform() < 0.3:
-        return block_diagonal(rng, depth)
+def scaled(rng, depth):
+    """Any structure with scales of its observations, some of which leave it of its kind."""
+    own = random_structure(rng, depth - 1)
+    return Structure(
+        own.n,
+        f"Scaled({own.name})",
+        lambda *tensors: gg.cov.Scaled(own.build(*tensors[:-1]), tensors[-1]),
+        lambda *arrays: arrays[-1][:, None] * own.matrix(*arrays[:-1]) * arrays[-1],
+        lambda: [*own.draw(), rng.uniform(0.5, 2, own.n)],
+        (*own.directions, free),
+    )
+
+
+def beside_factors(rng, depth):
+    """Any structure and factors, none or up to as many as there are observations."""
+    own = random_structure(rng, depth - 1)
+    k = int(rng.integers(0, min(own.n, 3) + 1))
+    return Structure(
+        own.n,
+        f"({own.name} + LowRank)",
+        lambda *tensors: own.build(*tensors[:-1]) + gg.cov.LowRank(tensors[-1]),
+        lambda *arrays: own.matrix(*arrays[:-1]) + arrays[-1] @ arrays[-1].T,
+        lambda: [*own.draw(), rng.normal(size=(own.n, k))],
+        (*own.directions, free),
+    )
+
+
+COMPOSITES = (block_diagonal, scaled, beside_factors)
+
+
+def random_structure(rng, depth=4):
+    """A leaf, or a composite of structures to this depth."""
+    if depth and rng.uniform() < 0.5:
+        return _choose(COMPOSITES, rng)(rng, depth)
     return _choose(LEAVES, rng)(rng, int(rng.choice([1, 2, 3, 4, 6])))
 
 

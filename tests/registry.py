@@ -345,6 +345,14 @@ CASES = [
         sized=False,
     ),
     Case(
+        "KroneckerPair",
+        lambda n, a, b, c, d: (gg.cov.Kronecker(a, b) + gg.cov.Kronecker(c, d)).resolved,
+        lambda rng, n: [*kronecker_factors(rng, n), *kronecker_factors(rng, n)],
+        rejected=(np.eye(1), np.array([[1.0, 2.0], [2.0, 1.0]]), np.eye(1), np.eye(2) / 2),
+        tangents=dict.fromkeys(range(4), symmetric_part),
+        sized=False,
+    ),
+    Case(
         "RepeatedMeasures",
         lambda n, *parameters: gg.cov.RepeatedMeasures.from_parameters(*parameters),
         repeated_measures,

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from registry import AS_WRITTEN, CASES, LEAVES, each, interpreted, is_index, positive_definite
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.grids.kronecker_pair import KroneckerPair
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.products import rows_times
 
@@ -30,6 +31,9 @@ NOTHING = {
     "Eigenbasis": lambda: gg.cov.Eigenbasis(EMPTY, np.zeros(0)),
     "Kronecker": lambda: gg.cov.Kronecker(EMPTY, np.eye(2)),
     "NoisyKronecker": lambda: gg.cov.Kronecker(np.eye(2), EMPTY) + gg.cov.Diagonal(1.0, size=0),
+    "KroneckerPair": lambda: KroneckerPair.from_parameters(
+        np.eye(2), EMPTY, np.ones((2, 2)), EMPTY
+    ),
     "BlockDiagonal": lambda: gg.cov.BlockDiagonal(EMPTY, gg.cov.AR1(1.0, 0.5, size=0)),
 }
 

@@ -111,6 +111,9 @@ def test_constant_that_is_singular(structure, rng):
 SINGULAR_PARTS = {
     "Kronecker": lambda m: gg.cov.Kronecker(np.eye(2), m),
     "NoisyKronecker": lambda m: gg.cov.Kronecker(np.eye(2), m) + gg.cov.Diagonal(0.0, size=6),
+    "KroneckerPair": lambda m: (
+        gg.cov.Kronecker(np.eye(2), m) + gg.cov.Kronecker(np.diag([0.0, 1.0]), np.eye(3))
+    ),
     "RepeatedMeasures": lambda m: gg.cov.RepeatedMeasures(
         m, [0, 0, 0, 1, 1, 2], [0, 1, 2, 0, 1, 0]
     ),

@@ -1,5 +1,6 @@
 """Covariance structures, one a file."""
 
+from pm_gaussgrad.cov.grids import kronecker_pair  # noqa: F401 - the sum of two products
 from pm_gaussgrad.cov.grids.kronecker import Kronecker
 from pm_gaussgrad.cov.grids.toeplitz import Toeplitz
 from pm_gaussgrad.cov.groups.block_diagonal import BlockDiagonal

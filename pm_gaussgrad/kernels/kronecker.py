@@ -199,58 +199,82 @@ def spectral_forward(residual, factors, values, noise):
     if n == 0:
         rows = copy_rows(residual)
         return rows_dot(rows, rows), 0.0, rows, rows.copy()
-    rows, work = copy_rows(residual), np.empty(residual.shape, residual.dtype)
-    for j in range(len(factors) - 1, -1, -1):
-        size = factors[j].shape[0]
+    for j in range(len(factors)):
         if not eigen(factors[j], values[j]):
             values[j][:] = np.nan
-        matrix_product(fibres(rows, size), factors[j].T, fibres(work, size))
+    return in_basis(residual, factors, noisy_spectrum(values, noise))
+
+
+def in_basis(residual, vectors, spectrum):
+    """quad, log determinant of the spectrum, alpha and its rotated rows.
+
+    With T = T_1 x ... x T_k, whose columns ``vectors`` hold in rows, Sigma^-1 = T diag(1 / s) T'.
+    """
+    rows, work = copy_rows(residual), np.empty(residual.shape, residual.dtype)
+    for j in range(len(vectors) - 1, -1, -1):
+        size = vectors[j].shape[0]
+        matrix_product(fibres(rows, size), vectors[j].T, fibres(work, size))
         rotate(work, size, rows)
-    spectrum = noisy_spectrum(values, noise)
     rotated = rows / spectrum
     quad = rows_dot(rows, rotated)
     alpha = rotated.copy()
-    for j in range(len(factors) - 1, -1, -1):
-        size = factors[j].shape[0]
-        matrix_product(fibres(alpha, size), factors[j], fibres(work, size))
+    for j in range(len(vectors) - 1, -1, -1):
+        size = vectors[j].shape[0]
+        matrix_product(fibres(alpha, size), vectors[j], fibres(work, size))
         rotate(work, size, alpha)
     return quad, log_product(spectrum), alpha, rotated
 
 
 def spectral_pullback(rotated, vectors, values, noise, quad_bar, logdet_bar, bars):
-    """Write the cotangents of the factors to ``bars`` and return that of the noise.
-
-    With A_i(j) the i-th rotated row unfolded along axis j, mu_j the eigenvalues of K_j and w the
-    products of those of the other factors, bar_j = V_j S_j V_j' where
-    S_j = logdet_bar diag_a(sum_b w_b / (mu_ja w_b + noise)) - sum_i quad_bar_i A_i(j) w A_i(j)'.
-    """
+    """Write the cotangents of the factors to ``bars`` and return that of the noise."""
     if rotated.shape[1] == 0:
         set_to_zero(bars)
         return 0.0
-    k = len(values)
-    current, work = copy_rows(rotated), np.empty(rotated.shape, rotated.dtype)
+    inverse = inverse_row(noisy_spectrum(values, noise))
+    term_pullback(rotated, inverse, vectors, (values,), quad_bar, logdet_bar, (bars,))
+    return logdet_bar * inverse.sum() - (quad_bar * rows_dot(rotated, rotated)).sum()
+
+
+def inverse_row(spectrum):
+    """Reciprocals as a row, (n,) -> (1, n)."""
+    inverse = np.empty((1, spectrum.size), spectrum.dtype)
+    for a in range(spectrum.size):
+        inverse[0, a] = 1 / spectrum[a]
+    return inverse
+
+
+def term_pullback(rotated, inverse, vectors, terms, quad_bar, logdet_bar, term_bars):
+    """Write the cotangents of the factors of each term of Sigma, a product, to ``term_bars``.
+
+    T_j' K_j T_j = diag(mu_j) for the columns T_j in the rows of ``vectors``, and ``terms`` has mu;
+    ``inverse`` (1, n) has the 1 / s of Sigma^-1 = T diag(1 / s) T'. With A_i(j) the i-th rotated
+    row unfolded along axis j, and w the products of the eigenvalues of the other factors,
+    bar_j = T_j S_j T_j' where
+    S_j = logdet_bar diag_a(sum_b w_b / s_ab) - sum_i quad_bar_i A_i(j) w A_i(j)'.
+    """
+    k = len(vectors)
+    rows, work, inverse = copy_rows(rotated), np.empty(rotated.shape, rotated.dtype), inverse.copy()
+    turned = np.empty(inverse.shape, inverse.dtype)
     for j in range(k - 1, -1, -1):
-        own, size = values[j], vectors[j].shape[0]
-        others = outer_products(values, j + 1, k - 1)
-        for i in range(current.shape[0]):
-            for b in range(others.size):
-                for a in range(b * size, (b + 1) * size):
-                    work[i, a] = -quad_bar[i] * others[b] * current[i, a]
+        size = vectors[j].shape[0]
         core, product = empty_matrix(vectors[j]), empty_matrix(vectors[j])
-        matrix_product(fibres(current, size).T, fibres(work, size), core)
-        for a in range(size):
-            trace = 0.0
+        for t in range(len(terms)):
+            others, traces = outer_products(terms[t], j + 1, k - 1), np.zeros(size, rows.dtype)
             for b in range(others.size):
-                trace += others[b] / (own[a] * others[b] + noise)
-            core[a, a] += logdet_bar * trace
-        matrix_product(core, vectors[j], product)
-        matrix_product(vectors[j].T, product, bars[j])
-        rotate(current, size, work)
-        current, work = work, current
-    noise_bar = 0.0
-    for value in noisy_spectrum(values, noise):
-        noise_bar += logdet_bar / value
-    return noise_bar - (quad_bar * rows_dot(rotated, rotated)).sum()
+                for i in range(rows.shape[0]):
+                    for a in range(b * size, (b + 1) * size):
+                        work[i, a] = -quad_bar[i] * others[b] * rows[i, a]
+                for a in range(size):
+                    traces[a] += others[b] * inverse[0, b * size + a]
+            matrix_product(fibres(rows, size).T, fibres(work, size), core)
+            for a in range(size):
+                core[a, a] += logdet_bar * traces[a]
+            matrix_product(core, vectors[j], product)
+            matrix_product(vectors[j].T, product, term_bars[t][j])
+        rotate(rows, size, work)
+        rotate(inverse, size, turned)
+        rows, work = work, rows
+        inverse, turned = turned, inverse
 
 
 def forward(residual, factors):

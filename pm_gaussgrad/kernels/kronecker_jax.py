@@ -77,15 +77,22 @@ def noisy_forward(residual, factors, noise):
     return quad, jnp.log(spectrum).sum(), alpha, rotated, vectors, values, symmetric
 
 
-def noisy_pullback(noise, rotated, vectors, values, symmetric, quad_bar, logdet_bar):
-    """Cotangents of the factors and of the noise."""
-    k, bars = len(values), []
-    for j, rows in zip(range(k)[::-1], unfold(rotated, list(map(len, values))), strict=True):
+def term_pullback(rotated, inverse, vectors, values, quad_bar, logdet_bar):
+    """As :func:`pm_gaussgrad.kernels.kronecker.term_pullback`, of ``inverse`` (n,)."""
+    k, sizes, bars = len(values), list(map(len, values)), []
+    unfolded = zip(unfold(rotated, sizes), unfold(inverse[None], sizes), strict=True)
+    for j, (rows, inverses) in zip(range(k)[::-1], unfolded, strict=True):
         cyclic = (*values[j + 1 :], *values[:j])
         others = reduce(jnp.kron, cyclic, jnp.ones(1, rotated.dtype))
         core = -jnp.einsum("i,b,iba,ibc->ac", quad_bar, others, rows, rows)
-        traces = (others / (values[j][:, None] * others + noise)).sum(axis=1)
-        bars.append(vectors[j].T @ (core + logdet_bar * jnp.diag(traces)) @ vectors[j])
-    spectrum = reduce(jnp.kron, values) + noise
-    noise_bar = logdet_bar * (1 / spectrum).sum() - (quad_bar[:, None] * rotated**2).sum()
-    return list(map(symmetric_cotangent, bars[::-1], symmetric)), noise_bar
+        core += logdet_bar * jnp.diag(others @ inverses[0])
+        bars.append(vectors[j].T @ core @ vectors[j])
+    return bars[::-1]
+
+
+def noisy_pullback(noise, rotated, vectors, values, symmetric, quad_bar, logdet_bar):
+    """Cotangents of the factors and of the noise."""
+    inverse = 1 / (reduce(jnp.kron, values) + noise)
+    bars = term_pullback(rotated, inverse, vectors, values, quad_bar, logdet_bar)
+    noise_bar = logdet_bar * inverse.sum() - (quad_bar[:, None] * rotated**2).sum()
+    return list(map(symmetric_cotangent, bars, symmetric)), noise_bar

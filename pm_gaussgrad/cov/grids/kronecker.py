@@ -24,28 +24,37 @@ forward and reverse mode algorithmic differentiation, section 2.2.
 
 import functools
 import math
-import operator
 
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.grids.kronecker_axes import (
+    along_axes,
+    kron,
+    kron_vectors,
+    on_axis,
+    product_of,
+    rowwise_kronecker,
+)
+from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_square, length
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_positive, check_symmetric
 from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
-from pm_gaussgrad.cov.protocol.sums import closes, common_size
+from pm_gaussgrad.cov.protocol.sums import closes, common_size, mends
 from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
 from pm_gaussgrad.kernels import kronecker as kernels
 from pm_gaussgrad.kernels.definite import constant_cholesky
-from pm_gaussgrad.ops import inverse_diagonal, multiply_factor
+from pm_gaussgrad.ops import inverse_diagonal
 
 
 class Kronecker(Leaf):
     r"""A Kronecker product of covariances, :math:`\Sigma = K_1 \otimes \dots \otimes K_k`.
 
     A sum with ``gg.cov.Diagonal(s)``, s a scalar, is the same with noise,
-    :math:`K_1 \otimes \dots \otimes K_k + s I`.
+    :math:`K_1 \otimes \dots \otimes K_k + s I`. A sum with another product of factors of the same
+    sizes, :math:`K_1 \otimes \dots \otimes K_k + R_1 \otimes \dots \otimes R_k`, has noise by task
+    among its cases, ``Kronecker(K1, K2) + Kronecker(Diagonal(d), Diagonal(1.0, size=n2))``.
 
     Parameters
     ----------
@@ -71,7 +80,9 @@ class Kronecker(Leaf):
     sum must be positive definite: its smallest eigenvalue more than the rounding of the largest,
     :math:`(1 + \sqrt{\max n_i})\,\varepsilon` times that. What is not has a log density of -inf. A
     factor is identified up to a scale only: fix the scale of
-    all but one.
+    all but one. Of the sum of two products each pair :math:`K_i, R_i`, both positive semidefinite,
+    is diagonalised by one congruence; of a pair one or both may be singular, so long as the sum is
+    positive definite. Products that differ in one factor only are one product.
 
     The pullback is, for the first of two factors, :math:`X` the :math:`\alpha` as an array
     (n_1, n_2), :math:`\lambda_{ab} = \mu_{1a} \mu_{2b} + s`,
@@ -126,50 +137,51 @@ class Kronecker(Leaf):
     @property
     def order(self):
         """The number of factors."""
-        return len(self._factors)
+        return len(self.factors)
 
     @property
-    def _factors(self):
+    def factors(self):
+        """The factors, as many as :attr:`order`."""
         return self.parameters
 
     @property
     def size(self):
-        return math.prod(length(factor) for factor in self._factors)
+        return math.prod(length(factor) for factor in self.factors)
 
     def check_constants(self, n=None):
-        for i, factor in enumerate(self._factors):
+        for i, factor in enumerate(self.factors):
             check_matrix(self.label, f"factors[{i}]", factor, constant_cholesky)
 
     def _symmetric(self):
-        return [symmetric_from_lower(factor) for factor in self._factors]
+        return [symmetric_from_lower(factor) for factor in self.factors]
 
     def to_dense(self):
         if self.size == 0:  # PyTensor joins dimensions by a reshape to -1, which fails
-            return pt.zeros((0, 0), dtype=self._factors[0].dtype)
-        return functools.reduce(_kron, self._symmetric())
+            return pt.zeros((0, 0), dtype=self.factors[0].dtype)
+        return functools.reduce(kron, self._symmetric())
 
     def _lower(self):
         return [pt.linalg.cholesky(factor, lower=True) for factor in self._symmetric()]
 
     def color(self, z):
-        return _along_axes(self._lower(), z)
+        return along_axes(self._lower(), z)
 
     def whiten(self, residual):
         inverses = [
             pt.linalg.solve_triangular(lower, pt.eye(length(lower), dtype=lower.dtype), lower=True)
             for lower in self._lower()
         ]
-        return _along_axes(inverses, residual)
+        return along_axes(inverses, residual)
 
     def diagonal(self):
-        return _kron_vectors(pt.diagonal(x, axis1=-2, axis2=-1) for x in self._factors)
+        return kron_vectors(pt.diagonal(x, axis1=-2, axis2=-1) for x in self.factors)
 
     def inverse_diagonal(self):
-        return _kron_vectors(map(inverse_diagonal, self._lower()))
+        return kron_vectors(map(inverse_diagonal, self._lower()))
 
     def innovations(self, residual):
         white = self.whiten(residual)
-        scales = _kron_vectors(pt.diagonal(x, axis1=-2, axis2=-1) for x in self._lower())
+        scales = kron_vectors(pt.diagonal(x, axis1=-2, axis2=-1) for x in self._lower())
         return white, pt.log(scales) + pt.zeros_like(white)
 
     def scaled(self, factor):
@@ -181,12 +193,12 @@ class Kronecker(Leaf):
         for factor in reversed(self._symmetric()):
             strips.append(factor[positions % factor.shape[0]])
             positions = positions // factor.shape[0]
-        return functools.reduce(_rowwise_kronecker, reversed(strips))
+        return functools.reduce(rowwise_kronecker, reversed(strips))
 
     def information(self, tangents):
         """W is a sum over factors; its parts are orthogonal but for the traces, which add."""
         n, total, scale = self.size, 0, 0
-        for factor, lower, tangent in zip(self._factors, self._lower(), tangents, strict=True):
+        for factor, lower, tangent in zip(self.factors, self._lower(), tangents, strict=True):
             size = lower.shape[-1].astype(lower.dtype)
             white = whitened(lower, symmetric_direction(factor, tangent))
             mean = pt.diagonal(white, axis1=-2, axis2=-1).sum(axis=-1) / size
@@ -211,6 +223,7 @@ class NoisyKronecker(Kronecker):
     """``Kronecker`` plus a scalar ``Diagonal``: the variance of the noise is the last parameter."""
 
     label = "gg.cov.Kronecker"
+    summand = "gg.cov.Kronecker with noise"
     parameter_shapes = Kronecker.parameter_shapes | {"noise": ""}
     saved_shapes = {"rotated": "m n", "vectors": "n_i n_i", "values": "n_i", "symmetric": ""}
     repeated = dict.fromkeys(["factors", "vectors", "values", "symmetric"], "order")
@@ -218,7 +231,7 @@ class NoisyKronecker(Kronecker):
     pullback = staticmethod(kernels.noisy_pullback)
 
     @property
-    def _factors(self):
+    def factors(self):
         return self.parameters[:-1]
 
     @property
@@ -232,12 +245,12 @@ class NoisyKronecker(Kronecker):
     def _spectrum(self):
         """Eigenvectors of the factors, and eigenvalues of the sum, shape (..., n)."""
         values, vectors = zip(*(pt.linalg.eigh(x) for x in self._symmetric()), strict=True)
-        return vectors, _kron_vectors(values) + self._noise
+        return vectors, kron_vectors(values) + self._noise
 
     def _power(self, exponent, rows):
         vectors, spectrum = self._spectrum()
-        rotated = _along_axes([v.mT for v in vectors], rows)
-        return _along_axes(vectors, spectrum**exponent * rotated)
+        rotated = along_axes([v.mT for v in vectors], rows)
+        return along_axes(vectors, spectrum**exponent * rotated)
 
     def color(self, z):
         # The symmetric root does not depend on the choice of eigenvectors.
@@ -251,7 +264,7 @@ class NoisyKronecker(Kronecker):
 
     def inverse_diagonal(self):
         vectors, spectrum = self._spectrum()
-        return _along_axes([v**2 for v in vectors], 1 / spectrum)
+        return along_axes([v**2 for v in vectors], 1 / spectrum)
 
     def check_constants(self, n=None):
         check_positive(self.label, "eigenvalues of the sum", self._spectrum()[1])
@@ -270,12 +283,12 @@ class NoisyKronecker(Kronecker):
         *tangents, noise_dot = tangents
         values, vectors = zip(*(pt.linalg.eigh(x) for x in self._symmetric()), strict=True)
         k, shape = len(values), [x.shape[0] for x in values]
-        grid = [_on_axis(x, i, k) for i, x in enumerate(values)]
-        others = [_product([g for j, g in enumerate(grid) if j != i]) for i in range(k)]
-        spectrum = _product(grid) + self.parameters[-1]
+        grid = [on_axis(x, i, k) for i, x in enumerate(values)]
+        others = [product_of([g for j, g in enumerate(grid) if j != i]) for i in range(k)]
+        spectrum = product_of(grid) + self.parameters[-1]
         diagonal, total = noise_dot[(..., *[None] * k)], 0
         for i, (basis, tangent) in enumerate(zip(vectors, tangents, strict=True)):
-            seen = symmetric_direction(self._factors[i], tangent)
+            seen = symmetric_direction(self.factors[i], tangent)
             rotated = basis.T @ (seen @ basis)
             on_diagonal = pt.diagonal(rotated, axis1=-2, axis2=-1)
             axes = (slice(None), *(slice(None) if j == i else None for j in range(k)))
@@ -306,43 +319,15 @@ def _flattened(i, factor):
         return factor.parameters
     if isinstance(factor, Covariance):
         factor = factor.to_dense()
-    factor = as_parameter("gg.cov.Kronecker", f"factors[{i}]", factor, 2)
+    factor = as_parameter("gg.cov.Kronecker", f"factors[{i}]", factor, 0)
+    if factor.type.ndim < 2:
+        raise TypeError(
+            f"gg.cov.Kronecker: `factors[{i}]` has {factor.type.ndim} dimension(s), expected a "
+            "matrix, (..., n_i, n_i); for variances on its diagonal pass gg.cov.Diagonal(v)."
+        )
     check_square("gg.cov.Kronecker", f"factors[{i}]", factor)
     check_symmetric("gg.cov.Kronecker", f"factors[{i}]", factor)
     return (factor,)
-
-
-def _kron(left, right):
-    blocks = left[..., :, None, :, None] * right[..., None, :, None, :]
-    rows = pt.join_dims(blocks, start_axis=blocks.type.ndim - 4, n_axes=2)
-    return pt.join_dims(rows, start_axis=rows.type.ndim - 2, n_axes=2)
-
-
-def _rowwise_kronecker(left, right):
-    """Kronecker products of rows, (c, k), (c, l) -> (c, k l)."""
-    return pt.join_dims(left[:, :, None] * right[:, None, :], start_axis=1, n_axes=2)
-
-
-def _on_axis(vector, axis, ndim):
-    return vector[tuple(slice(None) if j == axis else None for j in range(ndim))]
-
-
-def _product(arrays):
-    """Of arrays that broadcast; 1 of none."""
-    return functools.reduce(operator.mul, arrays, pt.as_tensor(1.0))
-
-
-def _kron_vectors(vectors):
-    """The diagonal of a product of diagonal matrices: (..., n_i) -> (..., n)."""
-    columns = [vector[..., None] for vector in vectors]
-    return _along_axes(columns, pt.ones(1, dtype=columns[0].dtype))
-
-
-def _along_axes(matrices, rows):
-    """(T_1 x ... x T_k) r for each row r: (..., n) -> (..., n)."""
-    for matrix in reversed(matrices):
-        rows = multiply_factor(rows, matrix)
-    return rows
 
 
 @closes(Kronecker, ScalarDiagonal)
@@ -353,3 +338,10 @@ def _with_noise(product, diagonal):
         *factors, before = product.parameters
         return NoisyKronecker.from_parameters(*factors, before + noise)
     return NoisyKronecker.from_parameters(*product.parameters, noise)
+
+
+mends(
+    Kronecker,
+    Diagonal,
+    "Noise by task is gg.cov.Kronecker(gg.cov.Diagonal(d), gg.cov.Diagonal(1.0, size=n2)).",
+)

@@ -12,6 +12,7 @@ from itertools import combinations
 _RULES: dict[tuple[type, type], Callable] = {}
 _FALLBACKS: list[tuple[int, str, Callable]] = []
 _KEPT: list[type] = []
+_REMEDIES: dict[tuple[type, type], str] = {}
 
 
 def closes(left: type, right: type):
@@ -69,6 +70,11 @@ def label_of_sum(parts) -> str:
     return " + ".join(part.label for part in parts)
 
 
+def mends(left: type, right: type, remedy: str) -> None:
+    """Register what to write in place of a sum of two families that does not close, a sentence."""
+    _REMEDIES[left, right] = _REMEDIES[right, left] = remedy
+
+
 def common_size(*summands):
     """The size of all summands: None where none knows it, ValueError where they disagree."""
     sizes = [(cov.size, cov) for cov in summands if cov.size is not None]
@@ -95,21 +101,28 @@ def closed_sum(left, right):
         if swapped is None or (in_order and in_order[0] <= swapped[0]):
             return in_order[1](left, right)
         return swapped[1](right, left)
+    raise does_not_close(left, right)
+
+
+def does_not_close(left, right) -> TypeError:
+    """The error of two summands, which rules raise where a sum of their families does not close."""
+    remedy = _nearest(left, right, _REMEDIES)
     anything = " and ".join(partner for _, partner, _ in _FALLBACKS if partner)
-    raise TypeError(
+    return TypeError(
         f"{left.summand} + {right.summand} has no algorithm here, and nothing is made dense "
-        f"unasked. {_partners(left)} {_partners(right)} {anything} can be added to anything. For "
-        "the dense sum, at a cost of n^3, write gg.cov.Dense((a + b).to_dense())."
+        f"unasked. {_partners(left)} {_partners(right)} {anything} can be added to anything."
+        f"{f' {remedy[1]}' if remedy else ''} For the dense sum, at a cost of n^3, write "
+        "gg.cov.Dense((a + b).to_dense())."
     )
 
 
-def _nearest(left, right) -> tuple[int, Callable] | None:
+def _nearest(left, right, of=_RULES) -> tuple[int, Callable | str] | None:
     """How far up the families are whose rule comes first, and the rule."""
     families = [
-        (i + j, _RULES[a, b])
+        (i + j, of[a, b])
         for i, a in enumerate(type(left).__mro__)
         for j, b in enumerate(type(right).__mro__)
-        if (a, b) in _RULES
+        if (a, b) in of
     ]
     return min(families, key=lambda found: found[0], default=None)
 
