@@ -197,7 +197,7 @@ def test_case(seed):
     rng = np.random.default_rng(seed)
     trial = random_trial(rng)
     missing, kind = random_gaps(rng, trial.value.shape)
-    if missing.any() and not isinstance(trial.cov.size, int):
+    if missing.any() and not isinstance(trial.cov.resolved.size, int):
         missing[:] = False  # gaps need a known size
     data = laid_out(rng, np.where(missing, np.nan, trial.value))
     logp = gg.logp(data, 0.0, trial.cov)
@@ -207,7 +207,7 @@ def test_case(seed):
     # PyTensor's own Ops in batches of length zero have no Python form.
     whole = not missing.any() and trial.value.size > 0
     if whole:
-        if isinstance(trial.cov.size, int) and trial.cov.size > 1:
+        if isinstance(trial.cov.resolved.size, int) and trial.cov.size > 1:
             kept = np.sort(rng.permutation(trial.cov.size)[: -(-trial.cov.size // 2)])
         outputs |= members(trial, kept)
     try:

@@ -187,7 +187,7 @@ def test_sums(rng):
         (scaled, other, "scales differ"),
     ):
         with pytest.raises(TypeError, match=message):
-            left + right
+            (left + right).plan()
 
 
 def test_a_scale_for_each_visit(rng):

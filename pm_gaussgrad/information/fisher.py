@@ -15,7 +15,8 @@ from pytensor.gradient import grad
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import vectorize_graph
 
-from pm_gaussgrad.cov.protocol.base import as_parameter, as_size
+from pm_gaussgrad.cov.protocol.arguments import as_size
+from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.information import count_directions, total_size
 from pm_gaussgrad.likelihood.density import as_covariance
 from pm_gaussgrad.ops import among_zeros, inner_products

@@ -226,7 +226,7 @@ class BlockDiagonal(Composite):
         cuts = np.cumsum(self.block_sizes)[:-1]
         of_blocks = np.split(observed, np.searchsorted(observed, cuts))
         kept = [
-            (marginal(block, positions - start), positions.size)
+            (marginal(block, positions - start).resolved, positions.size)
             for block, positions, start in zip(self.blocks, of_blocks, [0, *cuts], strict=True)
             if positions.size
         ]

@@ -1,8 +1,7 @@
 r"""``CompoundSymmetry``: one variance, one correlation.
 
 Definition: Sigma = v ((1 - rho) I + rho 11'), or the same as variance components,
-Sigma = w I + c 11' with w = v (1 - rho), c = v rho. Storage: two numbers. Value and gradient:
-O(n) a row.
+Sigma = w I + c 11' with w = v (1 - rho), c = v rho. Storage: two numbers. Cost: O(n) a row.
 
 A row splits into its mean and what is left, r = mean 1 + d, the components in the two
 eigenspaces of Sigma, with the eigenvalues b = v (1 + (n - 1) rho) (once, along 1) and w
@@ -29,7 +28,8 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.groups.grouped_symmetry import GroupedSymmetry
 from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
-from pm_gaussgrad.cov.protocol.base import as_parameter, as_size, length
+from pm_gaussgrad.cov.protocol.arguments import as_size
+from pm_gaussgrad.cov.protocol.base import as_parameter, length
 from pm_gaussgrad.cov.protocol.constants import (
     check_finite,
     check_positive,

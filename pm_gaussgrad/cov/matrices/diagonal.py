@@ -11,7 +11,8 @@ Sources: the scalar case of Rasmussen and Williams (2006), eq. 5.9.
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.protocol.base import as_parameter, as_size
+from pm_gaussgrad.cov.protocol.arguments import as_size
+from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf, ScalarLeaf

@@ -7,6 +7,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor import config
 from pytensor.graph.basic import Constant, Variable
+from pytensor.tensor.type import discrete_dtypes
 from pytensor.tensor.variable import TensorVariable
 from scipy.sparse import issparse
 
@@ -126,3 +127,21 @@ def _no_numbers(owner, name, value):
 
 def _not_real(owner, name, dtype):
     return TypeError(f"{owner}: `{name}` has dtype {dtype}, expected real numbers.")
+
+
+def as_size(owner: str, size):
+    """A user's ``size``: None, an int where it is known, else a scalar tensor."""
+    if isinstance(size, Constant) and size.type.ndim == 0:
+        size = size.data[()]
+    known = isinstance(size, int | np.integer) and not isinstance(size, bool)
+    if known and size < 0:
+        raise ValueError(f"{owner}: `size` is {size}, expected a number of observations.")
+    if known:
+        return int(size)
+    symbolic = isinstance(size, Variable) and size.type.ndim == 0
+    if size is None or (symbolic and size.type.dtype in discrete_dtypes):
+        return size
+    raise TypeError(
+        f"{owner}: `size` is a {type(size).__name__}, expected an integer or a scalar of one"
+        f"{named_dims_hint(size)}."
+    )

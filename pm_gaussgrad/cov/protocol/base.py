@@ -2,14 +2,11 @@
 
 from typing import ClassVar
 
-import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Constant, Variable
 from pytensor.scalar import upcast
-from pytensor.tensor.type import discrete_dtypes
 from pytensor.tensor.variable import TensorVariable
 
-from pm_gaussgrad.cov.protocol.arguments import as_floats, named_dims_hint
+from pm_gaussgrad.cov.protocol.arguments import as_floats
 from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.cov.protocol.products import standardised_by
@@ -34,24 +31,6 @@ def as_parameter(owner: str, name: str, value, core_ndim: int) -> TensorVariable
             f"{core_ndim}; its last dimensions are the core shape, leading ones are batches."
         )
     return tensor
-
-
-def as_size(owner: str, size):
-    """A user's ``size``: None, an int where it is known, else a scalar tensor."""
-    if isinstance(size, Constant) and size.type.ndim == 0:
-        size = size.data[()]
-    known = isinstance(size, int | np.integer) and not isinstance(size, bool)
-    if known and size < 0:
-        raise ValueError(f"{owner}: `size` is {size}, expected a number of observations.")
-    if known:
-        return int(size)
-    symbolic = isinstance(size, Variable) and size.type.ndim == 0
-    if size is None or (symbolic and size.type.dtype in discrete_dtypes):
-        return size
-    raise TypeError(
-        f"{owner}: `size` is a {type(size).__name__}, expected an integer or a scalar of one"
-        f"{named_dims_hint(size)}."
-    )
 
 
 def length(x: TensorVariable):

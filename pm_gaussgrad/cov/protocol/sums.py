@@ -99,8 +99,8 @@ def closed_sum(left, right):
     in_order, swapped = _nearest(left, right), _nearest(right, left)
     if in_order or swapped:
         if swapped is None or (in_order and in_order[0] <= swapped[0]):
-            return in_order[1](left, right)
-        return swapped[1](right, left)
+            return in_order[1](left, right).resolved
+        return swapped[1](right, left).resolved
     raise does_not_close(left, right)
 
 

@@ -29,7 +29,8 @@ matrix in a stationary autoregressive process, Ann. Math. Statist. 29, 585-588 (
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.protocol.base import as_parameter, as_size
+from pm_gaussgrad.cov.protocol.arguments import as_size
+from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance, check_within
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
