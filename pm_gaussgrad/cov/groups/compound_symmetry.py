@@ -3,9 +3,8 @@ r"""``CompoundSymmetry``: one variance, one correlation.
 Definition: Sigma = v ((1 - rho) I + rho 11'), or the same as variance components,
 Sigma = w I + c 11' with w = v (1 - rho), c = v rho. Storage: two numbers. Cost: O(n) a row.
 
-A row splits into its mean and what is left, r = mean 1 + d, the components in the two
-eigenspaces of Sigma, with the eigenvalues b = v (1 + (n - 1) rho) (once, along 1) and w
-(n - 1 times):
+A row splits into its mean and what is left, r = mean 1 + d, the components in the two eigenspaces
+of Sigma, with the eigenvalues b = v (1 + (n - 1) rho) (once, along 1) and w (n - 1 times):
 
     quad = sum_j d_j^2 / w + n mean^2 / b        alpha_j = d_j / w + mean / b
     logdet = (n - 1) log w + log b
