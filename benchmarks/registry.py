@@ -5,7 +5,16 @@ import pymc as pm
 import pytensor.tensor as pt
 
 import pm_gaussgrad as gg
-from benchmarks import blocks, eigen, kronecker, low_rank, repeated_measures, student, toeplitz
+from benchmarks import (
+    blocks,
+    eigen,
+    kronecker,
+    low_rank,
+    repeated_measures,
+    student,
+    sums,
+    toeplitz,
+)
 from benchmarks.case import At, Case, Problem, compile_value_and_gradient, of_models
 from benchmarks.floor import dense_floor
 
@@ -245,4 +254,5 @@ CASES = (
     *kronecker.CASES,
     *repeated_measures.CASES,
     *student.CASES,
+    *sums.CASES,
 )

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 from registry import positive_definite
 
 from pm_gaussgrad.kernels import lapack, symmetric
+from pm_gaussgrad.kernels.substitution import STRIP
 from pm_gaussgrad.ops.compiled import _register, reachable_functions
 
 pytestmark = pytest.mark.compiled
@@ -78,10 +79,20 @@ def test_mirror_and_add(n, m, rng):
     lower, rows, weights = rng.normal(size=(n, n)), rng.normal(size=(m, n)), rng.normal(size=m)
     symmetric_matrix = np.tril(lower) + np.tril(lower, -1).T
     got = lower.copy()
-    compiled(symmetric.mirror_and_add)(got, 0.7, rows, weights)
-    expected = 0.7 * symmetric_matrix + (rows * weights[:, None]).T @ rows
+    gram = (rows * weights[:, None]).T @ rows
+    compiled(symmetric.mirror_and_add)(got, 0.7, rows, weights, gram)
+    expected = 0.7 * symmetric_matrix + gram
     assert_allclose(got, expected, rtol=1e-12, atol=1e-13)
     np.testing.assert_array_equal(got, got.T)
+
+
+@pytest.mark.parametrize("m", [0, 1, 5, 3 * STRIP + 7])
+def test_weighted_gram(m, rng):
+    """By strips, the last of which is not full."""
+    rows, weights = rng.normal(size=(m, 3)), rng.normal(size=m)
+    got = compiled(symmetric.weighted_gram)(rows, weights)
+    expected = (rows * weights[:, None]).T @ rows
+    assert_allclose(np.tril(got), np.tril(expected), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from pm_gaussgrad.kernels.lapack import inverse_from_cholesky
-from pm_gaussgrad.kernels.substitution import SHORT, STRIP
+from pm_gaussgrad.kernels.substitution import STRIP
 
 # Tiles of 32 x 32 doubles: the strided writes of the mirrored half stay in the first-level cache.
 _TILE = 32
@@ -156,8 +156,6 @@ def weighted_gram(rows, weights):
     is new: fresh pages cost more than the sum.
     """
     m, n = rows.shape
-    if n > SHORT:
-        return weighted_product(rows, rows, weights)
     width = min(m, STRIP)
     sums, product = np.zeros((n, n, width), rows.dtype), np.zeros((n, n), rows.dtype)
     columns, scaled = np.zeros((n, width), rows.dtype), np.zeros(width, rows.dtype)
@@ -180,16 +178,15 @@ def weighted_gram(rows, weights):
     return product
 
 
-def mirror_and_add(lower, scale, rows, weights):
+def mirror_and_add(lower, scale, rows, weights, gram):
     """Overwrite ``lower`` (n, n) by the full ``scale * S + sum_i weights_i rows_i rows_i'``.
 
     S is the symmetric matrix whose lower triangle ``lower`` holds. One row is folded into
-    the single pass over the matrix; several go through one matrix product first.
+    the single pass over the matrix; of several the sum is the ``gram`` (n, n).
     """
     n = lower.shape[0]
     single = rows.shape[0] == 1
     row = copy_rows(rows[:1]).ravel()
-    gram = np.empty((0, 0), lower.dtype) if single else weighted_gram(rows, weights)
     for top in range(0, n, _TILE):
         for left in range(0, top + 1, _TILE):
             for i in range(top, min(top + _TILE, n)):
@@ -210,11 +207,22 @@ def adjoint_from_factor(factor, rows, weights, scale, symmetric):
 
     Where ``symmetric`` is zero, by the cotangent of the lower triangle of the matrix.
     """
+    single = rows.shape[0] == 1
+    gram = np.empty((0, 0), factor.dtype) if single else weighted_product(rows, rows, weights)
+    return _adjoint(factor, rows, weights, scale, symmetric, gram)
+
+
+def adjoint_of_short_rows(factor, rows, weights, scale, symmetric):
+    """The same of many rows of few entries."""
+    return _adjoint(factor, rows, weights, scale, symmetric, weighted_gram(rows, weights))
+
+
+def _adjoint(factor, rows, weights, scale, symmetric, gram):
     if scale == 0:
         factor[:] = 0
     else:
         inverse_from_cholesky(factor)
-    mirror_and_add(factor, scale, rows, weights)
+    mirror_and_add(factor, scale, rows, weights, gram)
     if symmetric == 0:
         fold_to_lower(factor)
     return factor

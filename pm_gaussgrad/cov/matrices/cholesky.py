@@ -154,13 +154,6 @@ class Cholesky(Leaf):
     def _factor(self):
         return pt.tril(self.parameters[0])
 
-    def _apply(self, residual):
-        n, rows = self.parameters[0].type.shape[-1], pt.as_tensor_variable(residual).type.shape[:-1]
-        short = n is not None and n <= SHORT and any(m != 1 for m in rows)
-        if short and type(self) is Cholesky:
-            return CholeskyOfRows.from_parameters(*self.parameters)._apply(residual)
-        return super()._apply(residual)
-
     def to_dense(self):
         factor = self._factor()
         return factor @ factor.mT
@@ -217,6 +210,7 @@ class CholeskyOfRows(Cholesky):
     """
 
     label = Cholesky.label
+    of_short_rows = None
     saved_shapes = {}
     overwrites = {"alpha": "residual"}
     forward = staticmethod(_forward_of_rows)
@@ -232,3 +226,6 @@ class CholeskyOfRows(Cholesky):
 
         gram = (alpha * (-2 * quad_bar)[:, None]).T @ alpha
         return (jnp.tril(gram @ jnp.tril(chol)) + jnp.diag(2 * logdet_bar / jnp.diag(chol)),)
+
+
+Cholesky.of_short_rows = CholeskyOfRows

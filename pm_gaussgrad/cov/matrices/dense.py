@@ -41,9 +41,10 @@ from pm_gaussgrad.cov.protocol.triangular import (
 )
 from pm_gaussgrad.kernels.definite import constant_cholesky, definite_cholesky
 from pm_gaussgrad.kernels.lapack import solve_lower, solve_lower_transposed
-from pm_gaussgrad.kernels.substitution import SHORT, solve_short_rows
+from pm_gaussgrad.kernels.substitution import solve_short_rows
 from pm_gaussgrad.kernels.symmetric import (
     adjoint_from_factor,
+    adjoint_of_short_rows,
     is_symmetric,
     log_product,
     rows_dot,
@@ -57,13 +58,10 @@ def _forward(residual, matrix, alpha, factor):
     symmetric = is_symmetric(matrix)
     write_lower(matrix, factor)
     definite_cholesky(factor)
-    if residual.shape[0] > 1 and residual.shape[1] <= SHORT:
-        quad = solve_short_rows(factor, residual, alpha, alpha)
-    else:
-        write_rows(residual, alpha)
-        solve_lower(factor, alpha)
-        quad = rows_dot(alpha, alpha)
-        solve_lower_transposed(factor, alpha)
+    write_rows(residual, alpha)
+    solve_lower(factor, alpha)
+    quad = rows_dot(alpha, alpha)
+    solve_lower_transposed(factor, alpha)
     logdet = 2 * log_product(np.diag(factor))
     return quad, logdet, alpha, factor, symmetric
 
@@ -71,6 +69,19 @@ def _forward(residual, matrix, alpha, factor):
 def _pullback(alpha, factor, symmetric, quad_bar, logdet_bar, matrix_bar):
     write_lower(factor, matrix_bar)
     return (adjoint_from_factor(matrix_bar, alpha, -quad_bar, logdet_bar, symmetric),)
+
+
+def _forward_of_rows(residual, matrix, alpha, factor):
+    symmetric = is_symmetric(matrix)
+    write_lower(matrix, factor)
+    definite_cholesky(factor)
+    quad = solve_short_rows(factor, residual, alpha, alpha)
+    return quad, 2 * log_product(np.diag(factor)), alpha, factor, symmetric
+
+
+def _pullback_of_rows(alpha, factor, symmetric, quad_bar, logdet_bar, matrix_bar):
+    write_lower(factor, matrix_bar)
+    return (adjoint_of_short_rows(matrix_bar, alpha, -quad_bar, logdet_bar, symmetric),)
 
 
 class Dense(Leaf):
@@ -228,6 +239,18 @@ def _rescaled(cov, scale):
     if isinstance(matrix, Constant) and not isinstance(scale, Constant):
         return None  # it stays factored
     return Dense(times_both(matrix, scale))
+
+
+class DenseOfRows(Dense):
+    """``Dense`` of many rows of few entries: in strips, with nothing of their size but alpha."""
+
+    label = Dense.label
+    of_short_rows = None
+    forward = staticmethod(_forward_of_rows)
+    pullback = staticmethod(_pullback_of_rows)
+
+
+Dense.of_short_rows = DenseOfRows
 
 
 @closes(Dense, Dense)

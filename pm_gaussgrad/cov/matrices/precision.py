@@ -29,6 +29,7 @@ from pm_gaussgrad.kernels.definite import constant_cholesky, definite_cholesky
 from pm_gaussgrad.kernels.lapack import symmetric_product
 from pm_gaussgrad.kernels.symmetric import (
     adjoint_from_factor,
+    adjoint_of_short_rows,
     is_symmetric,
     log_product,
     rows_dot,
@@ -51,6 +52,11 @@ def _forward(residual, matrix, factor):
 def _pullback(residual, factor, symmetric, quad_bar, logdet_bar, matrix_bar):
     write_lower(factor, matrix_bar)
     return (adjoint_from_factor(matrix_bar, residual, quad_bar, -logdet_bar, symmetric),)
+
+
+def _pullback_of_rows(residual, factor, symmetric, quad_bar, logdet_bar, matrix_bar):
+    write_lower(factor, matrix_bar)
+    return (adjoint_of_short_rows(matrix_bar, residual, quad_bar, -logdet_bar, symmetric),)
 
 
 def _constant_forward(residual, matrix, logdet):
@@ -210,3 +216,14 @@ def _rescaled(cov, scale):
     if isinstance(matrix, Constant) and not isinstance(scale, Constant):
         return None  # it stays factored
     return Precision(times_both(matrix, inverse_scale(scale)))
+
+
+class PrecisionOfRows(Precision):
+    """``Precision`` of many rows of few entries."""
+
+    label = Precision.label
+    of_short_rows = None
+    pullback = staticmethod(_pullback_of_rows)
+
+
+Precision.of_short_rows = PrecisionOfRows

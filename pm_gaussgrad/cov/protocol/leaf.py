@@ -8,6 +8,7 @@ import pytensor.tensor as pt
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.protocol.constants import check_kernel
 from pm_gaussgrad.cov.protocol.declaration import check_declaration
+from pm_gaussgrad.kernels.substitution import SHORT
 from pm_gaussgrad.ops import quad_logdet_alpha, transform_rows
 
 
@@ -37,6 +38,8 @@ class Leaf(Covariance):
     constant_form : static function, optional
         ``constant_form(*arrays) -> structure, arrays``: a cheaper structure for the same
         constant covariance, to which graphs with constant parameters are rewritten.
+    of_short_rows : type, optional
+        A subclass whose kernels are made for many rows of few entries, where that is known.
     """
 
     saved_shapes: ClassVar[dict[str, str]] = {}
@@ -47,6 +50,7 @@ class Leaf(Covariance):
     overwrites: ClassVar[dict[str, str]] = {}
     row_transforms: ClassVar[dict[str, str]] = {}
     constant_form: ClassVar[Callable | None] = None
+    of_short_rows: ClassVar[type | None] = None
 
     def __init_subclass__(cls):
         super().__init_subclass__()
@@ -82,7 +86,16 @@ class Leaf(Covariance):
     def _apply(self, residual):
         residual = as_parameter(self.label, "residual", residual, 1)
         check_size(self, "residual", residual)
+        if self.of_short_rows is not None and _are_short(residual, self.size):
+            return self.of_short_rows.from_parameters(*self.parameters)._apply(residual)
         return quad_logdet_alpha(self.structure, residual, self.parameters)
+
+
+def _are_short(rows, n) -> bool:
+    """Whether rows are known to have few entries, and not to be a single one."""
+    *lead, length = rows.type.shape
+    n = n if isinstance(n, int) else length
+    return n is not None and n <= SHORT and any(m != 1 for m in lead)
 
 
 class ScalarLeaf(Leaf):
