@@ -45,20 +45,20 @@ from pm_gaussgrad.kernels.substitution import solve_short_rows
 from pm_gaussgrad.kernels.symmetric import (
     adjoint_from_factor,
     adjoint_of_short_rows,
+    copy_rows,
     is_symmetric,
     log_product,
     rows_dot,
     write_lower,
-    write_rows,
 )
 from pm_gaussgrad.ops import inverse_diagonal
 
 
-def _forward(residual, matrix, alpha, factor):
+def _forward(residual, matrix, factor):
     symmetric = is_symmetric(matrix)
     write_lower(matrix, factor)
     definite_cholesky(factor)
-    write_rows(residual, alpha)
+    alpha = copy_rows(residual)
     solve_lower(factor, alpha)
     quad = rows_dot(alpha, alpha)
     solve_lower_transposed(factor, alpha)
@@ -135,7 +135,7 @@ class Dense(Leaf):
     saved_shapes = {"factor": "n n", "symmetric": ""}
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
-    overwrites = {"alpha": "residual", "factor": "matrix", "matrix_bar": "factor"}
+    overwrites = {"factor": "matrix", "matrix_bar": "factor"}
 
     def __init__(self, matrix):
         matrix = as_parameter("gg.cov.Dense", "matrix", matrix, 2)
@@ -246,6 +246,7 @@ class DenseOfRows(Dense):
 
     label = Dense.label
     of_short_rows = None
+    overwrites = {**Dense.overwrites, "alpha": "residual"}
     forward = staticmethod(_forward_of_rows)
     pullback = staticmethod(_pullback_of_rows)
 
