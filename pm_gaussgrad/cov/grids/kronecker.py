@@ -166,6 +166,9 @@ class Kronecker(Leaf):
     def color(self, z):
         return along_axes(self._lower(), z)
 
+    def times(self, rows):
+        return along_axes(self._symmetric(), rows)
+
     def whiten(self, residual):
         inverses = [
             pt.linalg.solve_triangular(lower, pt.eye(length(lower), dtype=lower.dtype), lower=True)
@@ -258,6 +261,9 @@ class NoisyKronecker(Kronecker):
 
     def whiten(self, residual):
         return self._power(-0.5, residual)
+
+    def times(self, rows):
+        return super().times(rows) + self._noise * rows
 
     def diagonal(self):
         return super().diagonal() + self._noise

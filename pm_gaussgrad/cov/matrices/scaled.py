@@ -288,6 +288,10 @@ class Scaled(Composite):
     def rows(self, positions):
         return self.scale[positions][:, None] * self.cov.rows(positions) * self.scale
 
+    def times(self, rows):
+        rows = times_scale(self._rows("rows", rows), self._scale())
+        return times_scale(self.cov.times(rows), self._scale())
+
     def information(self, tangents):
         *own, scale_dot = tangents
         own = self.structure.of_parts(own)

@@ -103,6 +103,9 @@ class Sum(Covariance):
     def rows(self, positions):
         return self._added("rows", positions)
 
+    def times(self, rows):
+        return self._added("times", rows)
+
     def _added(self, member, *arguments):
         return reduce(add, (getattr(cov, member)(*arguments) for cov in self._summands()))
 
