@@ -259,6 +259,10 @@ class Eigenbasis(Leaf):
         # White noise is white in any basis: one product less than `color`.
         return rows_times(pt.sqrt(self.eigenvalues) * z, self.eigenvectors.mT)
 
+    def draw_semidefinite(self, z):
+        vectors, values = self.parameters
+        return Eigenbasis.from_parameters(vectors, pt.maximum(values, 0)).draw(z)
+
     def diagonal(self):
         vectors, values = self.parameters
         return (vectors**2 * values[..., None, :]).sum(axis=-1)

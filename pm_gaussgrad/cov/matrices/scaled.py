@@ -239,6 +239,9 @@ class Scaled(Composite):
     def draw(self, z):
         return times_scale(self.cov.draw(z), self._scale())
 
+    def draw_semidefinite(self, z):
+        return times_scale(self.cov.draw_semidefinite(z), self._scale())
+
     def _divided(self, residual):
         return self._rows("residual", residual) * inverse_scale(self._scale())
 

@@ -203,6 +203,10 @@ class Covariance:
         """S z with S S' = Sigma, S possibly wider than high: white noise to draws (..., n)."""
         return self.color(z)
 
+    def draw_semidefinite(self, z):
+        """As :meth:`draw`, also of a singular matrix where the structure has a root of it."""
+        return self.draw(z)
+
     def whiten(self, residual):
         """S^-1 r, the inverse of :meth:`color`: iid N(0, 1) entries under the model."""
         raise self._undefined("whiten")
