@@ -48,16 +48,14 @@ def of_component(owner, likelihood, component, mu, cov, new, diag) -> Predicted:
     found = component.times(_alpha(entries, residuals))
     if not diag:
         draw = (drawn + found[1])[..., entries.wanted]
-    variances, contradictory = None, _differs(likelihood, entries)
-    if diag:
-        variances = _variances(component, entries)
+    given = cov is not None
     return Predicted(
         n_new=len(entries.wanted),
         mean=found[0][..., entries.wanted],
-        variances=variances,
+        variances=_variances(component, entries) if diag else None,
         draw=draw,
         noise=noise,
-        contradictory=contradictory,
+        contradictory=_differs(likelihood, entries) if given else pt.constant(np.array(False)),
         complaint="`cov` is not the covariance of the fitted model, its variances of the "
         "observations are others; pass what the model was given, and its summand.",
     )
