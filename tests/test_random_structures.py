@@ -19,6 +19,7 @@ from random_structures import Structure, random_gaps, random_structure
 from registry import AS_WRITTEN
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.protocol.sized import of_size
 
 START, COUNT = (
     int(os.environ.get(name, d)) for name, d in (("RANDOM_START", 0), ("RANDOM_CASES", 100))
@@ -149,6 +150,10 @@ def check_members(trial, got, kept):
 
         alpha = rows @ inverse
         close("solve", alpha)
+        close("times", rows @ matrix)
+        if "component" in got:
+            summand = got["summand"].reshape(-1, *matrix.shape)
+            close("component", alpha @ summand[b % len(summand)])
         close("leave-one-out", alpha / np.sqrt(precision))
         close("whitened norm", (rows * alpha).sum(axis=-1))
         close("whitened colored", rows / trial.scale)
@@ -172,7 +177,12 @@ def members(trial, kept):
         "diagonal": cov.diagonal() + pt.zeros((*trial.batch, n)),
         "inverse diagonal": cov.inverse_diagonal() + pt.zeros((*trial.batch, n)),
         "dense": cov.to_dense(),
+        "times": cov.times(value),
     }
+    if hasattr(cov, "summands"):
+        first = of_size(cov.summands[0], n)
+        outputs["summand"] = first.to_dense()
+        outputs["component"] = first.times(cov.solve(value))
     if kept is not None:
         outputs["marginal"] = gg.cov.marginal(cov, kept).quad_logdet(value[..., kept])[0]
     return outputs

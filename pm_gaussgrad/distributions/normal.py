@@ -251,7 +251,9 @@ class MvNormal(StructuredDistribution):
         mu = as_parameter("gg.MvNormal", "mu", mu, 0)
         mu = expand_mean(mu, cov, shape)
         cov.check_constants(mu.type.shape[-1])
-        return super().dist([mu, *cov.parameters], structure=cov.structure, shape=shape, **kwargs)
+        rv = super().dist([mu, *cov.parameters], structure=cov.structure, shape=shape, **kwargs)
+        rv.tag.covariance = cov  # with its summands, which a fitted model is asked for
+        return rv
 
 
 # What PyMC itself takes, or has a message for.

@@ -325,3 +325,19 @@ def circulant_times(column, rows):
         for p in range(n):
             product[i, p] = row[p].real - row[p].imag
     return product
+
+
+def toeplitz_times(column, rows):
+    """Sigma r for each row r of ``rows`` (m, n): the corner of a circulant product."""
+    m, n = rows.shape
+    size = power_of_two(2 * n)
+    eigenvalues, roots = circulant_eigenvalues(column, size), roots_of_unity(size)
+    product = np.empty((m, n), rows.dtype)
+    for i in range(m):
+        row = fft(padded(rows[i], size), roots)
+        for k in range(size):
+            row[k] *= eigenvalues[k]
+        row = inverse_fft(row, roots)
+        for p in range(n):
+            product[i, p] = row[p].real
+    return product

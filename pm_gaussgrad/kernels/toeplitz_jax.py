@@ -94,13 +94,18 @@ def lower_solve(column, rows):
     return solved.T
 
 
+def circulant_eigenvalues(column):
+    """Eigenvalues of a circulant matrix whose order is a power of two, with corner Sigma."""
+    n = column.size
+    between = jnp.full(power_of_two(2 * n) - 2 * n + 1, column[-1], column.dtype)
+    return jnp.fft.fft(jnp.concatenate([column, between, column[:0:-1]])).real
+
+
 def circulant_times(column, rows):
     """S z for each row z of ``rows`` (m, 4n), S S' = Sigma."""
     n = column.size
-    size = power_of_two(2 * n)
-    between = jnp.full(size - 2 * n + 1, column[-1], column.dtype)
-    extended = jnp.concatenate([column, between, column[:0:-1]])
-    eigenvalues = jnp.fft.fft(extended).real
+    eigenvalues = circulant_eigenvalues(column)
+    size = eigenvalues.size
     roots = jnp.sqrt(jnp.maximum(eigenvalues, 0) / size)
 
     def embedded(rows):
@@ -114,3 +119,10 @@ def circulant_times(column, rows):
         lambda rows: lower_times(column, rows[:, :n]),
         rows,
     )
+
+
+def toeplitz_times(column, rows):
+    """Sigma r for each row r of ``rows`` (m, n): the corner of a circulant product."""
+    eigenvalues = circulant_eigenvalues(column)
+    spectrum = jnp.fft.fft(rows, eigenvalues.size) * eigenvalues
+    return jnp.fft.ifft(spectrum)[:, : column.size].real.astype(rows.dtype)

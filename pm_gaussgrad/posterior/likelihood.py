@@ -9,7 +9,7 @@ import xarray as xr
 from pymc.distributions.multivariate import MvNormal as PyMCMvNormal
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.graph.basic import Constant
+from pytensor.graph.basic import Constant, equal_computations
 
 from pm_gaussgrad.cov import Covariance, Dense
 from pm_gaussgrad.cov.protocol.sized import of_size
@@ -40,6 +40,9 @@ class Likelihood:
         Labels of the dimensions, by default 0, 1, ...
     nu : TensorVariable, shape (...), or None
         Degrees of freedom of a Student-t, whose scale matrix ``cov`` is.
+    written : Covariance, or None
+        The covariance as the distribution was given it, with its summands; None where that is not
+        known.
     """
 
     model: pm.Model
@@ -52,6 +55,7 @@ class Likelihood:
     dims: tuple[str, ...]
     coords: dict
     nu: pt.TensorVariable | None = None
+    written: Covariance | None = None
 
     @property
     def residual(self):
@@ -96,6 +100,7 @@ def gaussian_likelihood(owner: str, model=None, var_name=None, student=False) ->
         dims=dims,
         coords=coords,
         nu=normal.owner.inputs[2] if isinstance(normal.owner.op, MvStudentTRV) else None,
+        written=_as_written(normal),
     )
 
 
@@ -178,6 +183,16 @@ def _held(owner, name, value) -> np.ndarray:
         raise TypeError(
             f"{owner}: the observations of {name!r} are symbolic, expected data or pm.Data."
         ) from error
+
+
+def _as_written(rv):
+    """The covariance of a variable with its summands; None where it is not known, or another's."""
+    cov, op = getattr(rv.tag, "covariance", None), rv.owner.op
+    if cov is None or cov.structure != op.structure:
+        return None
+    held = rv.owner.inputs[-len(cov.parameters) :]
+    # In a copy of a model the parameters are others than those that the structure has.
+    return cov if equal_computations(list(cov.parameters), held) else None
 
 
 def _mean_and_covariance(rv, n):

@@ -39,6 +39,7 @@ from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_square, length
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_positive, check_symmetric
 from pm_gaussgrad.cov.protocol.information import half_gram, whitened
+from pm_gaussgrad.cov.protocol.kriging import semidefinite_root
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, mends
@@ -166,6 +167,12 @@ class Kronecker(Leaf):
     def color(self, z):
         return along_axes(self._lower(), z)
 
+    def draw_semidefinite(self, z):
+        return along_axes([semidefinite_root(x) for x in self._symmetric()], z)
+
+    def times(self, rows):
+        return along_axes(self._symmetric(), rows)
+
     def whiten(self, residual):
         inverses = [
             pt.linalg.solve_triangular(lower, pt.eye(length(lower), dtype=lower.dtype), lower=True)
@@ -258,6 +265,12 @@ class NoisyKronecker(Kronecker):
 
     def whiten(self, residual):
         return self._power(-0.5, residual)
+
+    def times(self, rows):
+        return super().times(rows) + self._noise * rows
+
+    def draw_semidefinite(self, z):
+        return self.draw(z)
 
     def diagonal(self):
         return super().diagonal() + self._noise

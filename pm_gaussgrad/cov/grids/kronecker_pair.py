@@ -104,6 +104,10 @@ class KroneckerPair(Leaf):
         first, second = (term.rows(positions) for term in self.terms)
         return first + second
 
+    def times(self, rows):
+        first, second = (term.times(rows) for term in self.terms)
+        return first + second
+
     def _diagonalised(self):
         """G_i^-1, G_i and V_i of all pairs, and mu_i and nu_i."""
         return zip(*(_diagonalised(*pair) for pair in self._pairs), strict=True)

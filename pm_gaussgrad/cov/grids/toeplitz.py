@@ -33,6 +33,7 @@ from pm_gaussgrad.kernels.toeplitz import (
     inverse_times,
     lower_solve,
     lower_times,
+    toeplitz_times,
 )
 from pm_gaussgrad.ops import transform_rows
 
@@ -75,6 +76,12 @@ def _log_scales(rows, first_column):
     scales = np.empty(rows.shape, rows.dtype)
     scales[:] = np.log(durbin(first_column)[1]) / 2
     return (scales,)
+
+
+def _times(rows, first_column):
+    if first_column.size == 0:
+        return (_nothing(rows),)
+    return (toeplitz_times(first_column, rows),)
 
 
 def _draw(rows, first_column):
@@ -143,10 +150,11 @@ class Toeplitz(Leaf):
     saved_shapes = {"predictor": "n", "variance": ""}
     forward = staticmethod(_forward)
     pullback = staticmethod(_pullback)
-    row_transforms = {"color": "n", "whiten": "n", "log_scales": "n", "draw": "k"}
+    row_transforms = {"color": "n", "whiten": "n", "log_scales": "n", "times": "n", "draw": "k"}
     color_kernel = staticmethod(_color)
     whiten_kernel = staticmethod(_whiten)
     log_scales_kernel = staticmethod(_log_scales)
+    times_kernel = staticmethod(_times)
     draw_kernel = staticmethod(_draw)
 
     def __init__(self, first_column):
@@ -169,6 +177,9 @@ class Toeplitz(Leaf):
 
     def draw(self, z):
         return transform_rows(self, "draw", z)
+
+    def times(self, rows):
+        return transform_rows(self, "times", rows)
 
     def autocovariances(self):
         return self.parameters[0]
@@ -222,6 +233,12 @@ class Toeplitz(Leaf):
         from pm_gaussgrad.kernels import toeplitz_jax
 
         return (toeplitz_jax.lower_solve(first_column, rows),)
+
+    @staticmethod
+    def times_kernel_jax(rows, first_column):
+        from pm_gaussgrad.kernels import toeplitz_jax
+
+        return (toeplitz_jax.toeplitz_times(first_column, rows),)
 
     @staticmethod
     def draw_kernel_jax(rows, first_column):

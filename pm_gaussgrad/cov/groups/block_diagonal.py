@@ -197,6 +197,9 @@ class BlockDiagonal(Composite):
     def whiten(self, residual):
         return self._of_rows("whiten", "residual", residual)
 
+    def times(self, rows):
+        return self._of_rows("times", "rows", rows)
+
     def leave_one_out(self, residual):
         return self._of_rows("leave_one_out", "residual", residual)
 

@@ -226,12 +226,19 @@ class CompoundSymmetry(ScalarLeaf):
         return own[..., None, None] * identity + common[..., None, None] * pt.ones_like(identity)
 
     def color(self, z):
-        within, between = self._eigenvalues(length(pt.as_tensor_variable(z)))
-        return _symmetric_product(pt.sqrt(within), pt.sqrt(between), z)
+        return self._with_eigenvalues(pt.sqrt, z)
 
     def whiten(self, residual):
-        within, between = self._eigenvalues(length(pt.as_tensor_variable(residual)))
-        return _symmetric_product(1 / pt.sqrt(within), 1 / pt.sqrt(between), residual)
+        return self._with_eigenvalues(lambda x: 1 / pt.sqrt(x), residual)
+
+    def times(self, rows):
+        return self._with_eigenvalues(pt.as_tensor_variable, rows)
+
+    def _with_eigenvalues(self, of, rows):
+        rows = pt.as_tensor_variable(rows)
+        within, between = (of(x)[..., None] for x in self._eigenvalues(length(rows)))
+        mean = rows.mean(axis=-1, keepdims=True)
+        return within * (rows - mean) + between * mean
 
     def _repeated(self, value):
         return pt.broadcast_to(value[..., None], (*value.shape, self.known_size()))
@@ -370,13 +377,6 @@ class ComponentSymmetry(CompoundSymmetry):
         n = self._count()
         between = (own_dot + n * common_dot) / (own + n * common)
         return _of_two_eigenvalues(n - 1, own_dot / own, between, between)
-
-
-def _symmetric_product(within, between, rows):
-    """Each row times the symmetric matrix with these two eigenvalues: (..., n) -> (..., n)."""
-    rows = pt.as_tensor_variable(rows)
-    mean = rows.mean(axis=-1, keepdims=True)
-    return within[..., None] * (rows - mean) + between[..., None] * mean
 
 
 @closes(CompoundSymmetry, CompoundSymmetry)

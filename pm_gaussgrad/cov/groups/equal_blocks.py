@@ -165,6 +165,9 @@ class EqualBlocks(Composite):
     def whiten(self, residual):
         return self._of_rows("whiten", residual)
 
+    def times(self, rows):
+        return self._of_rows("times", rows)
+
     def leave_one_out(self, residual):
         return self._of_rows("leave_one_out", residual)
 

@@ -18,6 +18,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, equal_computations
 
 from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.protocol.base import length
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.labels import as_groups, check_length, of_each, some_of_each
 from pm_gaussgrad.cov.protocol.leaf import Leaf
@@ -94,6 +95,13 @@ class GroupedSymmetry(Leaf):
         own, common = self._components()
         same = pt.eq(positions[:, None], pt.arange(self.size))
         return self._shared(common, positions) + pt.switch(same, own, 0)
+
+    def times(self, rows):
+        own, common = self._components()
+        group, count = self.parameters[2:]
+        rows = pt.as_tensor_variable(rows) + pt.zeros_like(own + common)
+        totals = pt.zeros((*tuple(rows.shape)[:-1], length(count)), dtype=rows.dtype)
+        return own * rows + common * totals[..., group].inc(rows)[..., group]
 
     def innovations(self, residual):
         white = self.whiten(residual)

@@ -198,6 +198,14 @@ class RepeatedMeasures(Leaf):
     def whiten(self, residual):
         return self._by_observation(self._each_subject(_solve_lower, residual))
 
+    def times(self, rows):
+        within, rows = self._within(), pt.as_tensor_variable(rows)
+        count, visits = self.parameters[2].shape[0], within.shape[-1]
+        place = self.parameters[4] * visits + self._visit()
+        table = pt.zeros((*tuple(rows.shape)[:-1], count * visits), dtype=rows.dtype)
+        table = pt.split_dims(table[..., place].set(rows), (count, visits), axis=-1) @ within
+        return pt.join_dims(table, start_axis=table.type.ndim - 2, n_axes=2)[..., place]
+
     def subject_logp(self, residual):
         """Log density of each subject's observations, (..., n) -> (..., s); their sum is ``logp``.
 

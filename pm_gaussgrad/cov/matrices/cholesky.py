@@ -19,6 +19,7 @@ from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
 from pm_gaussgrad.cov.protocol.constants import check_factor, check_lower
 from pm_gaussgrad.cov.protocol.information import half_gram, solve_stack
 from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.products import rows_times
 from pm_gaussgrad.cov.protocol.triangular import (
     lower_innovations,
     lower_solve,
@@ -163,6 +164,10 @@ class Cholesky(Leaf):
 
     def whiten(self, residual):
         return lower_solve(self.parameters[0], residual)
+
+    def times(self, rows):
+        factor = self._factor()
+        return lower_times(factor, rows_times(pt.as_tensor_variable(rows), factor))
 
     def diagonal(self):
         return squared_row_norms(self._factor())

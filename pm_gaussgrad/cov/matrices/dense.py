@@ -25,7 +25,7 @@ from pm_gaussgrad.cov.matrices.cholesky import Cholesky
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_symmetric
 from pm_gaussgrad.cov.protocol.information import half_gram, whitened
-from pm_gaussgrad.cov.protocol.kriging import GivenObserved
+from pm_gaussgrad.cov.protocol.kriging import GivenObserved, color_semidefinite
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import standardised_by
 from pm_gaussgrad.cov.protocol.scales import rescales, times_both
@@ -154,6 +154,9 @@ class Dense(Leaf):
 
     def color(self, z):
         return lower_times(self._factor(), z)
+
+    def draw_semidefinite(self, z):
+        return color_semidefinite(self.to_dense(), z)
 
     def whiten(self, residual):
         return lower_solve(self._factor(), residual)

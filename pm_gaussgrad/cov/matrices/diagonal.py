@@ -126,6 +126,9 @@ class Diagonal(Leaf):
     def whiten(self, residual):
         return residual / pt.sqrt(self._variances())
 
+    def times(self, rows):
+        return self._variances() * rows
+
     def diagonal(self):
         return self._variances()
 
@@ -197,6 +200,9 @@ class ScalarDiagonal(ScalarLeaf, Diagonal):
 
     def whiten(self, residual):
         return residual / pt.sqrt(self.parameters[0])[..., None]
+
+    def times(self, rows):
+        return self.parameters[0][..., None] * rows
 
     def _log_variances(self):
         return pt.log(self.parameters[0])[..., None]

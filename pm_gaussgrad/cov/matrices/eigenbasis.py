@@ -252,9 +252,16 @@ class Eigenbasis(Leaf):
     def whiten(self, residual):
         return self._scaled_along_axes(1 / pt.sqrt(self.eigenvalues), residual)
 
+    def times(self, rows):
+        return self._scaled_along_axes(self.eigenvalues, rows)
+
     def draw(self, z):
         # White noise is white in any basis: one product less than `color`.
         return rows_times(pt.sqrt(self.eigenvalues) * z, self.eigenvectors.mT)
+
+    def draw_semidefinite(self, z):
+        vectors, values = self.parameters
+        return Eigenbasis.from_parameters(vectors, pt.maximum(values, 0)).draw(z)
 
     def diagonal(self):
         vectors, values = self.parameters

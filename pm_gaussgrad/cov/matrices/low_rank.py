@@ -164,6 +164,10 @@ class LowRank(Covariance):
         [factor] = self.parameters
         return factor[positions] @ factor.T
 
+    def times(self, rows):
+        [factor] = self.parameters
+        return rows_times(rows_times(pt.as_tensor_variable(rows), factor), factor.mT)
+
     def keep(self, observed):
         return LowRank(self.parameters[0][..., observed, :])
 
@@ -291,6 +295,10 @@ class LowRankPlusDiagonal(Leaf):
         factor = self.parameters[0]
         noise = rows_of_diagonal(positions, self._variances(), self.size)
         return factor[positions] @ factor.T + noise
+
+    def times(self, rows):
+        factors = LowRank.from_parameters(self.parameters[0])
+        return factors.times(rows) + self._variances() * rows
 
     def information(self, tangents):
         """dS = dU U' + U dU' + diag(dv), and P = D^-1 - H H' with H of shape (n, k)."""

@@ -24,7 +24,12 @@ from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_times
 from pm_gaussgrad.cov.protocol.scales import inverse_scale, rescales, times_both
-from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
+from pm_gaussgrad.cov.protocol.triangular import (
+    lower_solve,
+    lower_transposed_solve,
+    symmetric_direction,
+    symmetric_from_lower,
+)
 from pm_gaussgrad.kernels.definite import constant_cholesky, definite_cholesky
 from pm_gaussgrad.kernels.lapack import symmetric_product
 from pm_gaussgrad.kernels.symmetric import (
@@ -157,6 +162,10 @@ class Precision(Leaf):
         if factor.type.ndim == 2:
             return rows_times(residual, factor)
         return (factor.mT @ residual[..., None])[..., 0]
+
+    def times(self, rows):
+        factor = self._factor()
+        return lower_transposed_solve(factor, lower_solve(factor, rows))
 
     def diagonal(self):
         return inverse_diagonal(self._factor())

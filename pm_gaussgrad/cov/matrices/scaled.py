@@ -239,6 +239,9 @@ class Scaled(Composite):
     def draw(self, z):
         return times_scale(self.cov.draw(z), self._scale())
 
+    def draw_semidefinite(self, z):
+        return times_scale(self.cov.draw_semidefinite(z), self._scale())
+
     def _divided(self, residual):
         return self._rows("residual", residual) * inverse_scale(self._scale())
 
@@ -287,6 +290,10 @@ class Scaled(Composite):
 
     def rows(self, positions):
         return self.scale[positions][:, None] * self.cov.rows(positions) * self.scale
+
+    def times(self, rows):
+        rows = times_scale(self._rows("rows", rows), self._scale())
+        return times_scale(self.cov.times(rows), self._scale())
 
     def information(self, tangents):
         *own, scale_dot = tangents

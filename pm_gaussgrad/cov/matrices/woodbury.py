@@ -228,6 +228,9 @@ class Woodbury(Composite):
     def rows(self, positions):
         return self._base.rows(positions) + self.parts[1].rows(positions)
 
+    def times(self, rows):
+        return self._base.times(rows) + self.parts[1].times(rows)
+
     def scaled(self, factor):
         return Woodbury(*(part.scaled(factor) for part in self.parts))
 

@@ -11,7 +11,7 @@ from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.cov.protocol.products import standardised_by
 from pm_gaussgrad.cov.protocol.sized import with_known_shape, with_size
-from pm_gaussgrad.cov.protocol.strips import by_strips
+from pm_gaussgrad.cov.protocol.strips import by_strips, times_by_strips
 from pm_gaussgrad.cov.protocol.sums import summed
 from pm_gaussgrad.ops import count_batch_dims
 from pm_gaussgrad.ops.form import Form, named_parameters
@@ -203,6 +203,10 @@ class Covariance:
         """S z with S S' = Sigma, S possibly wider than high: white noise to draws (..., n)."""
         return self.color(z)
 
+    def draw_semidefinite(self, z):
+        """As :meth:`draw`, also of a singular matrix where the structure has a root of it."""
+        return self.draw(z)
+
     def whiten(self, residual):
         """S^-1 r, the inverse of :meth:`color`: iid N(0, 1) entries under the model."""
         raise self._undefined("whiten")
@@ -305,6 +309,13 @@ class Covariance:
             "made dense unasked. Define rows(positions) or information(tangents) in the class, or "
             "write gg.cov.Dense(cov.to_dense()), at a cost of n^3."
         )
+
+    def times(self, rows):
+        """Sigma r for each row r, (..., n) -> (..., n), which has no gradient everywhere.
+
+        By strips of :meth:`rows` where a structure has no way of its own: n^2 a row.
+        """
+        return times_by_strips(self, pt.as_tensor_variable(rows))
 
     def information(self, tangents):
         """Fisher information 1/2 tr(Sigma^-1 dS_a Sigma^-1 dS_b), shape (p, p).

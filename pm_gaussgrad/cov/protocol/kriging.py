@@ -117,6 +117,16 @@ def color_semidefinite(matrix, z):
 
     The matrix may be singular; eigenvalues that rounding made negative are taken as zero.
     """
-    values, vectors = pt.linalg.eigh(matrix)
-    root = pt.sqrt(pt.switch(pt.lt(values, 0), 0, values))
+    vectors, root = _axes_and_scales(matrix)
     return rows_times(root * rows_times(z, vectors), vectors.mT)
+
+
+def semidefinite_root(matrix):
+    """The symmetric root, (..., k, k), of a matrix that may be singular."""
+    vectors, root = _axes_and_scales(matrix)
+    return (vectors * root[..., None, :]) @ vectors.mT
+
+
+def _axes_and_scales(matrix):
+    values, vectors = pt.linalg.eigh(matrix)
+    return vectors, pt.sqrt(pt.switch(pt.lt(values, 0), 0, values))

@@ -246,3 +246,6 @@ class Marginal(Composite):
 
     def rows(self, positions):
         return self._whole.rows(self.observed[positions])[:, self.observed]
+
+    def times(self, rows):
+        return self._whole.times(self._spread("rows", rows))[..., self.observed]

@@ -20,7 +20,7 @@ from pytensor.gradient import grad
 from pytensor.graph.basic import Constant, Variable
 
 from pm_gaussgrad.cov.protocol.information import count_directions, total_size
-from pm_gaussgrad.cov.protocol.products import unit_rows
+from pm_gaussgrad.cov.protocol.products import rows_times, unit_rows
 from pm_gaussgrad.ops.tangents import forward_derivative
 
 # Rows of a strip, where the structure itself is not larger.
@@ -70,6 +70,45 @@ def scale_by_strips(cov, tangents, shares):
     p n solves, without gradients.
     """
     return _over_strips(_scale_strip, cov, tangents, shares)
+
+
+def times_by_strips(cov, rows):
+    """Sigma r for each row r, (..., n) -> (..., n), from rows of the covariance.
+
+    Parameters
+    ----------
+    cov : Covariance
+        Without batch dimensions, of known size, unless it has a parameter of shape (n, n).
+    rows : TensorVariable, shape (..., n)
+
+    Raises
+    ------
+    NotImplementedError
+        If the rows of the structure have no form, or it has batch dimensions.
+    """
+    if "n n" in cov.structure.parameter_shapes.values():
+        return rows_times(rows, cov.to_dense())  # no larger than the parameter
+    if cov.batch_ndim:
+        raise NotImplementedError(
+            f"{cov.label}: products with a batch of covariances have no form here, and nothing is "
+            "made dense unasked. Define times(rows) in the class, or write "
+            "gg.cov.Dense(cov.to_dense())."
+        )
+    n = cov.size
+    if isinstance(n, int) and n <= _FEWEST:
+        return rows_times(rows, cov.rows(pt.arange(n)))
+    given = [rows, *cov.parameters, n]
+    symbols = [x for x in given if isinstance(x, Variable) and not isinstance(x, Constant)]
+
+    def step(i, *inner):
+        inside = dict(zip(symbols, inner, strict=True))
+        rows, *parameters, n = (inside.get(x, x) if isinstance(x, Variable) else x for x in given)
+        positions = pt.minimum(i * _FEWEST + pt.arange(_FEWEST), n - 1)
+        structure = cov.structure.from_parameters(*parameters, size=n)
+        return rows_times(rows, structure.rows(positions).T)
+
+    strips = pt.moveaxis(_repeat(step, -(-n // _FEWEST), symbols), 0, -2)
+    return pt.join_dims(strips, start_axis=strips.type.ndim - 2, n_axes=2)[..., :n]
 
 
 def _over_strips(strip, cov, tangents, *others):

@@ -94,6 +94,9 @@ class Sum(Covariance):
         n = self.size
         return [cov if n is None else of_size(cov, n) for cov in self.summands]
 
+    def __reduce__(self):
+        return Sum, self.summands
+
     def to_dense(self):
         return self._added("to_dense")
 
@@ -102,6 +105,9 @@ class Sum(Covariance):
 
     def rows(self, positions):
         return self._added("rows", positions)
+
+    def times(self, rows):
+        return self._added("times", rows)
 
     def _added(self, member, *arguments):
         return reduce(add, (getattr(cov, member)(*arguments) for cov in self._summands()))

@@ -34,6 +34,7 @@ from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance, check_within
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
+from pm_gaussgrad.cov.series.both_ways import both_ways
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
 from pm_gaussgrad.cov.series.regular_ar1 import RegularAR1
 from pm_gaussgrad.cov.series.spaced_ar1 import SpacedAR1, whole_power
@@ -205,6 +206,10 @@ class AR1(ScalarLeaf):
         innovation = (now - sign * before) + sign * (1 - pt.abs(correlation)) * before
         first = residual[..., :1] / pt.sqrt(variance)
         return pt.concatenate([first, innovation / pt.sqrt(variance * shrinkage)], axis=-1)
+
+    def times(self, rows):
+        variance, correlation, _ = self._columns()
+        return variance * both_ways(correlation, pt.as_tensor_variable(rows))
 
     def inverse_diagonal(self):
         variance, correlation, shrinkage = self._columns()

@@ -34,6 +34,7 @@ from pm_gaussgrad.cov.protocol.labels import (
 )
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
+from pm_gaussgrad.cov.series.both_ways import both_ways, decays, power
 from pm_gaussgrad.kernels import first_order as kernels
 from pm_gaussgrad.ops import linear_recurrence, transform_rows
 from pm_gaussgrad.ops.stacking import of_groups
@@ -194,13 +195,20 @@ class IrregularAR1(Leaf):
         same = pt.eq(group[positions, None], group)
         # Distances between groups are no whole numbers of steps.
         lag = pt.switch(same, lag, 0)
-        return pt.switch(same, variance[..., None, :] * _power(correlation[..., None, :], lag), 0)
+        return pt.switch(same, variance[..., None, :] * power(correlation[..., None, :], lag), 0)
 
     def rows(self, positions):
         variance, correlation, noise = self._series()
         process = self._process(variance, correlation, positions)
         own = pt.eq(positions[:, None], pt.arange(self.size))
         return process + pt.switch(own, noise, 0)
+
+    def times(self, rows):
+        variance, correlation, noise = self._series()
+        times, *_, group, order, _ = self.parameters
+        decay, rows = decays(times, correlation, group, order), pt.as_tensor_variable(rows)
+        process = both_ways(decay, rows[..., order])[..., pt.argsort(order)]
+        return variance * process + noise * rows
 
     def inverse_diagonal(self):
         return transform_rows(self, "inverse_diagonal", pt.zeros_like(self.diagonal()))
@@ -372,13 +380,6 @@ def _before(x):
 def _places(numbers):
     """Where each observation is among those of its group: 0, 1, ..."""
     return pd.Series(numbers).groupby(numbers).cumcount().to_numpy("float64")
-
-
-def _power(correlation, lag):
-    """rho^lag for lags of any size; where it has two derivatives at rho = 0, they are right."""
-    simple = pt.eq(lag, 0) | pt.eq(lag, 1)
-    power = pt.switch(pt.eq(lag, 1), correlation, correlation ** pt.switch(simple, 2, lag))
-    return pt.switch(pt.eq(lag, 0), 1, power)
 
 
 @closes(IrregularAR1, ScalarDiagonal)

@@ -101,6 +101,10 @@ class NoisyAR1(ScalarLeaf):
         series, noise = self._parts()
         return series.rows(positions) + rows_of_diagonal(positions, noise, self.size)
 
+    def times(self, rows):
+        series, noise = self._parts()
+        return series.times(rows) + noise * rows
+
     def inverse_diagonal(self):
         return transform_rows(self, "inverse_diagonal", pt.zeros_like(self.diagonal()))
 

@@ -98,6 +98,9 @@ class RegularAR1(Leaf):
     def rows(self, positions):
         return self._irregular().rows(positions)
 
+    def times(self, rows):
+        return self._irregular().times(rows)
+
     def information(self, tangents):
         times, variance, correlation, *index = tangents
         of_noise = pt.zeros_like(variance[:, :1])

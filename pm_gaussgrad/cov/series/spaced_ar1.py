@@ -31,6 +31,7 @@ from pm_gaussgrad.cov.protocol.constants import check_positive, constant_value
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
+from pm_gaussgrad.cov.series.both_ways import both_ways
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
 from pm_gaussgrad.ops import linear_recurrence
 
@@ -266,6 +267,10 @@ class SpacedAR1(Leaf):
     def rows(self, positions):
         times = self._times()
         return self._lagged(pt.abs(times[positions][:, None] - times))
+
+    def times(self, rows):
+        (variance, _), (_, _, phi, _) = self._columns(), self._transitions()
+        return variance * both_ways(phi, pt.as_tensor_variable(rows))
 
     def information(self, tangents):
         # As of AR1, with a correlation and an innovation variance of its own for each step.

@@ -65,6 +65,9 @@ def impute(
     -----
     ``pm.sample_posterior_predictive`` replaces the whole group: call it first, if at all.
 
+    A summand of the covariance, observed and missing entries alike, is ``component=`` of
+    :func:`gg.predict`.
+
     Which entries are missing is read from the data when this is called. Rows may miss different
     entries. Cost of a draw of the posterior: a draw from the whole covariance, two solves and, for
     each missing entry of a row, another; and the cube of their number. Nothing of n x n is formed

@@ -1,20 +1,18 @@
 """Predictions from a fitted model, at each draw of its posterior."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov import Covariance, Dense, marginal
-from pm_gaussgrad.cov.protocol.arguments import named_dims_hint
+from pm_gaussgrad.cov import Covariance, marginal
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.kriging import Kriging, color_semidefinite
-from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.likelihood.condition import check_blocks, matrix_of, variances_of
 from pm_gaussgrad.likelihood.missing import common_pattern, given_observed
 from pm_gaussgrad.posterior.draws import evaluated_size, over_draws, posterior_of, white_noise
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
+from pm_gaussgrad.posterior.predict.component import of_component
 from pm_gaussgrad.posterior.predict.labels import dims_of_new, store
+from pm_gaussgrad.posterior.predict.predicted import Predicted, together
 
 NAME = "gg.predict"
 
@@ -28,6 +26,7 @@ def predict(
     mu=None,
     cov=None,
     new=None,
+    component=None,
     diag=False,
     name=None,
     dims=None,
@@ -39,7 +38,7 @@ def predict(
     progressbar=True,
     compile_kwargs=None,
 ):
-    r"""Mean, variance and draws of new entries, at each draw of a posterior.
+    r"""Mean, variance and draws of new entries, or of a component, at each draw of a posterior.
 
     The new entries are described in one of two ways, both written with the variables of the
     fitted model, inside or outside of its context:
@@ -49,6 +48,10 @@ def predict(
     - by ``mu`` and ``cov`` of observations and new entries together, and ``new``, the positions
       of the new ones: forecasts of a time series, cells of a grid, visits and subjects, at the
       cost of the structure.
+
+    A *component* is a summand of the covariance: a smooth part without the noise, a random
+    intercept alone. It is predicted at the entries of the fitted model, observed and missing, or,
+    with ``mu``, ``cov`` and ``new``, at new ones; it has no mean of its own.
 
     Parameters
     ----------
@@ -69,12 +72,16 @@ def predict(
     new : array_like of bool, shape (n + n_new), or of int, shape (n_new)
         Which of them are new, as a mask or as positions. The others are the observations of the
         fitted model, in their order.
+    component : gg.cov structure, optional, in units of [y]^2
+        A summand of the covariance of the fitted model, or of ``cov``, or a sum of some: the
+        object that was added, as ``smooth`` of ``smooth + gg.cov.Diagonal(variance)``. Without
+        ``new``, ``cov`` is needed only where the model does not know its sum, as a copy of one.
     diag : bool, default False
         Mean and variance only. Otherwise draws of all new entries together are added; by
-        ``cov_new`` they take n_new^3 operations.
+        ``cov_new`` they take n_new^3 operations. Components have draws or variances.
     name : str, optional
         Of the draws; mean and variance are ``name_mean`` and ``name_variance``. By default the
-        observed variable's, and ``_new``.
+        observed variable's, and ``_new``, and ``_component`` of a component.
     dims : str or sequence of str, optional
         The dimension of the new entries; or all, those of the rows first.
     coords : dict, optional
@@ -103,8 +110,10 @@ def predict(
     TypeError
         If an argument is of the wrong kind, or the new entries are not described in one way.
     ValueError
-        If sizes disagree, ``cross_cov`` and ``cov_new`` are of no common normal distribution, or
-        the expressions depend on what the posterior does not have.
+        If sizes disagree, ``cross_cov`` and ``cov_new`` are of no common normal distribution,
+        ``component`` is no part of the sum, or ``cov`` with it not the covariance of the fitted
+        model, a summand has no root to draw with, or the expressions depend on what the posterior
+        does not have.
 
     Notes
     -----
@@ -115,7 +124,9 @@ def predict(
     Cost of a draw of the posterior, by blocks: whitening of the residual rows and of n_new more,
     and n_new^3 for draws. By positions: for each new or missing entry one solve with the whole, and
     the cube of their number; a structure may have a better way of its own
-    (``Covariance.conditional``).
+    (``Covariance.conditional``). Of a component: a solve with what is observed, a product with the
+    component (``Covariance.times``) and a draw from each summand, of a matrix by its eigenvectors,
+    n^3; with ``diag``, whitening of a row for each entry, in memory of as many rows.
 
     References
     ----------
@@ -123,6 +134,9 @@ def predict(
     eq. 2.22 to 2.24.
 
     Rue, H. and Held, L. (2005). Gaussian Markov Random Fields, section 2.3.
+
+    Chiles, J.-P. and Delfiner, P. (2012). Geostatistics: Modeling Spatial Uncertainty, 2nd ed.,
+    sections 3.4.5 and 7.3.1.
 
     Examples
     --------
@@ -152,17 +166,26 @@ def predict(
             [0.64 , 0.87 ]]])
     """
     posterior_of(NAME, idata)
-    by_blocks = _way((mu_new, cross_cov, cov_new), (mu, cov, new))
+    blocks, joint = (mu_new, cross_cov, cov_new), (mu, cov, new)
+    by_blocks = _way(blocks, joint, component)
     likelihood = gaussian_likelihood(NAME, model, var_name)
-    if by_blocks:
-        predicted = _by_blocks(likelihood, mu_new, cross_cov, cov_new, diag)
+    if component is not None:
+        predicted = of_component(NAME, likelihood, component, *joint, diag)
+        dims = likelihood.dims if new is None and dims is None else dims
+    elif by_blocks:
+        predicted = _by_blocks(likelihood, *blocks, diag)
     else:
-        predicted = _by_positions(likelihood, mu, cov, new, diag)
-    name = f"{likelihood.name}_new" if name is None else name
+        predicted = _by_positions(likelihood, *joint, diag)
+    if name is None:
+        at_new = component is None or new is not None
+        name = f"{likelihood.name}{'_new' * at_new}{'_component' * (component is not None)}"
     dims, labels = dims_of_new(NAME, likelihood, predicted.n_new, name, dims, coords)
-    outputs = {f"{name}_mean": predicted.mean, f"{name}_variance": predicted.variances}
-    if not diag:
-        outputs = {name: predicted.draw, **outputs}
+    outputs = {
+        name: predicted.draw,
+        f"{name}_mean": predicted.mean,
+        f"{name}_variance": predicted.variances,
+    }
+    outputs = {name: x for name, x in outputs.items() if x is not None}
     *arrays, contradictory = over_draws(
         NAME,
         likelihood.model,
@@ -174,52 +197,45 @@ def predict(
         compile_kwargs=compile_kwargs,
     )
     if contradictory.any():
-        raise ValueError(
-            f"{NAME}: the observations explain more than the variance of a new entry, expected "
-            "`cross_cov` and `cov_new` of one joint distribution with the model's covariance; do "
-            "they have the same scale?"
-        )
-    arrays[-1] = np.where(arrays[-1] < 0, 0, arrays[-1])  # negative by rounding
+        raise ValueError(f"{NAME}: {predicted.complaint}")
+    if predicted.variances is not None:
+        arrays[-1] = np.where(arrays[-1] < 0, 0, arrays[-1])  # negative by rounding
+    if component is not None and not diag:
+        _check_drawn(*arrays)
     named = dict(zip(outputs, arrays, strict=True))
     return store(idata, "predictions", named, dims, labels, extend_inferencedata)
 
 
-def _way(blocks, joint) -> bool:
+def _check_drawn(draws, means):
+    """Raise a ValueError where a component has a mean and no draw."""
+    if (np.isnan(draws) & ~np.isnan(means)).any():
+        raise ValueError(
+            f"{NAME}: draws of the component are NaN, expected summands that have a root by "
+            "themselves; in place of one that is singular up to rounding add the matrix, "
+            "gg.cov.Dense(summand.to_dense()), or ask for moments alone, diag=True."
+        )
+
+
+def _way(blocks, joint, component) -> bool:
     """Whether the new entries are described by blocks, else by positions in a joint normal."""
     given = [[x is not None for x in arguments] for arguments in (blocks, joint)]
-    if (all(given[0]), any(given[1])) == (True, False):
+    if (all(given[0]), any(given[1]), component is None) == (True, False, True):
         return True
-    if (any(given[0]), all(given[1])) == (False, True):
+    mu, cov, new = given[1]
+    complete = mu and cov and new
+    if not any(given[0]) and (complete or (component is not None and not (mu or new))):
         return False
     names = ("mu_new", "cross_cov", "cov_new", "mu", "cov", "new")
     found = [name for name, is_given in zip(names, [*given[0], *given[1]], strict=True) if is_given]
     raise TypeError(
         f"{NAME}: found {found or 'none'} of the arguments that describe the new entries, expected "
-        "either mu_new=, cross_cov= and cov_new=, or mu=, cov= and new=."
+        + (
+            "either mu_new=, cross_cov= and cov_new=, or mu=, cov= and new=."
+            if component is None
+            else "with component= mu=, cov= and new=, or of these at most cov=; by blocks a "
+            "component is predicted without the argument, by its own cross_cov= and cov_new=."
+        )
     )
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """Symbolic predictions, of one draw of the parameters.
-
-    Attributes
-    ----------
-    n_new : int
-    mean, draw : TensorVariable, shape (..., n_new)
-    variances : TensorVariable, shape (..., n_new)
-    contradictory : TensorVariable of bool, shape ()
-        Whether a variance is negative by more than rounding.
-    noise : tuple of TensorVariable
-        White noise that the draw is a function of.
-    """
-
-    n_new: int
-    mean: pt.TensorVariable
-    variances: pt.TensorVariable
-    draw: pt.TensorVariable | None
-    contradictory: pt.TensorVariable
-    noise: tuple
 
 
 def _by_blocks(likelihood, mu_new, cross_cov, cov_new, diag) -> Predicted:
@@ -244,7 +260,17 @@ def _by_blocks(likelihood, mu_new, cross_cov, cov_new, diag) -> Predicted:
         draw = mean + color_semidefinite(covariance, *noise)
     rounding = float(np.finfo(variances.dtype).eps) ** (1 / 3)
     contradictory = pt.lt(variances, -rounding * prior).any()
-    return Predicted(n_new, mean, variances, draw, contradictory, noise)
+    return Predicted(
+        n_new,
+        mean,
+        variances,
+        draw,
+        noise,
+        contradictory,
+        "the observations explain more than the variance of a new entry, expected `cross_cov` and "
+        "`cov_new` of one joint distribution with the model's covariance; do they have the same "
+        "scale?",
+    )
 
 
 def _core(cross_cov):
@@ -268,56 +294,18 @@ def _observed_kriging(likelihood, cross_cov):
 
 
 def _by_positions(likelihood, mu, cov, new, diag) -> Predicted:
-    *rows, n = likelihood.data.shape
-    new, old = _positions(new, n)
-    size = len(new) + len(old)
-    mu = as_parameter(NAME, "mu", mu, 0)
-    cov = cov if isinstance(cov, Covariance) else Dense(as_parameter(NAME, "cov", cov, 2))
-    for argument, found in (("mu", mu.type.shape[-1:]), ("cov", (cov.size,))):
-        if any(isinstance(x, int) and x != size and (argument, x) != ("mu", 1) for x in found):
-            raise ValueError(
-                f"{NAME}: `{argument}` is for {found[0]} entries, expected {size}: the {n} "
-                f"observations of {likelihood.name!r} and {len(new)} new entries together."
-            )
-    cov = of_size(cov, size)
-    mu = pt.broadcast_to(mu, (*rows, size))
-    known = likelihood.value - mu[..., old]
-    missing = np.ones((*rows, size), bool)
-    missing[..., old] = False
-    if likelihood.missing is not None:
-        missing[..., old] = likelihood.missing
-        known = pt.switch(likelihood.missing, 0, known)
-    residual = pt.zeros((*rows, size), dtype=known.dtype)[..., old].set(known)
-    entries = given_observed(cov, missing)
+    joint = together(NAME, likelihood, mu, cov, new)
+    cov, mu, residual = joint.cov, joint.mu, joint.residual
+    *rows, size = joint.missing.shape
+    entries = given_observed(cov, joint.missing)
     draw, noise = None, ()
     if not diag:
         noise = (white_noise(rows, cov.noise_size(size), residual.dtype),)
-        draw = (mu + entries.draw(residual, *noise))[..., new]
+        draw = (mu + entries.draw(residual, *noise))[..., joint.wanted]
     return Predicted(
-        n_new=len(new),
-        mean=(mu + entries.fill(residual))[..., new],
-        variances=entries.variances()[..., new],
+        n_new=len(joint.wanted),
+        mean=(mu + entries.fill(residual))[..., joint.wanted],
+        variances=entries.variances()[..., joint.wanted],
         draw=draw,
-        contradictory=pt.constant(np.array(False)),
         noise=noise,
     )
-
-
-def _positions(new, n):
-    """Positions of the new entries, in the user's order, and of the observations."""
-    hint, new = named_dims_hint(new), np.asarray(new)
-    if new.ndim != 1 or new.dtype.kind not in "biu" or new.size == 0:
-        raise TypeError(
-            f"{NAME}: `new` has shape {new.shape} and dtype {new.dtype}, expected a vector of "
-            f"bool, a mask, or of int, positions{hint}; at least one entry is new."
-        )
-    size = new.size if new.dtype.kind == "b" else n + new.size
-    new = np.flatnonzero(new) if new.dtype.kind == "b" else new.astype("int64")
-    old = np.setdiff1d(np.arange(size), new)
-    if old.size != n or new.size == 0:
-        raise ValueError(
-            f"{NAME}: `new` leaves {old.size} of {size} entries as observations, expected the {n} "
-            "of the fitted model: distinct positions in the data and new entries together, or a "
-            "mask of all of them."
-        )
-    return new, old

@@ -1,0 +1,167 @@
+r"""A summand of the covariance: what is known of it from observations of the sum.
+
+With y - mu = c + d, c of covariance C and d the other summands together, Sigma that of both, o the
+observed entries, and alpha = Sigma_oo^-1 (y - mu)_o among zeros,
+
+    E(c | y) = C alpha,    Var(c_i | y) = C_ii - C_io Sigma_oo^-1 C_oi,
+    s + C Sigma_oo^-1 ((y - mu) - s - t)_o is a draw of c, s one of c and t one of d.
+
+Nothing is subtracted but what was drawn: the other summands need not be small, nor have an inverse.
+
+Sources: Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, section 2.7 and
+eq. 2.25 (sums of processes); Chiles and Delfiner (2012), Geostatistics, 2nd ed., sections 3.4.5
+and 7.3.1 (factorial kriging; draws, after Matheron).
+"""
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import equal_computations
+
+from pm_gaussgrad.cov import Covariance, Dense, marginal
+from pm_gaussgrad.cov.protocol.base import as_parameter
+from pm_gaussgrad.cov.protocol.gaps import observed_quad_logdet_alpha
+from pm_gaussgrad.cov.protocol.kriging import Kriging
+from pm_gaussgrad.cov.protocol.products import unit_rows
+from pm_gaussgrad.cov.protocol.sized import of_size
+from pm_gaussgrad.likelihood.missing import common_pattern, given_observed, missing_positions
+from pm_gaussgrad.ops import among_zeros
+from pm_gaussgrad.posterior.draws import white_noise
+from pm_gaussgrad.posterior.predict.predicted import Predicted, Together, together
+
+
+def of_component(owner, likelihood, component, mu, cov, new, diag) -> Predicted:
+    """A component at the entries of the fitted model, or at new ones."""
+    entries = _entries(owner, likelihood, mu, cov, new)
+    n = entries.missing.shape[-1]
+    if not isinstance(component, Covariance):
+        raise TypeError(
+            f"{owner}: `component` is a {type(component).__name__}, expected a gg.cov structure, "
+            "a summand of the covariance."
+        )
+    own, others = _parted(owner, component, entries.cov, n)
+    component = of_size(component, n)
+    residuals, draw, noise = entries.residual[None], None, ()
+    if not diag:
+        (drawn, noise), (beside, more) = (_drawn(covs, entries) for covs in (own, others))
+        noise = (*noise, *more)
+        residuals = pt.stack([entries.residual, entries.residual - drawn - beside])
+    found = component.times(_alpha(entries, residuals))
+    if not diag:
+        draw = (drawn + found[1])[..., entries.wanted]
+    given = cov is not None
+    return Predicted(
+        n_new=len(entries.wanted),
+        mean=found[0][..., entries.wanted],
+        variances=_variances(component, entries) if diag else None,
+        draw=draw,
+        noise=noise,
+        contradictory=_differs(likelihood, entries) if given else pt.constant(np.array(False)),
+        complaint="`cov` is not the covariance of the fitted model, its variances of the "
+        "observations are others; pass what the model was given, and its summand.",
+    )
+
+
+def _entries(owner, likelihood, mu, cov, new) -> Together:
+    """Observations and new entries, or the entries of the fitted model alone."""
+    if new is not None:
+        return together(owner, likelihood, mu, cov, new)
+    shape = likelihood.data.shape
+    cov = likelihood.written if cov is None else cov
+    if cov is None:
+        raise ValueError(
+            f"{owner}: what the covariance of {likelihood.name!r} is a sum of is not known, "
+            "expected a gg.cov structure as `cov` of gg.MvNormal; of a pm.MvNormal or a copy of a "
+            "model pass the sum, cov=."
+        )
+    cov = cov if isinstance(cov, Covariance) else Dense(as_parameter(owner, "cov", cov, 2))
+    if isinstance(cov.size, int) and cov.size != shape[-1]:
+        raise ValueError(
+            f"{owner}: `cov` is for {cov.size} entries, expected the {shape[-1]} of "
+            f"{likelihood.name!r}; for new ones beside them pass mu= and new=, too."
+        )
+    missing = np.zeros(shape, bool) if likelihood.missing is None else likelihood.missing
+    return Together(
+        of_size(cov, shape[-1]), likelihood.mu, likelihood.residual, missing, np.arange(shape[-1])
+    )
+
+
+def _parted(owner, component, cov, n):
+    """The summands of a component, and the others; ValueError where it is no part of the sum."""
+    own, others = ([of_size(x, n) for x in _summands(whole)] for whole in (component, cov))
+    labels = [x.label for x in others]
+    for summand in own:
+        place = next((i for i, x in enumerate(others) if _is_same(summand, x)), None)
+        if place is None:
+            raise ValueError(
+                f"{owner}: {summand.label} of `component` is not among the summands {labels} of "
+                "the covariance, expected one of them or a sum of some, of the same parameters: "
+                "keep the object that was added."
+            )
+        others.pop(place)
+    return own, others
+
+
+def _summands(cov):
+    return getattr(cov, "summands", (cov,))
+
+
+def _is_same(one, other) -> bool:
+    if one.structure != other.structure:
+        return False
+    return equal_computations(list(one.parameters), list(other.parameters))
+
+
+def _drawn(covs, entries):
+    """The sum of a draw of each, and the white noise that it is a function of."""
+    *rows, n = entries.missing.shape
+    dtype = entries.residual.dtype
+    noise = [white_noise(rows, cov.noise_size(n), dtype) for cov in covs]
+    drawn = [cov.draw_semidefinite(z) for cov, z in zip(covs, noise, strict=True)]
+    return sum(drawn, start=pt.zeros_like(entries.residual)), noise
+
+
+def _alpha(entries, residuals):
+    """Sigma_oo^-1 r_o among zeros, for rows (..., n)."""
+    missing, n = entries.missing, entries.missing.shape[-1]
+    cov, pattern = entries.cov.resolved, common_pattern(entries.missing)
+    if pattern is not None:
+        observed = np.flatnonzero(~pattern)
+        if not observed.size:
+            return pt.zeros_like(residuals)
+        alpha = marginal(cov, observed).solve(residuals[..., observed])
+        return among_zeros(alpha, pt.constant(observed), n)
+    residuals = pt.switch(missing, 0, residuals)
+    # Rows without any observation are zero; they need no solves for what they miss.
+    seen = ~missing.all(axis=-1, keepdims=True)
+    positions = pt.constant(missing_positions(missing & seen))
+    alpha = observed_quad_logdet_alpha(cov, residuals, positions)[2]
+    return pt.switch(missing, 0, alpha)
+
+
+def _variances(component, entries):
+    """Of each wanted entry: (..., n_wanted)."""
+    cov, missing, wanted = entries.cov.resolved, entries.missing, entries.wanted
+    positions, prior = pt.constant(wanted), component.diagonal()
+    if component.batch_ndim:
+        rows = unit_rows(positions, missing.shape[-1], prior.dtype)
+        rows = component.times(pt.expand_dims(rows, tuple(range(1, 1 + component.batch_ndim))))
+    else:
+        rows = component.rows(positions)
+    columns, pattern = pt.moveaxis(rows, 0, -1), common_pattern(missing)
+    if pattern is None:
+        kriging = Kriging(cov, columns, given_observed(cov, missing))
+    else:
+        observed = np.flatnonzero(~pattern)
+        if not observed.size:
+            return prior[..., wanted]
+        kriging = Kriging(marginal(cov, observed), columns[..., observed, :])
+    return prior[..., wanted] - kriging.explained_variances()
+
+
+def _differs(likelihood, entries):
+    """Whether the covariance has other variances of the observations than the fitted model."""
+    n, size = likelihood.data.shape[-1], entries.missing.shape[-1]
+    old = np.arange(n) if n == size else np.setdiff1d(np.arange(size), entries.wanted)
+    variances, expected = entries.cov.diagonal()[..., old], likelihood.cov.diagonal()
+    rounding = float(np.finfo(expected.dtype).eps) ** (1 / 2)
+    return pt.gt(pt.abs(variances - expected), rounding * expected).any()

@@ -1,0 +1,259 @@
+"""Summands of a covariance: products with rows, and what is known of one from their sum."""
+
+import arviz as az
+import cloudpickle
+import numpy as np
+import pymc as pm
+import pytest
+from numpy.testing import assert_allclose
+from registry import BACKENDS, CASES, each, interpreted
+
+import pm_gaussgrad as gg
+from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
+from pm_gaussgrad.posterior.predict.component import of_component
+
+QUIET = {"progressbar": False, "random_seed": 1}
+BY_NAME = {case.name: case for case in CASES}
+
+
+def times(case, n, batch, lead, rng):
+    """Tensors and their values, the product with rows, and what it is by the dense matrix."""
+    values, tensors = case.values(rng, n, batch), case.tensors(len(batch))
+    cov, rows = case.build(n, *tensors), rng.normal(size=(*lead, n))
+    return tensors, values, cov.times(rows), (cov.to_dense() @ rows[..., None])[..., 0]
+
+
+@each(CASES)
+def test_times(case, rng):
+    """Rows, and a batch of parameters, against the dense matrix."""
+    sought = [times(case, 6, (), (3,), rng)]
+    if case.name != "RandomWalk":
+        sought.append(times(case, 6, (2,), (3, 2), rng))
+    tensors, values, *outputs = zip(*sought, strict=True)
+    inputs = [x for xs in tensors for x in xs]
+    function = interpreted(inputs, [*outputs[0], *outputs[1]], on_unused_input="ignore")
+    found = function(*(v for vs in values for v in vs))
+    for product, expected in zip(found[: len(sought)], found[len(sought) :], strict=True):
+        assert_allclose(product, expected, rtol=1e-11, atol=1e-13 * np.abs(expected).max())
+
+
+def test_times_by_strips(rng):
+    """What a structure of a user has, which defines its rows: more of them than a strip is high."""
+    case = BY_NAME["RandomWalk"]
+    tensors, values, *outputs = times(case, 150, (), (2, 3), rng)
+    found, expected = interpreted(tensors, outputs)(*values)
+    assert_allclose(found, expected, rtol=1e-12)
+    with pytest.raises(NotImplementedError, match=r"Define times\(rows\)"):
+        times(case, 6, (2,), (2,), rng)
+
+
+def test_times_of_the_twin_kernel(rng):
+    tensors, values, *outputs = times(BY_NAME["Toeplitz"], 6, (2,), (3, 2), rng)
+    found, expected = interpreted(tensors, outputs, mode=BACKENDS["jax"])(*values)
+    assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+# What is known of a summand, exactly
+
+N = 6
+TIME, PLACE = np.arange(N), np.array([0.0, 0.1, 0.5, 0.6, 0.7, 2.0])
+SUBJECT = np.array([0, 0, 1, 1, 1, 2])
+GROUP = np.array([0, 1, 0, 1, 1, 0])
+SMOOTH = np.exp(-((PLACE[:, None] - PLACE) ** 2))  # singular up to rounding
+ONES = np.ones((2, 2))
+SUMS = {
+    "smooth": [gg.cov.AR1(1.5, 0.8), gg.cov.Diagonal(0.4)],
+    "irregular": [gg.cov.AR1(1.5, 0.8, time=PLACE, group=GROUP), gg.cov.Diagonal(0.4)],
+    "intercept": [gg.cov.LowRank(np.eye(3)[SUBJECT]), gg.cov.AR1(0.7, -0.3)],
+    "three": [gg.cov.LowRank(PLACE[:, None]), gg.cov.AR1(0.7, 0.9), gg.cov.Diagonal(PLACE + 0.2)],
+    "matrix": [gg.cov.Dense(SMOOTH), gg.cov.Diagonal(0.3)],
+    "stationary": [gg.cov.Toeplitz(0.8**TIME), gg.cov.Diagonal(0.5)],
+    "grid": [gg.cov.Kronecker(ONES, np.diag([1.0, 2.0, 0.5])), gg.cov.Diagonal(0.5)],
+    "eigen": [gg.cov.Eigenbasis.from_matrix(SMOOTH), gg.cov.Diagonal(0.5)],
+    "groups": [
+        gg.cov.CompoundSymmetry.from_components(0.0, 1.3, group=GROUP),
+        gg.cov.Diagonal(1.1),
+    ],
+    "scaled": [gg.cov.Scaled(gg.cov.AR1(1.0, 0.5), PLACE + 1), gg.cov.LowRank(np.ones((N, 1)))],
+}
+
+
+def given(y, of, total):
+    """Mean and covariance of a summand given what is not NaN of the sum, by dense algebra."""
+    seen = np.flatnonzero(~np.isnan(y))
+    weights = np.linalg.solve(total[np.ix_(seen, seen)], of[seen])
+    return y[seen] @ weights, of - weights.T @ of[seen]
+
+
+def dense(cov, n=N):
+    return cov.sized(n).to_dense().eval(mode="FAST_COMPILE")
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_mean_variance_and_draws(name, rng):
+    """A draw is an affine function of white noise: its mean and covariance are known exactly."""
+    component, total = sum(SUMS[name][:-1]), sum(SUMS[name])
+    y = rng.normal(size=N)
+    y[[1, 4]] = np.nan
+    with pm.Model() as model:
+        gg.MvNormal("y", 2.0, total, observed=y + 2)
+    likelihood = gaussian_likelihood("test", model)
+    moments, drawn = (
+        of_component("test", likelihood, component, None, None, None, diag)
+        for diag in (True, False)
+    )
+    outputs = [moments.mean, moments.variances, drawn.mean, drawn.draw, drawn.contradictory]
+    function = interpreted(drawn.noise, outputs)
+    zeros = [np.zeros(z.type.shape) for z in drawn.noise]
+    mean, covariance = given(y, dense(component), dense(total))
+    *found, differs = function(*zeros)
+    for x, expected in zip(found, [mean, np.diag(covariance), mean, mean], strict=True):
+        assert_allclose(x, expected, rtol=1e-7, atol=1e-8)
+    assert not differs
+    columns = []
+    for i, z in enumerate(zeros):
+        for j in range(z.size):
+            unit = [*zeros[:i], np.eye(z.size)[j], *zeros[i + 1 :]]
+            columns.append(function(*unit)[3] - found[3])
+    assert_allclose(np.transpose(columns) @ columns, covariance, rtol=1e-7, atol=1e-7)
+
+
+# From a posterior
+
+
+def posterior(**draws):
+    return az.from_dict({"posterior": draws})
+
+
+@pytest.fixture(scope="module")
+def panel():
+    """Rows that miss different entries, one all of them; a smooth part, and noise by entry."""
+    rng = np.random.default_rng(3)
+    y = rng.normal(size=(3, N))
+    y[0, 1], y[1] = np.nan, np.nan
+    coords = {"series": ["a", "b", "c"], "time": TIME}
+    with pm.Model(coords=coords) as model:
+        rho, mean = pm.Uniform("rho"), pm.Normal("mean")
+        smooth = gg.cov.AR1(1.5, rho)
+        gg.MvNormal("y", mean, smooth + gg.cov.Diagonal(0.4), observed=y, dims=("series", "time"))
+    model.y, model.smooth, model.rho = y, smooth, rho
+    return model
+
+
+@pytest.fixture
+def idata():
+    return posterior(rho=np.array([[0.3, 0.9]]), mean=np.array([[1.0, -0.5]]))
+
+
+def of_panel(panel, rho, mean, n=N):
+    """Means and variances of the smooth part of each row, (3, n)."""
+    smooth = 1.5 * rho ** np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    rows = np.concatenate([panel.y - mean, np.full((3, n - N), np.nan)], axis=1)
+    found = [given(row, smooth, smooth + 0.4 * np.eye(n)) for row in rows]
+    return np.stack([m for m, _ in found]), np.stack([np.diag(c) for _, c in found])
+
+
+def test_at_the_entries_of_the_model(panel, idata):
+    options = {**QUIET, "model": panel, "component": panel.smooth}
+    assert gg.predict(idata, **options) is idata
+    found = idata.predictions
+    assert set(found.data_vars) == {"y_component", "y_component_mean"}
+    assert found["y_component"].dims == ("chain", "draw", "series", "time")
+    assert found["series"].values.tolist() == ["a", "b", "c"]
+    assert np.isfinite(found["y_component"]).all()
+    moments = gg.predict(idata, **options, diag=True, name="f", extend_inferencedata=False)
+    assert set(moments.data_vars) == {"f_mean", "f_variance"}
+    for i, (rho, mean) in enumerate([(0.3, 1.0), (0.9, -0.5)]):
+        means, variances = of_panel(panel, rho, mean)
+        assert_allclose(found["y_component_mean"][0, i], means, rtol=1e-9, atol=1e-12)
+        assert_allclose(moments["f_mean"][0, i], means, rtol=1e-9, atol=1e-12)
+        assert_allclose(moments["f_variance"][0, i], variances, rtol=1e-9)
+
+
+def test_at_new_entries(panel, idata):
+    smooth = gg.cov.AR1(1.5, panel.rho)
+    joint = {"mu": panel["mean"], "cov": smooth + gg.cov.Diagonal(0.4), "new": [N, N + 1]}
+    options = {**QUIET, "model": panel, "component": smooth, **joint}
+    found = gg.predict(idata, **options).predictions
+    moments = gg.predict(idata, **options, diag=True, extend_inferencedata=False)
+    assert found["y_new_component"].shape == (1, 2, 3, 2)
+    for i, (rho, mean) in enumerate([(0.3, 1.0), (0.9, -0.5)]):
+        means, variances = (x[:, N:] for x in of_panel(panel, rho, mean, N + 2))
+        assert_allclose(found["y_new_component_mean"][0, i], means, rtol=1e-9, atol=1e-12)
+        assert_allclose(moments["y_new_component_variance"][0, i], variances, rtol=1e-9)
+
+
+def test_copies_and_other_likelihoods(panel, idata):
+    """The sum is known to a model that was pickled; where it is not, it is given."""
+    options = {**QUIET, "extend_inferencedata": False}
+    expected = gg.predict(idata, component=panel.smooth, model=panel, **options)
+    copy, smooth = cloudpickle.loads(cloudpickle.dumps((panel, panel.smooth)))
+    found = gg.predict(idata, component=smooth, model=copy, **options)
+    assert_allclose(found["y_component"], expected["y_component"])
+    other = pm.observe(pm.do(panel, {"mean": 1.0}), {})
+    with pytest.raises(ValueError, match="is not known, expected"):
+        gg.predict(idata, component=panel.smooth, model=other, **options)
+    with pm.Model():
+        rho = pm.Uniform("rho")
+        smooth = gg.cov.AR1(1.5, rho, size=N)
+        cov = smooth + gg.cov.Diagonal(0.4)
+        pm.MvNormal("y", 0.0, cov.to_dense(), observed=panel.y[2])
+        found = gg.predict(idata, component=smooth, cov=cov, **options)
+        with pytest.raises(ValueError, match="`cov` is not the covariance of the fitted model"):
+            gg.predict(idata, component=smooth, cov=smooth + gg.cov.Diagonal(0.5), **options)
+    centred = posterior(rho=idata.posterior["rho"].values, mean=np.zeros((1, 2)))
+    expected = gg.predict(centred, component=panel.smooth, model=panel, **options)
+    assert_allclose(found["y_component_mean"], expected["y_component_mean"][:, :, 2], rtol=1e-9)
+
+
+def test_the_whole_sum_and_a_batch(rng):
+    """All summands together are the data where there are any; a covariance for each row."""
+    y = rng.normal(size=(2, N))
+    y[:, 3] = np.nan
+    with pm.Model():
+        rho = pm.Uniform("rho", shape=2)
+        smooth, noise = gg.cov.AR1(1.5, rho), gg.cov.Diagonal(0.4)
+        gg.MvNormal("y", 0.0, smooth + noise, observed=y)
+        idata = posterior(rho=np.array([[[0.3, 0.9]]]))
+        options = {**QUIET, "extend_inferencedata": False}
+        whole = gg.predict(idata, component=smooth + noise, **options)
+        part = gg.predict(idata, component=smooth, diag=True, **options)
+    seen = ~np.isnan(y)
+    assert_allclose(whole["y_component"].values[0, 0][seen], y[seen], rtol=1e-9)
+    for i, r in enumerate([0.3, 0.9]):
+        of = 1.5 * r ** np.abs(np.subtract.outer(TIME, TIME))
+        mean, covariance = given(y[i], of, of + 0.4 * np.eye(N))
+        assert_allclose(part["y_component_mean"][0, 0, i], mean, rtol=1e-9)
+        assert_allclose(part["y_component_variance"][0, 0, i], np.diag(covariance), rtol=1e-9)
+
+
+def test_no_root():
+    """A singular summand whose structure has no other root than that of a definite one."""
+    with pm.Model():
+        scale = pm.HalfNormal("scale")
+        visits = gg.cov.RepeatedMeasures(ONES * scale, [0, 0, 1, 1], [0, 1, 0, 1])
+        matrix = visits.to_dense()
+        gg.MvNormal("y", 0.0, visits + gg.cov.Diagonal(0.5), observed=np.arange(4.0))
+        idata = posterior(scale=np.ones((1, 2)))
+        with pytest.raises(ValueError, match=r"gg.cov.Dense\(summand.to_dense\(\)\)"):
+            gg.predict(idata, component=visits, **QUIET)
+        found = gg.predict(idata, component=visits, diag=True, **QUIET)
+        means = found.predictions["y_component_mean"]
+        dense_sum = gg.cov.Dense(matrix) + gg.cov.Diagonal(0.5)
+        found = gg.predict(idata, component=dense_sum.summands[0], cov=dense_sum, **QUIET)
+        assert_allclose(found.predictions["y_component_mean"], means, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"component": gg.cov.AR1(1.5, 0.5)}, ValueError, r"not among the summands \['gg.cov.AR1'"),
+        ({"component": np.eye(N)}, TypeError, "`component` is a ndarray"),
+        ({"mu": 0.0}, TypeError, "or of these at most cov="),
+        ({"cov_new": 1.0}, TypeError, "by its own cross_cov= and cov_new="),
+        ({"cov": gg.cov.Diagonal(np.ones(N + 1))}, ValueError, "for new ones beside them"),
+    ],
+)
+def test_errors(panel, idata, options, error, message):
+    with pytest.raises(error, match=message):
+        gg.predict(idata, **{"component": panel.smooth, "model": panel, **QUIET, **options})
