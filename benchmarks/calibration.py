@@ -17,7 +17,9 @@ likelihood that ignores its data returns the prior, and the prior is calibrated 
 - ``grid``: Gaussian process on a 5 x 6 grid and noise, ``Kronecker + Diagonal``;
 - ``series``: 40 times, a quarter of them NaN, ``AR1``;
 - ``panel``: a wide table of 15 subjects and 5 visits, a fifth of it NaN, ``AR1 + Diagonal``;
-- ``subjects``: 12 subjects at irregular times of their own, ``AR1(time=, group=) + Diagonal``.
+- ``subjects``: 12 subjects at irregular times of their own, ``AR1(time=, group=) + Diagonal``;
+- ``intercepts``: 40 times, a fifth of them NaN, ``LowRank + AR1 + Diagonal``;
+- ``trend``: 30 times, ``LowRank + Toeplitz + Diagonal``.
 
 Ranks are tested by the largest excursion of their empirical distribution function, the test
 whose acceptance region is the simultaneous band of Säilynoja, Bürkner and Vehtari (2022). The
@@ -186,7 +188,38 @@ def subjects():
     return model
 
 
-MODELS = {build.__name__: build for build in (gp, visits, grid, series, panel, subjects)}
+def intercepts():
+    """Intercepts of five series that share one AR(1) and noise, a fifth missing."""
+    rng = np.random.default_rng(SEED)
+    missing = rng.uniform(size=40) < 0.2
+    unit = np.eye(5)[np.arange(40) % 5]
+    with pm.Model() as model:
+        tau, sigma = pm.Gamma("tau", 8, 8), pm.Gamma("sigma", 8, 8)
+        rho = pm.Uniform("rho", 0, 1)
+        noise = pm.Gamma("noise", 8, 16)
+        cov = gg.cov.LowRank(tau * unit) + gg.cov.AR1(sigma**2, rho, size=40)
+        _observe(pm.Normal("mean") * np.ones(40), cov + gg.cov.Diagonal(noise**2), missing)
+    return model
+
+
+def trend():
+    """A trend that is integrated out, beside a stationary process and noise."""
+    x = np.linspace(0, 1, 30)
+    basis = np.column_stack([np.ones(30), x, x**2])
+    with pm.Model() as model:
+        tau, eta = pm.Gamma("tau", 8, 8), pm.Gamma("eta", 8, 8)
+        lengthscale = pm.InverseGamma("lengthscale", 8, 1.6)
+        noise = pm.Gamma("noise", 8, 20)
+        column = eta**2 * pt.exp(-(x**2) / (2 * lengthscale**2))
+        cov = gg.cov.LowRank(tau * basis) + gg.cov.Toeplitz(column) + gg.cov.Diagonal(noise**2)
+        _observe(np.zeros(30), cov, np.zeros(30, bool))
+    return model
+
+
+MODELS = {
+    build.__name__: build
+    for build in (gp, visits, grid, series, panel, subjects, intercepts, trend)
+}
 
 
 class CompiledOnce(simuk.SBC):
