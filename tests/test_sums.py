@@ -128,7 +128,7 @@ def test_plans(names):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_structure_says_how(case):
     found = _of(case, 1).plan()
-    assert found.how != gg.cov.Covariance.how or case.name == "RandomWalk"
+    assert found.how != gg.cov.Covariance.how
 
 
 def test_a_constant_matrix_stays_factored():
@@ -282,6 +282,25 @@ def test_blocks_are_resolved_as_sums_are():
     others = gg.cov.BlockDiagonal(gg.cov.Cholesky(np.eye(3)), gg.cov.Diagonal(1.0, size=2))
     with pytest.raises(TypeError, match=r"block 0: gg\.cov\.AR1 \+ gg\.cov\.Cholesky has no"):
         (cov + others).plan()
+
+
+def test_scaled_sums_are_resolved_as_sums_are():
+    """Of the very same scale, and what they are plus noise or factors."""
+    scale = pt.constant(np.linspace(1, 2, MANY))
+
+    def scaled(*names):
+        return gg.cov.Scaled(sum(_constants()[name] for name in names), scale)
+
+    found = _constants()
+    for cov, inner in (
+        (scaled("ar1") + scaled("toeplitz"), "gg.cov.Toeplitz"),
+        (scaled("ar1", "factors") + found["noise"], WOODBURY),
+        (scaled("ar1", "toeplitz") + found["factors"], WOODBURY),
+    ):
+        assert inner in str(cov.plan())
+        dense = sum(x.sized(MANY).to_dense() for x in cov.summands)
+        both = [x.eval(mode=AS_WRITTEN) for x in (cov.resolved.to_dense(), dense)]
+        assert_allclose(*both, rtol=1e-12)
 
 
 @pytest.fixture(scope="module")
