@@ -227,7 +227,9 @@ def test_summand_alone(rng):
     ],
 )
 def test_summand_alone_says_what_to_add(ask):
-    with pytest.raises(NotImplementedError, match=r"gg.cov.LowRank: .*singular.* add gg.cov.Diag"):
+    with pytest.raises(
+        NotImplementedError, match=r"gg.cov.LowRank: .*singular.*another.* gg.cov.Diag"
+    ):
         ask(low_rank())
 
 

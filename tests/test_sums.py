@@ -1,14 +1,22 @@
-"""Sums of structures: by families, and an error that speaks of the two summands."""
+"""Sums of structures: what they come to, in any order and anywhere, errors about two of them."""
 
 import itertools
+import pickle
 
 import numpy as np
+import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
+from natural_sums import AT, BASIS, SUMS, VISIT, Y, densities, expected
+from natural_sums import N as MANY
 from numpy.testing import assert_allclose
-from registry import AS_WRITTEN, CASES
+from registry import AS_WRITTEN, BACKENDS, CASES, interpreted
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.matrices.dense import Dense
+from pm_gaussgrad.cov.protocol.sum import Sum
+from pm_gaussgrad.ops import InvQuadLogdet
 
 N = 4
 
@@ -29,7 +37,7 @@ def test_every_pair(left, right):
     except TypeError as error:
         message = str(error)
         assert "gg.cov.Dense(" in message
-        assert len(message) < 700
+        assert len(message) < 800
         with pytest.raises(TypeError):
             (b + a).plan()
         return
@@ -37,6 +45,120 @@ def test_every_pair(left, right):
     x, y, *sums = (z.eval(mode=AS_WRITTEN) for z in dense)
     for both in sums:
         assert_allclose(both, x + y, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_natural_sums(backend, monkeypatch):
+    """What people write, against dense algebra; one function for all of them."""
+    if backend != "numba":
+        monkeypatch.setattr("numba.config.DISABLE_JIT", True)
+    parameters, logps, slopes = densities()
+    function = pytensor.function([parameters], [logps, slopes], mode=BACKENDS[backend])
+    for name, logp, slope in zip(SUMS, *map(np.asarray, function(AT)), strict=True):
+        value, gradient = expected(name)
+        assert_allclose(logp, value, rtol=1e-10, err_msg=name)
+        assert_allclose(slope, gradient, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def built(name):
+    return SUMS[name].build(*map(pt.constant, AT))
+
+
+def test_the_order_does_not_matter():
+    """Of up to four summands, whatever is added first."""
+    for name in ("kinship, intercept, noise", "three LowRanks + Toeplitz"):
+        whole = built(name)
+        logps = []
+        for summands in itertools.permutations(whole.summands):
+            left, right, *others = summands
+            swapped = sum(others, right) + left
+            assert swapped.resolved.structure == whole.resolved.structure
+            logps.append(gg.logp(Y, 0.0, swapped))
+        found = interpreted([], pt.stack(logps))()
+        assert_allclose(found, expected(name)[0], rtol=1e-12)
+
+
+def _constants(n=MANY):
+    """Summands by a short name."""
+    return {
+        "ar1": gg.cov.AR1(1.0, 0.5),
+        "symmetry": gg.cov.CompoundSymmetry(1.0, 0.3),
+        "toeplitz": gg.cov.Toeplitz(0.5 ** np.arange(n)),
+        "factors": gg.cov.LowRank(np.ones((n, 2))),
+        "noise": gg.cov.Diagonal(0.1),
+        "noises": gg.cov.Diagonal(np.linspace(1, 2, n)),
+        "constant": gg.cov.Dense(np.eye(n)),
+        "dense": gg.cov.Dense(pt.exp(pt.scalar("x")) * np.eye(n)),
+        "grid": gg.cov.Kronecker(np.eye(3), np.eye(n // 3)),
+        "chol": gg.cov.Cholesky(np.eye(n)),
+        "basis": gg.cov.Eigenbasis(np.eye(n), np.ones(n)),
+    }
+
+
+WOODBURY = "Woodbury's identity: n k^2 for k factors, and twice k + 1 rows of the other summand"
+FILTER = "gg.cov.AR1 + gg.cov.Diagonal: Kalman filter and its reverse sweep, n"
+PLANS = {
+    "ar1 noise": FILTER,
+    "noise ar1 noise": "gg.cov.Diagonal + gg.cov.AR1 + gg.cov.Diagonal: Kalman filter and its "
+    "reverse sweep, n",
+    "factors noise factors": "gg.cov.LowRank + gg.cov.Diagonal + gg.cov.LowRank: Woodbury's "
+    "identity, n k^2 for k factors",
+    "ar1 symmetry toeplitz noise": "gg.cov.AR1 + gg.cov.CompoundSymmetry + gg.cov.Toeplitz + "
+    "gg.cov.Diagonal: Levinson-Durbin recursion, n^2 in memory n",
+    "factors ar1 noise factors": "gg.cov.LowRank + gg.cov.AR1 + gg.cov.Diagonal + gg.cov.LowRank: "
+    f"{WOODBURY}\n    {FILTER}",
+    "dense noises ar1": "gg.cov.Dense + gg.cov.Diagonal + gg.cov.AR1: Cholesky factorisation, n^3",
+    "dense factors": "gg.cov.Dense + gg.cov.LowRank: Cholesky factorisation, n^3",
+    "constant factors": f"gg.cov.Dense + gg.cov.LowRank: {WOODBURY}\n    gg.cov.Dense: constant: "
+    "Cholesky factorisation, n^3, once, and n^2 a row",
+}
+
+
+def _sum(names):
+    found = _constants()
+    return sum(found[name] for name in names.split())
+
+
+@pytest.mark.parametrize("names", PLANS)
+def test_plans(names):
+    assert str(_sum(names).plan()) == PLANS[names]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_structure_says_how(case):
+    found = _of(case, 1).plan()
+    assert found.how != gg.cov.Covariance.how
+
+
+def test_a_constant_matrix_stays_factored():
+    """Beside factors that are not constant: no factorisation of it in the compiled graph."""
+    scale = pt.dscalar("scale")
+    cov = gg.cov.Dense(np.eye(3) + 1) + gg.cov.LowRank(scale * np.ones((3, 1)))
+    logp = gg.logp(np.arange(3.0), 0.0, cov)
+    function = interpreted([scale], [logp, pt.grad(logp, scale)])
+    ops = [node.op for node in function.maker.fgraph.apply_nodes]
+    forms = [op.structure for op in ops if isinstance(op, InvQuadLogdet)]
+    assert forms
+    assert all(form.kind is not Dense for form in forms)
+
+
+TROUBLES = {
+    # The sum, and the two that do not combine.
+    "ar1 chol": "gg.cov.AR1 + gg.cov.Cholesky has",
+    "ar1 chol factors": "gg.cov.AR1 + gg.cov.Cholesky has",
+    "factors noise ar1 chol": "gg.cov.Diagonal(scalar) + gg.cov.Cholesky has",
+    "grid noises": "gg.cov.Kronecker + gg.cov.Diagonal(vector) has",
+    "grid noise noises": "gg.cov.Kronecker + gg.cov.Diagonal(vector) has",
+    "toeplitz basis noise": "gg.cov.Toeplitz + gg.cov.Eigenbasis has",
+}
+
+
+@pytest.mark.parametrize("names", TROUBLES)
+def test_the_error_is_about_two_summands(names):
+    with pytest.raises(TypeError) as error:
+        gg.logp(Y, 0.0, _sum(names))
+    assert str(error.value).startswith(TROUBLES[names])
 
 
 def test_a_subclass_is_of_the_family():
@@ -61,3 +183,179 @@ def test_the_error_says_what_each_does_combine_with():
         "added to anything. For the dense sum, at a cost of n^3, write "
         "gg.cov.Dense((a + b).to_dense())."
     )
+    assert_allclose(total.diagonal().eval(mode=AS_WRITTEN), [2.0, 2.0])
+    assert_allclose((3 * total).to_dense().eval(mode=AS_WRITTEN)[0, 0], 6.0)
+
+
+def test_random_intercepts_beside_a_series():
+    group = np.repeat([0, 1], 3)
+    intercepts = gg.cov.CompoundSymmetry.from_components(0.1, 1.0, group=group)
+    with pytest.raises(TypeError, match=r"gg\.cov\.LowRank\(sd \* Z\)"):
+        (gg.cov.AR1(1.0, 0.5, group=group) + intercepts).plan()
+
+
+def test_the_same_is_not_said_twice():
+    times = np.arange(3.0) ** 2
+    with pytest.raises(TypeError) as error:
+        (gg.cov.AR1(1.0, 0.5, time=times) + gg.cov.AR1(1.0, 0.2, time=times[::-1])).plan()
+    assert str(error.value).count("gg.cov.AR1 combines with") == 1
+
+
+def test_unknown_length():
+    """The data say it; where nothing does, the error says that it is what is missing."""
+    total = gg.cov.AR1(1.0, 0.5) + gg.cov.CompoundSymmetry(1.0, 0.3)
+    with pytest.raises(TypeError, match="pass `size=`"):
+        total.plan()
+    dense = gg.cov.Dense(total.sized(MANY).to_dense())
+    rows = np.stack([Y, -2 * Y])
+    with pm.Model() as model:
+        gg.MvNormal("normal", 0.0, total, observed=rows)
+        gg.MvStudentT("student", 4.0, 0.0, total, observed=rows)
+    pairs = [
+        *(
+            (gg.logp(rows, 0.0, cov), gg.student_t_logp(rows, 4.0, 0.0, cov))
+            for cov in (total, dense)
+        ),
+        model.logp(sum=False),
+    ]
+    found = interpreted([], [logp for pair in pairs for logp in pair])()
+    (normal, student), *others = np.split(np.array(found), 3)
+    for other in others:
+        assert_allclose(other, [normal, student], rtol=1e-10)
+    noise = pt.dscalar("noise")
+    known = [
+        gg.fisher_information(np.zeros(3), cov + gg.cov.Diagonal(noise), noise)
+        for cov in (total, total.sized(3))
+    ]
+    found, wanted = interpreted([noise], known)(0.3)
+    assert_allclose(found, wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "short",
+    [gg.cov.Diagonal(1.0, size=3), gg.cov.Diagonal(np.ones(3)), gg.cov.AR1(1.0, 0.5, size=3)],
+    ids=repr,
+)
+def test_sizes_that_disagree(short):
+    total = _sum("ar1 factors noise")
+    with pytest.raises(ValueError, match=r"sizes \[3, 12\] disagree"):
+        total + short
+
+
+def test_pickled():
+    """With its summands, of which components are made."""
+    total = _sum("factors ar1 noise")
+    again = pickle.loads(pickle.dumps(total))
+    assert isinstance(again, Sum)
+    assert str(again.plan()) == str(total.plan())
+    both = [cov.to_dense().eval(mode=AS_WRITTEN) for cov in (again, total)]
+    assert_allclose(*both, rtol=1e-15)
+
+
+def test_scalars_and_what_is_no_covariance():
+    total = _sum("factors ar1 noise")
+    twice = 2 * total
+    assert len(twice.summands) == 3
+    both = [cov.to_dense().eval(mode=AS_WRITTEN) for cov in (twice, total)]
+    assert_allclose(both[0], 2 * both[1], rtol=1e-14)
+    with pytest.raises(TypeError, match=r"gg\.cov\.Scaled\(cov, scale\)"):
+        np.ones(MANY) * total
+    with pytest.raises(TypeError, match=r"gg\.cov\.Dense\(matrix\)"):
+        total + np.eye(MANY)
+
+
+def test_formed_where_small_matrices_are():
+    """In ``within`` and in factors also sums that have no algorithm."""
+    inner = gg.cov.AR1(1.0, 0.5, size=4) + gg.cov.Cholesky(np.eye(4))
+    small = 0.5 ** np.abs(np.subtract.outer(np.arange(4), np.arange(4))) + np.eye(4)
+    subject = np.repeat(np.arange(3), 4)
+    for cov in (gg.cov.RepeatedMeasures(inner, subject, VISIT), gg.cov.Kronecker(np.eye(3), inner)):
+        whole = cov.to_dense().eval(mode=AS_WRITTEN)
+        assert_allclose(whole, np.kron(np.eye(3), small), rtol=1e-14)
+
+
+def test_blocks_are_resolved_as_sums_are():
+    block = gg.cov.LowRank(np.ones((3, 1))) + gg.cov.AR1(1.0, 0.5)
+    cov = gg.cov.BlockDiagonal(block, gg.cov.AR1(1.0, 0.2, size=2)) + gg.cov.Diagonal(0.1)
+    assert WOODBURY in str(cov.plan())
+    assert FILTER in str(cov.plan())
+    others = gg.cov.BlockDiagonal(gg.cov.Cholesky(np.eye(3)), gg.cov.Diagonal(1.0, size=2))
+    with pytest.raises(TypeError, match=r"block 0: gg\.cov\.AR1 \+ gg\.cov\.Cholesky has no"):
+        (cov + others).plan()
+
+
+def test_scaled_sums_are_resolved_as_sums_are():
+    """Of the very same scale, and what they are plus noise or factors."""
+    scale = pt.constant(np.linspace(1, 2, MANY))
+
+    def scaled(*names):
+        return gg.cov.Scaled(sum(_constants()[name] for name in names), scale)
+
+    found = _constants()
+    for cov, inner in (
+        (scaled("ar1") + scaled("toeplitz"), "gg.cov.Toeplitz"),
+        (scaled("ar1", "factors") + found["noise"], WOODBURY),
+        (scaled("ar1", "toeplitz") + found["factors"], WOODBURY),
+    ):
+        assert inner in str(cov.plan())
+        dense = sum(x.sized(MANY).to_dense() for x in cov.summands)
+        both = [x.eval(mode=AS_WRITTEN) for x in (cov.resolved.to_dense(), dense)]
+        assert_allclose(*both, rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Rows of data that miss nothing, the same entries, and different ones."""
+    draws = np.random.default_rng(3).normal(size=(3, MANY))
+    whole, common, apart = draws, draws.copy(), draws.copy()
+    common[:, [1, 7]] = np.nan
+    apart[0, 3], apart[1, [0, 5, 6]] = np.nan, np.nan
+    return {"whole": whole, "common": common, "apart": apart}
+
+
+COMPOSED = ["LowRank + AR1", "LowRank + Kronecker + Diagonal", "RepeatedMeasures + LowRank"]
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_rows_and_gaps(name, rows):
+    cov, sigma = built(name), SUMS[name].matrix(*AT)
+    found = interpreted([], [gg.logp(data, 0.0, cov) for data in rows.values()])()
+    for data, logps in zip(rows.values(), found, strict=True):
+        for row, logp in zip(data, logps, strict=True):
+            seen = ~np.isnan(row)
+            own = gg.cov.Dense(sigma[np.ix_(seen, seen)])
+            assert_allclose(logp, own.logp(row[seen]).eval(mode=AS_WRITTEN), rtol=1e-10)
+
+
+def test_batches():
+    """A batch of factors beside one series, and factors beside a batch of series."""
+    v, t = pt.constant([1.0, 2.0, 0.5]), np.array([0.5, 1.0, 2.0])
+    factors = t[:, None, None] * BASIS
+    pairs = [
+        (gg.cov.LowRank(factors), gg.cov.AR1(1.3, 0.6)),
+        (gg.cov.LowRank(BASIS), gg.cov.AR1(v, 0.6)),
+        (gg.cov.LowRank(factors), gg.cov.AR1(v, 0.6)),
+    ]
+    data = np.random.default_rng(4).normal(size=(2, 3, MANY))
+    for left, right in pairs:
+        total = left + right
+        dense = gg.cov.Dense(left.to_dense() + right.sized(MANY).to_dense())
+        found, wanted = interpreted([], [gg.logp(data, 0.0, cov) for cov in (total, dense)])()
+        assert found.shape == (2, 3)
+        assert_allclose(found, wanted, rtol=1e-10)
+
+
+def test_distributions():
+    """In models, with names and draws, as any structure."""
+    cov = built("RepeatedMeasures + LowRank")
+    with pm.Model() as model:
+        shift = pm.Normal("shift")
+        gg.MvNormal("normal", shift, cov, observed=Y)
+        gg.MvStudentT("student", 5.0, shift, cov, observed=Y)
+    found = interpreted(model.value_vars, model.logp(sum=False))(0.0)
+    value = expected("RepeatedMeasures + LowRank")[0]
+    student = gg.student_t_logp(Y, 5.0, 0.0, gg.cov.Dense(cov.to_dense())).eval(mode=AS_WRITTEN)
+    assert_allclose(found[1:], [value, student], rtol=1e-10)
+    draws = pm.draw(gg.MvNormal.dist(0, cov, size=4000), random_seed=1, mode=AS_WRITTEN)
+    white = interpreted([], cov.whiten(draws))()
+    assert_allclose(np.cov(white.T), np.eye(MANY), atol=0.1)

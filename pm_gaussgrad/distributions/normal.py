@@ -250,6 +250,7 @@ class MvNormal(StructuredDistribution):
         cov = as_covariance(cov, chol, tau)
         mu = as_parameter("gg.MvNormal", "mu", mu, 0)
         mu = expand_mean(mu, cov, shape)
+        cov = cov.resolved_for(length(mu))
         cov.check_constants(mu.type.shape[-1])
         rv = super().dist([mu, *cov.parameters], structure=cov.structure, shape=shape, **kwargs)
         rv.tag.covariance = cov  # with its summands, which a fitted model is asked for

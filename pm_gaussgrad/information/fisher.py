@@ -16,7 +16,7 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import vectorize_graph
 
 from pm_gaussgrad.cov.protocol.arguments import as_size
-from pm_gaussgrad.cov.protocol.base import as_parameter
+from pm_gaussgrad.cov.protocol.base import as_parameter, length
 from pm_gaussgrad.cov.protocol.information import count_directions, total_size
 from pm_gaussgrad.likelihood.density import as_covariance
 from pm_gaussgrad.ops import among_zeros, inner_products
@@ -107,7 +107,8 @@ def fisher_information(mu, cov, parameters, rows=None):
            [0. , 0.5]])
     """
     parameters = _as_parameters(parameters)
-    mu, cov = as_parameter(NAME, "mu", mu, 0), _as_single(as_covariance(cov))
+    mu, cov = as_parameter(NAME, "mu", mu, 0), as_covariance(cov)
+    cov = _as_single(cov.resolved_for(length(mu) if mu.type.ndim else None))
     mu, cov, m = _with_rows(mu, cov, rows)
     information = 0
     connected = _connected([mu], parameters)

@@ -5,7 +5,7 @@ from pytensor.compile.builders import SymbolicOp
 from pytensor.graph.replace import _vectorize_node, vectorize_graph
 
 from pm_gaussgrad.cov import Cholesky, Covariance, Dense, Precision
-from pm_gaussgrad.cov.protocol.base import as_parameter, check_size
+from pm_gaussgrad.cov.protocol.base import as_parameter, check_size, length
 from pm_gaussgrad.cov.protocol.batches import check_batch
 from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.likelihood.data import mark_data, mark_data_of_model
@@ -128,6 +128,7 @@ def logp(value, mu, cov):
     value = as_parameter("gg.logp", "value", value, 1)
     mu = as_parameter("gg.logp", "mu", mu, 0)
     check_size(cov, "value", value)
+    cov = cov.resolved_for(length(value))
     check_batch(cov, "value", value)
     cov.check_constants(value.type.shape[-1])
     return log_density_of_data(cov.structure, value, mu, cov.parameters)

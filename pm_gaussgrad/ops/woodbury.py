@@ -35,6 +35,10 @@ class TakeOutFactors(CompiledOp):
     )
     kernel = staticmethod(take_out_factors)
 
+    def connection_pattern(self, node):
+        rest = len(node.outputs) - 1  # do not depend on the residual but through what was solved
+        return [[True, *[False] * rest], *[[True] * len(node.outputs)] * 2]
+
     def pullback(self, inputs, outputs, cotangents):
         return pullback_by_definition(_taken_out, inputs, cotangents, wrt=range(3))
 
@@ -60,6 +64,9 @@ class FactorCotangent(CompiledOp):
     )
     kernel = staticmethod(factor_cotangent)
     zero_inputs = ("quad_bar", "logdet_bar")
+
+    def connection_pattern(self, node):
+        return [*[[True, False]] * 3, *[[True, True]] * 2]
 
     def pullback(self, inputs, outputs, cotangents):
         return pullback_by_definition(_factor_bar, inputs, cotangents, wrt=range(5))

@@ -49,6 +49,7 @@ from pm_gaussgrad.kernels.definite import constant_cholesky
 class KroneckerPair(Leaf):
     """``Kronecker + Kronecker``: the factors of the first, then those of the second."""
 
+    how = "eigenvectors of each pair of factors, n_i^3 each and n (n_1 + n_2 + ...)"
     label = "gg.cov.Kronecker + gg.cov.Kronecker"
     facts = ("order",)
     parameter_shapes = {"factors": "n_i n_i", "others": "n_i n_i"}

@@ -18,11 +18,11 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, equal_computations
 
 from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
-from pm_gaussgrad.cov.protocol.base import length
+from pm_gaussgrad.cov.protocol.base import Covariance, length
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.labels import as_groups, check_length, of_each, some_of_each
 from pm_gaussgrad.cov.protocol.leaf import Leaf
-from pm_gaussgrad.cov.protocol.sums import closes, common_size
+from pm_gaussgrad.cov.protocol.sums import closes, common_size, mends
 from pm_gaussgrad.kernels import symmetry_by_group as kernels
 from pm_gaussgrad.ops import transform_rows
 from pm_gaussgrad.ops.stacking import of_groups
@@ -204,3 +204,11 @@ def _sum_with_noise(groups, noise):
     common_size(groups, noise)
     own, *others = groups.parameters
     return GroupedSymmetry.from_parameters(own + noise.parameters[0][..., None], *others)
+
+
+mends(
+    GroupedSymmetry,
+    Covariance,
+    "A random intercept beside anything is gg.cov.LowRank(sd * Z), Z[i, g] = 1 where observation i "
+    "is of group g.",
+)

@@ -100,16 +100,17 @@ class LowRank(Covariance):
     ValueError
         If a constant factor has entries that are not finite.
     NotImplementedError
-        If a log density, an inverse or a determinant is asked for before a
-        :class:`Diagonal` was added.
+        If a log density, an inverse or a determinant is asked for before another covariance
+        was added.
 
     Notes
     -----
     ``LowRank(factor) + Diagonal(variance)`` is :math:`\Sigma = U U^\top + D`, a structure whose
     value and gradient cost O(n k^2) once and O(n k) a row, in memory O(n k); the n x n matrix is
     never formed. Sums with more factors or variances close: they put the factors side by side
-    and add the variances, which must be positive in the end. A random effect with design matrix
-    Z and standard deviation tau is ``LowRank(tau * Z)``.
+    and add the variances, which must be positive in the end. Beside a covariance of any other
+    structure it costs O(n k^2), and that of the other for twice k + 1 rows. A random effect with
+    design matrix Z and standard deviation tau is ``LowRank(tau * Z)``.
 
     The pullback is :math:`\bar U = 2\bar l\,\Sigma^{-1} U - 2\sum_i \bar q_i\,\alpha_i c_i^\top`
     with :math:`c_i = U^\top\alpha_i`, and
@@ -177,7 +178,7 @@ class LowRank(Covariance):
     def _singular(self, *_):
         raise NotImplementedError(
             f"{self.label}: U U' alone is singular and has no density, inverse or log "
-            "determinant; add gg.cov.Diagonal, as in gg.cov.LowRank(factor) + "
+            "determinant; add another covariance, as in gg.cov.LowRank(factor) + "
             "gg.cov.Diagonal(variance)."
         )
 

@@ -45,7 +45,7 @@ from pm_gaussgrad.cov.protocol.scales import (
 )
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.strips import scale_by_strips
-from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size
+from pm_gaussgrad.cov.protocol.sums import closes, common_size, summed
 
 NAME = "gg.cov.Scaled"
 
@@ -107,9 +107,9 @@ class Scaled(Composite):
     :math:`\bar s_j = \frac2{s_j} (\bar l - \sum_i \bar q_i r_{ij} \alpha_{ij})`. Where a scale is
     not positive the log density is -inf, whatever the sign of :math:`D S D`.
 
-    A sum with ``Diagonal`` or ``LowRank`` closes where that of ``cov`` does:
-    :math:`D S D + V = D (S + D^{-1} V D^{-1}) D`; and so does one of two structures with the very
-    same scale.
+    :math:`D S D + V = D (S + D^{-1} V D^{-1}) D`: a sum with ``LowRank`` is a ``Scaled``, one with
+    ``Diagonal`` where ``cov`` takes a ``Diagonal`` of a vector, and one of two with the very same
+    scale where those that are scaled have a sum.
 
     References
     ----------
@@ -372,7 +372,7 @@ def _scaled_low_rank(cov, scale):
 def _sum_of(left, right, unscaled):
     """D (S + V) D, the error of that sum in the words of the two."""
     try:
-        total = closed_sum(left.cov, unscaled)
+        total = summed(left.cov, unscaled).resolved
     except TypeError as error:
         raise TypeError(f"{left.summand} + {right.summand}: {error}") from error
     return Scaled(total, left.scale)

@@ -43,6 +43,7 @@ from pm_gaussgrad.cov.protocol.sums import (
     falls_back,
     label_of_sum,
     resolve,
+    summands_of,
 )
 from pm_gaussgrad.ops import cotangent_of_factor, lengths, partition, rows_last, without_factors
 
@@ -128,6 +129,12 @@ class Woodbury(Composite):
     def label(self):
         """The name that users know the structure by."""
         return self.label_of(self.parts)
+
+    @property
+    def summands(self):
+        """What it is the sum of: with more summands the base may be another."""
+        base, factors = self.parts
+        return *summands_of(base), factors
 
     @property
     def size(self):

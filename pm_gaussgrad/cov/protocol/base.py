@@ -130,6 +130,11 @@ class Covariance:
         return None
 
     @property
+    def dtype(self) -> str:
+        """That of the parameters, without index data."""
+        return self.parameters[0].dtype
+
+    @property
     def batch_ndim(self) -> int:
         """Number of leading dimensions of the parameters, less leading ones of length one."""
         return count_batch_dims(self.structure, self.parameters)
@@ -344,6 +349,10 @@ class Covariance:
         """The structure by which this one is evaluated: itself, unless it is a sum."""
         return self
 
+    def resolved_for(self, n) -> "Covariance":
+        """:attr:`resolved` for n observations, which a sum may have to know."""
+        return self.resolved
+
     def plan(self) -> Plan:
         """How log density and gradient are evaluated, in words, and what that costs."""
         return Plan(self.label, self.how)
@@ -359,10 +368,11 @@ class Covariance:
         if factor.type.ndim:
             raise TypeError(
                 f"scalar * {self.label}: the factor has shape {factor.type.shape}, "
-                "expected a scalar; scale by a vector of standard deviations in the parameters."
+                "expected a scalar; for a standard deviation of each observation write "
+                "gg.cov.Scaled(cov, scale)."
             )
         # Constants such as 2.5 come as float32; their square root must not.
-        return self.scaled(factor.astype(upcast(factor.dtype, self.parameters[0].dtype)))
+        return self.scaled(factor.astype(upcast(factor.dtype, self.dtype)))
 
     __rmul__ = __mul__
 

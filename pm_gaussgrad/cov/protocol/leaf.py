@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.protocol.constants import check_kernel
 from pm_gaussgrad.cov.protocol.declaration import check_declaration
+from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.kernels.substitution import SHORT
 from pm_gaussgrad.ops import quad_logdet_alpha, transform_rows
 
@@ -59,6 +61,11 @@ class Leaf(Covariance):
 
     def check_constants(self, n=None):
         check_kernel(self, self.size if isinstance(self.size, int) else n)
+
+    def plan(self):
+        if self.constant_form and all(isinstance(p, Constant) for p in self.parameters):
+            return Plan(self.label, f"constant: {self.how}, once, and n^2 a row")
+        return super().plan()
 
     def quad_logdet(self, residual):
         quad, logdet, _ = self._apply(residual)

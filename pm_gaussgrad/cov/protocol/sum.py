@@ -10,10 +10,19 @@ and densities know that structure alone. What is a sum entry by entry (``to_dens
 from functools import cached_property, reduce
 from operator import add
 
+import pytensor.tensor as pt
+from pytensor.scalar import upcast
+
 from pm_gaussgrad.cov.protocol.base import Covariance, length
 from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.cov.protocol.sized import of_size
-from pm_gaussgrad.cov.protocol.sums import common_size, keeps_summands, label_of_sum, resolve
+from pm_gaussgrad.cov.protocol.sums import (
+    common_size,
+    keeps_summands,
+    label_of_sum,
+    resolve,
+    summands_of,
+)
 
 
 @keeps_summands
@@ -28,9 +37,7 @@ class Sum(Covariance):
     """
 
     def __init__(self, *summands):
-        self.summands = tuple(
-            part for cov in summands for part in (cov.summands if isinstance(cov, Sum) else (cov,))
-        )
+        self.summands = tuple(part for cov in summands for part in summands_of(cov))
         common_size(*self.summands)
 
     @cached_property
@@ -76,15 +83,20 @@ class Sum(Covariance):
         return Plan(self.label, found.how, found.parts)
 
     def check_constants(self, n=None):
-        (
-            of_size(self, n) if self.size is None and n is not None else self
-        ).resolved.check_constants(n)
+        self.resolved_for(n).check_constants(n)
 
     def __getattr__(self, name):
         # What only some structures have, such as the rotation of an Eigenbasis.
         if name.startswith("_") or name in ("summands", "resolved"):
             raise AttributeError(name)
         return getattr(self.resolved, name)
+
+    @property
+    def dtype(self):
+        return upcast(*(cov.dtype for cov in self.summands))
+
+    def __reduce__(self):
+        return Sum, self.summands
 
     def __repr__(self):
         return " + ".join(map(repr, self.summands))
@@ -123,9 +135,12 @@ class Sum(Covariance):
         # With its summands, where these have their structure without the others, too.
         return kept if any(cov is None for cov in own) else Sum(*own)
 
+    def resolved_for(self, n):
+        return (self if n is None or self.size is not None else of_size(self, n)).resolved
+
     def _for(self, rows):
         """The structure, where only the rows may say how many observations there are."""
-        return (of_size(self, length(rows)) if self.size is None else self).resolved
+        return self.resolved_for(length(pt.as_tensor_variable(rows)))
 
     def quad_logdet(self, residual):
         return self._for(residual).quad_logdet(residual)

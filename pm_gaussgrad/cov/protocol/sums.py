@@ -9,6 +9,8 @@ the fallbacks, the cheapest first.
 from collections.abc import Callable
 from itertools import combinations
 
+from pm_gaussgrad.cov.protocol.sized import of_size
+
 _RULES: dict[tuple[type, type], Callable] = {}
 _FALLBACKS: list[tuple[int, str, Callable]] = []
 _KEPT: list[type] = []
@@ -65,6 +67,11 @@ def summed(*summands):
     return kind(*summands)
 
 
+def summands_of(cov) -> tuple:
+    """What it is the sum of, to be added to others; itself if it is none."""
+    return getattr(cov, "summands", (cov,))
+
+
 def label_of_sum(parts) -> str:
     """The name of a sum, of structures or forms."""
     return " + ".join(part.label for part in parts)
@@ -108,12 +115,27 @@ def does_not_close(left, right) -> TypeError:
     """The error of two summands, which rules raise where a sum of their families does not close."""
     remedy = _nearest(left, right, _REMEDIES)
     anything = " and ".join(partner for _, partner, _ in _FALLBACKS if partner)
-    return TypeError(
+    sentences = [
         f"{left.summand} + {right.summand} has no algorithm here, and nothing is made dense "
-        f"unasked. {_partners(left)} {_partners(right)} {anything} can be added to anything."
-        f"{f' {remedy[1]}' if remedy else ''} For the dense sum, at a cost of n^3, write "
-        "gg.cov.Dense((a + b).to_dense())."
-    )
+        "unasked.",
+        *dict.fromkeys(map(_partners, (left, right))),
+        f"{anything} can be added to anything.",
+        *([remedy[1]] if remedy else []),
+        *(["It has one for a known length: pass `size=`."] if _lacks_size(left, right) else []),
+        "For the dense sum, at a cost of n^3, write gg.cov.Dense((a + b).to_dense()).",
+    ]
+    return TypeError(" ".join(sentences))
+
+
+def _lacks_size(left, right) -> bool:
+    """Whether there would be an algorithm if the number of observations were known."""
+    if common_size(left, right) is not None:
+        return False
+    try:
+        resolve([of_size(cov, 2) for cov in (left, right)])
+    except TypeError:
+        return False
+    return True
 
 
 def _nearest(left, right, of=_RULES) -> tuple[int, Callable | str] | None:
@@ -140,14 +162,13 @@ def resolve(summands):
     Parameters
     ----------
     summands : list of Covariance
-        None of which keeps summands of its own.
 
     Raises
     ------
     TypeError
         If there is no way; the message is about two summands that do not combine.
     """
-    summands = _gathered(summands)
+    summands = _gathered([part for cov in summands for part in summands_of(cov)])
     found = _closed(summands)
     for _, _, fallback in _FALLBACKS:
         found = fallback(summands) if found is None else found

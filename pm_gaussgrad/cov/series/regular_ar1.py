@@ -24,6 +24,7 @@ class RegularAR1(Leaf):
     Parameters are those of ``IrregularAR1`` without the noise, with the order of the table.
     """
 
+    how = "closed form in each group, n"
     label = "gg.cov.AR1"
     parameter_shapes = {
         "times": "n",
