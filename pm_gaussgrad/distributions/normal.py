@@ -247,13 +247,13 @@ class MvNormal(StructuredDistribution):
     ):
         """A standalone distribution, as :class:`MvNormal` without a model."""
         check_keywords(cls, kwargs, chol, lower, method)
-        cov = as_covariance(cov, chol, tau)
+        written = as_covariance(cov, chol, tau)
         mu = as_parameter("gg.MvNormal", "mu", mu, 0)
-        mu = expand_mean(mu, cov, shape)
-        cov = cov.resolved_for(length(mu))
+        mu = expand_mean(mu, written, shape)
+        cov = written.resolved_for(length(mu))
         cov.check_constants(mu.type.shape[-1])
         rv = super().dist([mu, *cov.parameters], structure=cov.structure, shape=shape, **kwargs)
-        rv.tag.covariance = cov  # with its summands, which a fitted model is asked for
+        rv.tag.covariance = written  # with its summands, which a fitted model is asked for
         return rv
 
 

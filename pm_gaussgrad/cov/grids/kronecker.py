@@ -36,7 +36,8 @@ from pm_gaussgrad.cov.grids.kronecker_axes import (
     rowwise_kronecker,
 )
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
-from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_square, length
+from pm_gaussgrad.cov.protocol.arguments import check_square
+from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, length
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_positive, check_symmetric
 from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.kriging import semidefinite_root

@@ -7,7 +7,8 @@ import pandas as pd
 import pytensor.tensor as pt
 from pytensor.graph.basic import equal_computations
 
-from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_square
+from pm_gaussgrad.cov.protocol.arguments import check_square
+from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_symmetric, constant_value
 from pm_gaussgrad.cov.protocol.labels import as_column, as_labels, as_numbers
 from pm_gaussgrad.kernels.definite import constant_cholesky

@@ -15,7 +15,8 @@ section 3; Stan Development Team, Stan Functions Reference, multi_normal_cholesk
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
+from pm_gaussgrad.cov.protocol.arguments import check_square
+from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_factor, check_lower
 from pm_gaussgrad.cov.protocol.information import half_gram, solve_stack
 from pm_gaussgrad.cov.protocol.leaf import Leaf

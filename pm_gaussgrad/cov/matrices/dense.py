@@ -22,7 +22,8 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.matrices.cholesky import Cholesky
-from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
+from pm_gaussgrad.cov.protocol.arguments import check_square
+from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_symmetric
 from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.kriging import GivenObserved, color_semidefinite

@@ -24,7 +24,8 @@ from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.shape import Shape, Shape_i
 
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
-from pm_gaussgrad.cov.protocol.base import as_parameter, check_square
+from pm_gaussgrad.cov.protocol.arguments import check_square
+from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf

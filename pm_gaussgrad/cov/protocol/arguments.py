@@ -145,3 +145,13 @@ def as_size(owner: str, size):
         f"{owner}: `size` is a {type(size).__name__}, expected an integer or a scalar of one"
         f"{named_dims_hint(size)}."
     )
+
+
+def check_square(owner: str, name: str, matrix: TensorVariable) -> None:
+    """Raise a ValueError where the last two static sizes are known to differ."""
+    rows, columns = matrix.type.shape[-2:]
+    if rows is not None and columns is not None and rows != columns:
+        raise ValueError(
+            f"{owner}: `{name}` has shape {matrix.type.shape}, expected (..., n, n): pass a square "
+            "matrix."
+        )

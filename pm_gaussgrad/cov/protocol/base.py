@@ -39,16 +39,6 @@ def length(x: TensorVariable):
     return x.shape[-1] if static is None else static
 
 
-def check_square(owner: str, name: str, matrix: TensorVariable) -> None:
-    """Raise a ValueError where the last two static sizes are known to differ."""
-    rows, columns = matrix.type.shape[-2:]
-    if rows is not None and columns is not None and rows != columns:
-        raise ValueError(
-            f"{owner}: `{name}` has shape {matrix.type.shape}, expected (..., n, n): pass a square "
-            "matrix."
-        )
-
-
 def check_size(cov, name: str, value: TensorVariable) -> None:
     """Raise a ValueError where the last dimension of a value is known not to be ``cov.size``."""
     found = value.type.shape[-1]

@@ -106,9 +106,6 @@ class Sum(Covariance):
         n = self.size
         return [cov if n is None else of_size(cov, n) for cov in self.summands]
 
-    def __reduce__(self):
-        return Sum, self.summands
-
     def to_dense(self):
         return self._added("to_dense")
 
