@@ -348,7 +348,7 @@ class Covariance:
         return Plan(self.label, self.how)
 
     def autocovariances(self):
-        """Sigma_ij as a function of the lag, i - j without sign, (..., n); None where it is none."""
+        """Sigma_ij as a function of the lag, shape (..., n); None where it is none."""
         return None
 
     def __mul__(self, factor):
