@@ -31,6 +31,25 @@ def _standardised(residual, factor, variance):
     return white, white_factor
 
 
+def refined_scores(rest, columns, explaining, chol, memory):
+    """Scores (m, k) by the normal equations L L' = I + ``explaining @ columns``, refined once.
+
+    What they explain, ``scores @ explaining``, is taken from the rows ``rest`` (m, n) in place;
+    ``memory`` is of their shape.
+    """
+    m, k = rest.shape[0], columns.shape[1]
+    scores, step = np.zeros((m, k), rest.dtype), np.empty((m, k), rest.dtype)
+    for _ in range(2):
+        matrix_product(rest, columns, step)
+        step -= scores
+        solve_lower(chol, step)
+        solve_lower_transposed(chol, step)
+        scores += step
+        matrix_product(step, explaining, memory)
+        rest -= memory
+    return scores
+
+
 def low_rank_forward(residual, factor, variance):
     """quad, logdet, alpha and W, L, c of residual rows (m, n)."""
     (m, n), k = residual.shape, factor.shape[1]
@@ -42,17 +61,8 @@ def low_rank_forward(residual, factor, variance):
         chol[a, a + 1 :] = 0
     if not cholesky(chol):
         chol[:] = np.nan
-    scores = np.zeros((m, k), residual.dtype)
-    step = np.empty((m, k), residual.dtype)
     alpha = np.empty((m, n), residual.dtype)
-    for _ in range(2):
-        matrix_product(white, white_factor, step)
-        step -= scores
-        solve_lower(chol, step)
-        solve_lower_transposed(chol, step)
-        scores += step
-        matrix_product(step, white_factor.T, alpha)
-        white -= alpha
+    scores = refined_scores(white, white_factor, white_factor.T, chol, alpha)
     quad = rows_dot(white, white) + rows_dot(scores, scores)
     logdet = log_product(variance) + 2 * log_product(np.diag(chol))
     for j in range(n):

@@ -12,6 +12,7 @@ from pm_gaussgrad.kernels.lapack import (
     solve_lower,
     solve_lower_transposed,
 )
+from pm_gaussgrad.kernels.low_rank import refined_scores
 from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot
 
 
@@ -51,16 +52,8 @@ def take_out_factors(residual, factor, solved):
         chol[a, a] += 1
     if not cholesky(chol):
         chol[:] = np.nan
-    scores, step = np.zeros((m, k), residual.dtype), np.empty((m, k), residual.dtype)
     explained = np.empty((m, n), residual.dtype)
-    for _ in range(2):
-        matrix_product(rest, columns, step)
-        step -= scores
-        solve_lower(chol, step)
-        solve_lower_transposed(chol, step)
-        scores += step
-        matrix_product(step, of_factor, explained)
-        rest -= explained
+    scores = refined_scores(rest, columns, of_factor, chol, explained)
     rows = np.empty((k + m, n), residual.dtype)
     matrix_product(scores, columns.T, explained)
     for i in range(m):
