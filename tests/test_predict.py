@@ -94,6 +94,7 @@ def test_blocks_for_each_row(panel):
         assert_allclose(found[name], values, rtol=1e-10, err_msg=name)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("way", [by_positions, by_blocks, None])
 def test_draws_have_the_distribution(panel, way):
     """Means and covariances of 4,000 draws at one value of the parameters."""
