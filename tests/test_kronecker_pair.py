@@ -242,7 +242,7 @@ def test_a_common_factor_and_noise():
         (
             lambda: PRODUCTS[0] + gg.cov.Kronecker(C, C),
             ValueError,
-            r"gg.cov.Kronecker \+ gg.cov.Kronecker: the sizes \[9, 12\] disagree",
+            r"gg.cov.Kronecker \+ gg.cov.Kronecker: the sizes \[12, 9\] disagree",
         ),
     ],
 )
