@@ -57,7 +57,7 @@ def test_times_of_the_twin_kernel(rng):
 
 N = 6
 TIME, PLACE = np.arange(N), np.array([0.0, 0.1, 0.5, 0.6, 0.7, 2.0])
-SUBJECT = np.array([0, 0, 1, 1, 1, 2])
+SUBJECT, VISIT = np.array([0, 0, 1, 1, 1, 2]), np.array([0, 2, 0, 1, 2, 1])
 GROUP = np.array([0, 1, 0, 1, 1, 0])
 SMOOTH = np.exp(-((PLACE[:, None] - PLACE) ** 2))  # singular up to rounding
 ONES = np.ones((2, 2))
@@ -73,6 +73,15 @@ SUMS = {
     "groups": [
         gg.cov.CompoundSymmetry.from_components(0.0, 1.3, group=GROUP),
         gg.cov.Diagonal(1.1),
+    ],
+    "visits": [
+        gg.cov.RepeatedMeasures(np.ones((3, 3)), SUBJECT, VISIT),
+        gg.cov.RepeatedMeasures(gg.cov.AR1(0.7, 0.5, size=3), SUBJECT, VISIT),
+        gg.cov.RepeatedMeasures(np.diag([0.1, 0.3, 0.2]), SUBJECT, VISIT),
+    ],
+    "scaled parts": [
+        gg.cov.Scaled(gg.cov.AR1(1.0, 0.5), PLACE + 1),
+        gg.cov.Scaled(gg.cov.Diagonal(0.3), PLACE + 1),
     ],
     "scaled": [gg.cov.Scaled(gg.cov.AR1(1.0, 0.5), PLACE + 1), gg.cov.LowRank(np.ones((N, 1)))],
 }
@@ -231,7 +240,8 @@ def test_no_root():
     """A singular summand whose structure has no other root than that of a definite one."""
     with pm.Model():
         scale = pm.HalfNormal("scale")
-        visits = gg.cov.RepeatedMeasures(ONES * scale, [0, 0, 1, 1], [0, 1, 0, 1])
+        block = gg.cov.Dense(ONES * scale)
+        visits = gg.cov.BlockDiagonal(block, block)
         matrix = visits.to_dense()
         gg.MvNormal("y", 0.0, visits + gg.cov.Diagonal(0.5), observed=np.arange(4.0))
         idata = posterior(scale=np.ones((1, 2)))
