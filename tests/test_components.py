@@ -66,6 +66,7 @@ SUMS = {
     "irregular": [gg.cov.AR1(1.5, 0.8, time=PLACE, group=GROUP), gg.cov.Diagonal(0.4)],
     "intercept": [gg.cov.LowRank(np.eye(3)[SUBJECT]), gg.cov.AR1(0.7, -0.3)],
     "three": [gg.cov.LowRank(PLACE[:, None]), gg.cov.AR1(0.7, 0.9), gg.cov.Diagonal(PLACE + 0.2)],
+    "lags": [gg.cov.AR1(1.5, 0.8), gg.cov.CompoundSymmetry(0.8, 0.3)],
     "matrix": [gg.cov.Dense(SMOOTH), gg.cov.Diagonal(0.3)],
     "stationary": [gg.cov.Toeplitz(0.8**TIME), gg.cov.Diagonal(0.5)],
     "grid": [gg.cov.Kronecker(ONES, np.diag([1.0, 2.0, 0.5])), gg.cov.Diagonal(0.5)],
@@ -177,6 +178,22 @@ def test_at_the_entries_of_the_model(panel, idata):
         assert_allclose(found["y_component_mean"][0, i], means, rtol=1e-9, atol=1e-12)
         assert_allclose(moments["f_mean"][0, i], means, rtol=1e-9, atol=1e-12)
         assert_allclose(moments["f_variance"][0, i], variances, rtol=1e-9)
+
+
+def test_a_length_that_data_say(rng, idata):
+    """Of a sum that has an algorithm for a known length only, and data that may be others."""
+    y = rng.normal(size=N)
+    with pm.Model() as model:
+        series = gg.cov.AR1(1.5, pm.Uniform("rho"))
+        cov = series + gg.cov.CompoundSymmetry(0.8, 0.3)
+        gg.MvNormal("y", 0.0, cov, observed=pm.Data("data", np.zeros(N + 2)))
+        pm.set_data({"data": y})
+    found = gg.predict(idata, model=model, component=series, diag=True, **QUIET).predictions
+    for i, rho in enumerate([0.3, 0.9]):
+        smooth = 1.5 * rho ** np.abs(np.subtract.outer(TIME, TIME))
+        mean, covariance = given(y, smooth, smooth + 0.24 + 0.56 * np.eye(N))
+        assert_allclose(found["y_component_mean"][0, i], mean, rtol=1e-9)
+        assert_allclose(found["y_component_variance"][0, i], np.diag(covariance), rtol=1e-9)
 
 
 def test_at_new_entries(panel, idata):
