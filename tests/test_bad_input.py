@@ -31,7 +31,7 @@ MATRIX_STRUCTURES = [gg.cov.Dense, gg.cov.Cholesky, gg.cov.Precision]
         (lambda: gg.MvNormal.dist(0, EYE, shape=(4, 3)), ValueError, "value .* is for 3 obs"),
         (lambda: gg.cov.Diagonal(np.ones(3), size=2), ValueError, "length 3, expected size = 2"),
         (lambda: gg.logp(np.ones(3), 0.0, gg.cov.Diagonal(1.0, 5)), ValueError, "expected n = 5"),
-        (lambda: gg.cov.Diagonal(1.0, 5) + gg.cov.Diagonal(1.0, 3), ValueError, r"\[3, 5\] disag"),
+        (lambda: gg.cov.Diagonal(1.0, 5) + gg.cov.Diagonal(1.0, 3), ValueError, r"\[5, 3\] disag"),
         (
             lambda: gg.cov.Diagonal(np.ones(3), np.int64(4)),
             ValueError,

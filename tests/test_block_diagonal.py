@@ -190,6 +190,11 @@ def test_sums_that_do_not_close(other, error, message):
         ([], TypeError, "found no block"),
         ([gg.cov.AR1(1.0, 0.5)], ValueError, r"block 0 is a gg.cov.AR1 .*\(..., size=3\)"),
         (
+            [gg.cov.CompoundSymmetry(1.0, 0.3) + gg.cov.AR1(1.0, 0.5)],
+            ValueError,
+            r"block 0 is a .* of unknown size.* as in gg.cov.CompoundSymmetry\(..., size=3\)",
+        ),
+        (
             [np.eye(2), gg.cov.Diagonal(1.0, size=pt.lscalar("n"))],
             ValueError,
             "block 1 is a gg.cov.Diagonal of unknown size",

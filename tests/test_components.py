@@ -57,7 +57,7 @@ def test_times_of_the_twin_kernel(rng):
 
 N = 6
 TIME, PLACE = np.arange(N), np.array([0.0, 0.1, 0.5, 0.6, 0.7, 2.0])
-SUBJECT = np.array([0, 0, 1, 1, 1, 2])
+SUBJECT, VISIT = np.array([0, 0, 1, 1, 1, 2]), np.array([0, 2, 0, 1, 2, 1])
 GROUP = np.array([0, 1, 0, 1, 1, 0])
 SMOOTH = np.exp(-((PLACE[:, None] - PLACE) ** 2))  # singular up to rounding
 ONES = np.ones((2, 2))
@@ -66,6 +66,7 @@ SUMS = {
     "irregular": [gg.cov.AR1(1.5, 0.8, time=PLACE, group=GROUP), gg.cov.Diagonal(0.4)],
     "intercept": [gg.cov.LowRank(np.eye(3)[SUBJECT]), gg.cov.AR1(0.7, -0.3)],
     "three": [gg.cov.LowRank(PLACE[:, None]), gg.cov.AR1(0.7, 0.9), gg.cov.Diagonal(PLACE + 0.2)],
+    "lags": [gg.cov.AR1(1.5, 0.8), gg.cov.CompoundSymmetry(0.8, 0.3)],
     "matrix": [gg.cov.Dense(SMOOTH), gg.cov.Diagonal(0.3)],
     "stationary": [gg.cov.Toeplitz(0.8**TIME), gg.cov.Diagonal(0.5)],
     "grid": [gg.cov.Kronecker(ONES, np.diag([1.0, 2.0, 0.5])), gg.cov.Diagonal(0.5)],
@@ -73,6 +74,15 @@ SUMS = {
     "groups": [
         gg.cov.CompoundSymmetry.from_components(0.0, 1.3, group=GROUP),
         gg.cov.Diagonal(1.1),
+    ],
+    "visits": [
+        gg.cov.RepeatedMeasures(np.ones((3, 3)), SUBJECT, VISIT),
+        gg.cov.RepeatedMeasures(gg.cov.AR1(0.7, 0.5, size=3), SUBJECT, VISIT),
+        gg.cov.RepeatedMeasures(np.diag([0.1, 0.3, 0.2]), SUBJECT, VISIT),
+    ],
+    "scaled parts": [
+        gg.cov.Scaled(gg.cov.AR1(1.0, 0.5), PLACE + 1),
+        gg.cov.Scaled(gg.cov.Diagonal(0.3), PLACE + 1),
     ],
     "scaled": [gg.cov.Scaled(gg.cov.AR1(1.0, 0.5), PLACE + 1), gg.cov.LowRank(np.ones((N, 1)))],
 }
@@ -170,6 +180,22 @@ def test_at_the_entries_of_the_model(panel, idata):
         assert_allclose(moments["f_variance"][0, i], variances, rtol=1e-9)
 
 
+def test_a_length_that_data_say(rng, idata):
+    """Of a sum that has an algorithm for a known length only, and data that may be others."""
+    y = rng.normal(size=N)
+    with pm.Model() as model:
+        series = gg.cov.AR1(1.5, pm.Uniform("rho"))
+        cov = series + gg.cov.CompoundSymmetry(0.8, 0.3)
+        gg.MvNormal("y", 0.0, cov, observed=pm.Data("data", np.zeros(N + 2)))
+        pm.set_data({"data": y})
+    found = gg.predict(idata, model=model, component=series, diag=True, **QUIET).predictions
+    for i, rho in enumerate([0.3, 0.9]):
+        smooth = 1.5 * rho ** np.abs(np.subtract.outer(TIME, TIME))
+        mean, covariance = given(y, smooth, smooth + 0.24 + 0.56 * np.eye(N))
+        assert_allclose(found["y_component_mean"][0, i], mean, rtol=1e-9)
+        assert_allclose(found["y_component_variance"][0, i], np.diag(covariance), rtol=1e-9)
+
+
 def test_at_new_entries(panel, idata):
     smooth = gg.cov.AR1(1.5, panel.rho)
     joint = {"mu": panel["mean"], "cov": smooth + gg.cov.Diagonal(0.4), "new": [N, N + 1]}
@@ -231,7 +257,8 @@ def test_no_root():
     """A singular summand whose structure has no other root than that of a definite one."""
     with pm.Model():
         scale = pm.HalfNormal("scale")
-        visits = gg.cov.RepeatedMeasures(ONES * scale, [0, 0, 1, 1], [0, 1, 0, 1])
+        block = gg.cov.Dense(ONES * scale)
+        visits = gg.cov.BlockDiagonal(block, block)
         matrix = visits.to_dense()
         gg.MvNormal("y", 0.0, visits + gg.cov.Diagonal(0.5), observed=np.arange(4.0))
         idata = posterior(scale=np.ones((1, 2)))

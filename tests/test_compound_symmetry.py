@@ -147,7 +147,7 @@ def test_sum_with_unequal_variances_does_not_close():
 
 
 def test_sizes():
-    with pytest.raises(ValueError, match=r"sizes \[3, 4\] disagree"):
+    with pytest.raises(ValueError, match=r"sizes \[4, 3\] disagree"):
         SYMMETRY + gg.cov.Diagonal(1.0, size=3)
     unknown = gg.cov.CompoundSymmetry(2.0, 0.25)
     for member in (unknown.to_dense, unknown.logdet, unknown.diagonal, unknown.inverse_diagonal):

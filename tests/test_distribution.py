@@ -7,7 +7,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
-from registry import CASES, INTERPRETED, each, interpreted, positive_definite
+from registry import AS_WRITTEN, CASES, INTERPRETED, each, interpreted, positive_definite
 from scipy.stats import multivariate_normal
 
 import pm_gaussgrad as gg
@@ -186,6 +186,35 @@ def test_set_data_changes_the_log_density():
             pm.set_data({"data": value})
         expected = multivariate_normal(np.zeros(N), SIGMA).logpdf(value).sum()
         assert_allclose(logp(point), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dims", [None, ("time",)], ids=["data", "dims"])
+def test_data_of_another_length(dims, rng):
+    """A common mean is as long as the data are, whatever the structure."""
+    with pm.Model(coords={"time": range(N)}) as model:
+        x, rho = pm.Data("x", rng.normal(size=N), dims=dims), pm.Uniform("rho")
+        series = gg.cov.AR1(1.0, rho)
+        covs = {
+            "scalars": series,
+            "factors": gg.cov.LowRank(x[:, None]) + series,
+            "scales": gg.cov.Scaled(series, pt.exp(x)) + gg.cov.Diagonal(0.1),
+            "lags": series + gg.cov.CompoundSymmetry(1.0, 0.3),
+        }
+        for name, cov in covs.items():
+            y = pm.Data(f"{name}_data", rng.normal(size=N), dims=dims)
+            gg.MvNormal(name, 0.0, cov, observed=y, dims=dims)
+    logp = model.compile_logp(vars=model.observed_RVs, sum=False, mode=INTERPRETED)
+    for n in (N, N + 2, 2):
+        y = rng.normal(size=n)
+        new = {"x": rng.normal(size=n), **dict.fromkeys((f"{name}_data" for name in covs), y)}
+        with model:
+            pm.set_data(new, coords={"time": range(n)} if dims else None)
+        found = logp({"rho_interval__": np.array(0.3)})
+        given = {rho: 1 / (1 + np.exp(-0.3))}
+        for value, cov in zip(found, covs.values(), strict=True):
+            sigma = cov.sized(n).to_dense().eval(given, mode=AS_WRITTEN)
+            assert_allclose(value, multivariate_normal(np.zeros(n), sigma).logpdf(y), rtol=1e-9)
+    assert pm.draw(model["scalars"], random_seed=1, mode=AS_WRITTEN).shape == (2,)
 
 
 def test_do_and_observe():

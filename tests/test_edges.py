@@ -246,3 +246,35 @@ def test_products_with_an_empty_matrix(lead, shape, rng):
     got, slope = function(rng.normal(size=(*lead, shape[0])), np.empty(shape))
     assert_array_equal(got, np.zeros((*lead, shape[1])))
     assert_array_equal(slope, np.zeros((*lead, shape[0])))
+
+
+def test_multiples_that_are_no_covariance(rng):
+    """-inf and a gradient of zero where a factor is not positive, of every structure."""
+    factor, y, n = pt.dscalar("factor"), rng.normal(size=4), 4
+    covs = [case.build(n, *map(pt.constant, case.draw(rng, n))) for case in CASES]
+    logps = [gg.logp(y, 0.0, factor * cov) for cov in covs]
+    slopes = [pt.grad(logp, factor) for logp in logps]
+    function = interpreted([factor], [pt.stack(logps), pt.stack(slopes)])
+    for value in (-1.0, 0.0, np.nan):
+        found, gradient = function(value)
+        assert (found == -np.inf).all()
+        assert (gradient == 0).all()
+    for cov in covs:
+        for constant in (-1.0, np.nan):
+            with pytest.raises(ValueError, match=r"^scalar \* .*`scalar`"):
+                constant * cov
+
+
+def test_the_slope_at_no_random_effect(rng):
+    """Of factors beside another covariance, a variance of zero is a point like others."""
+    variance, y, n = pt.dscalar("variance"), rng.normal(size=5), 5
+    outputs = []
+    for other in (gg.cov.Diagonal(0.3), gg.cov.AR1(1.0, 0.5)):
+        factors = gg.cov.LowRank(rng.normal(size=(n, 2)))
+        unit = factors.to_dense()
+        for cov in (variance * factors + other, other.sized(n).to_dense() + variance * unit):
+            logp = gg.logp(y, 0.0, cov)
+            outputs += [logp, pt.grad(logp, variance)]
+    for value in (0.0, 1e-3):
+        found = np.reshape(interpreted([variance], outputs)(value), (2, 2, 2))
+        assert_allclose(found[:, 0], found[:, 1], rtol=1e-10)

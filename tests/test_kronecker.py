@@ -196,7 +196,7 @@ def test_the_number_of_factors_is_a_fact_of_the_structure():
         (
             lambda: gg.cov.Kronecker(np.eye(2), np.eye(3)) + gg.cov.Diagonal(1.0, size=5),
             ValueError,
-            r"the sizes \[5, 6\] disagree",
+            r"the sizes \[6, 5\] disagree",
         ),
         (
             lambda: gg.cov.Kronecker(np.eye(2), np.eye(3)).logp(np.ones(5)),

@@ -1,11 +1,13 @@
 """Sums of two Kronecker products: repeated eigenvalues, singular factors, units, what closes."""
 
+import itertools
 from functools import reduce
 
 import numpy as np
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from pytensor.graph.traversal import graph_inputs
 from registry import AS_WRITTEN, interpreted, positive_definite
 
 import pm_gaussgrad as gg
@@ -214,6 +216,31 @@ def test_a_common_factor_and_noise():
         assert total.parameters[1:] == (B, noise.parameters[0])
 
 
+UNITS = [
+    (gg.cov.Diagonal(1.0, size=4), 0),
+    (np.eye(4), 0),
+    (np.eye(3), 1),
+    (pt.eye(3), 1),
+]
+
+
+@pytest.mark.parametrize(("unit", "place"), UNITS, ids=["Diagonal", "array", "first", "tensor"])
+def test_common_noise_beside_noise_by_task(unit, place, rng):
+    """s I beside D x I, in any order of the summands."""
+    by_task = gg.cov.Kronecker(C, unit) if place == 0 else gg.cov.Kronecker(unit, D)
+    noise = gg.cov.Diagonal(pt.dscalar("s"))
+    known = {x: positive_definite(rng, x.type.shape[0]) for x in (A, B, C, D)}
+    for summands in itertools.permutations((PRODUCTS[0], by_task, noise)):
+        total = sum(summands).resolved
+        assert type(total) is KroneckerPair
+        used = [x for x in (A, B, C, D) if x in set(graph_inputs([total.to_dense()]))]
+        given = {x: known[x] for x in used}
+        got = total.to_dense().eval({**given, noise.parameters[0]: 0.3}, mode=AS_WRITTEN)
+        task = np.kron(known[C], np.eye(4)) if place == 0 else np.kron(np.eye(3), known[D])
+        expected = np.kron(known[A], known[B]) + task + 0.3 * np.eye(12)
+        assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
@@ -242,7 +269,7 @@ def test_a_common_factor_and_noise():
         (
             lambda: PRODUCTS[0] + gg.cov.Kronecker(C, C),
             ValueError,
-            r"gg.cov.Kronecker \+ gg.cov.Kronecker: the sizes \[9, 12\] disagree",
+            r"gg.cov.Kronecker \+ gg.cov.Kronecker: the sizes \[12, 9\] disagree",
         ),
     ],
 )

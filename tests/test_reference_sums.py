@@ -1,4 +1,4 @@
-"""Sums against other packages and dense algebra: a nugget (geoR), mares with intercepts (nlme)."""
+"""Sums and scales against other packages and dense algebra: geoR's nugget, fits of nlme."""
 
 import numpy as np
 import pytensor.tensor as pt
@@ -6,10 +6,11 @@ import pytest
 from numpy.testing import assert_allclose
 from reference_cases import each_of, read_columns, read_json, require
 from registry import interpreted
+from scipy.optimize import minimize
 
 import pm_gaussgrad as gg
 
-require("gls_ovary_car1")
+require("gls_ovary_car1", "gls_orthodont_cs")
 
 NUGGETS = {
     # geoR's Matern has no factor sqrt(2 kappa).
@@ -105,3 +106,48 @@ def test_without_intercepts_it_is_the_fit_of_nlme(intercepts):
     assert_allclose(logp, fit["logLik"], rtol=1e-9)
     assert_allclose(of_beta * np.sqrt(np.diag(fit["vcov_beta"])), 0, atol=1e-4)
     assert_allclose([of_tau, of_sigma * fit["sigma"]], 0, atol=1e-2)
+
+
+AGES = 4
+# Restricted likelihoods that nlme prints for `anova` of its fits fm1Orth.gls, fm2Orth.gls and
+# fm4Orth.gls; Pinheiro and Bates (2000), section 5.4.
+HETEROGENEOUS = {"corSymm by age": -212.2734, "corCompSymm by age": -215.9862,
+                 "corCompSymm by sex": -211.0943}  # fmt: skip
+
+
+def heterogeneous(kind, logs, bends, subject, age, female):
+    """Correlations of a child's distances and standard deviations by age or sex, as said."""
+    sigma = pt.exp(logs)
+    if kind == "corCompSymm by sex":
+        same = gg.cov.CompoundSymmetry(1.0, pt.tanh(bends[0]), group=subject)
+        return gg.cov.Scaled(same, sigma[female])
+    if kind == "corCompSymm by age":
+        within = gg.cov.CompoundSymmetry(1.0, pt.tanh(bends[0]), size=AGES)
+    else:
+        root = pt.set_subtensor(pt.eye(AGES)[np.tril_indices(AGES, -1)], bends)
+        root = root / pt.sqrt((root**2).sum(axis=1, keepdims=True))
+        within = root @ root.T
+    return gg.cov.RepeatedMeasures(gg.cov.Scaled(within, sigma), subject, age)
+
+
+@pytest.mark.parametrize("kind", HETEROGENEOUS)
+def test_variances_by_age_and_by_sex(kind):
+    """varIdent of nlme: restricted likelihoods at their maximum, on the data Orthodont."""
+    columns = read_columns("gls_orthodont_cs")
+    years, y = (np.array(columns[name], dtype=float) for name in ("age", "distance"))
+    female = (np.array(columns["Sex"]) == "Female").astype(int)
+    age = np.unique(years, return_inverse=True)[1]
+    design = np.stack([np.ones_like(y), female, years - 11, female * (years - 11)], axis=1)
+    at = pt.dvector("at")
+    n_scales = 2 if kind.endswith("sex") else AGES
+    cov = heterogeneous(kind, at[:n_scales], at[n_scales:], columns["Subject"], age, female)
+    weighted = cov.solve(design.T)
+    information = weighted @ design
+    beta = pt.linalg.solve(information, weighted @ y, assume_a="pos")
+    reml = gg.logp(y, design @ beta, cov) - pt.linalg.slogdet(information)[1] / 2
+    reml = reml + design.shape[1] * np.log(2 * np.pi) / 2
+    function = interpreted([at], [-reml, -pt.grad(reml, at)])
+    n_bends = AGES * (AGES - 1) // 2 if kind.startswith("corSymm") else 1
+    start = np.concatenate([np.full(n_scales, np.log(2.2)), np.full(n_bends, 0.7)])
+    found = minimize(function, start, jac=True, method="BFGS")
+    assert_allclose(-found.fun, HETEROGENEOUS[kind], atol=6e-5)

@@ -151,6 +151,9 @@ TROUBLES = {
     "grid noises": "gg.cov.Kronecker + gg.cov.Diagonal(vector) has",
     "grid noise noises": "gg.cov.Kronecker + gg.cov.Diagonal(vector) has",
     "toeplitz basis noise": "gg.cov.Toeplitz + gg.cov.Eigenbasis has",
+    # Not about those that do, by whatever way.
+    "ar1 symmetry chol": "gg.cov.AR1 + gg.cov.Cholesky has",
+    "symmetry ar1 noises": "gg.cov.CompoundSymmetry + gg.cov.Diagonal(vector) has",
 }
 
 
@@ -178,10 +181,10 @@ def test_the_error_says_what_each_does_combine_with():
         gg.logp(np.zeros(2), 0.0, total)
     assert str(error.value) == (
         "gg.cov.AR1 + gg.cov.Cholesky has no algorithm here, and nothing is made dense unasked. "
-        "gg.cov.AR1 combines with gg.cov.Diagonal(scalar), gg.cov.Diagonal(vector). "
-        "gg.cov.Cholesky combines with nothing by itself. gg.cov.LowRank and gg.cov.Dense can be "
-        "added to anything. For the dense sum, at a cost of n^3, write "
-        "gg.cov.Dense((a + b).to_dense())."
+        "gg.cov.AR1 combines with gg.cov.Diagonal(scalar), gg.cov.Diagonal(vector), functions of "
+        "the lag like gg.cov.Toeplitz. gg.cov.Cholesky combines with nothing by itself. "
+        "gg.cov.LowRank and gg.cov.Dense can be added to anything. For the dense sum, at a cost of "
+        "n^3, write gg.cov.Dense((a + b).to_dense())."
     )
     assert_allclose(total.diagonal().eval(mode=AS_WRITTEN), [2.0, 2.0])
     assert_allclose((3 * total).to_dense().eval(mode=AS_WRITTEN)[0, 0], 6.0)
@@ -231,6 +234,29 @@ def test_unknown_length():
     assert_allclose(found, wanted, rtol=1e-12)
 
 
+def test_a_vector_of_unknown_length():
+    """Noise and scales by covariates that are shared data."""
+    v, values = pt.dvector("v"), np.linspace(1, 2, MANY)
+    series, noise = gg.cov.AR1(1.0, 0.5), gg.cov.Diagonal(0.1)
+    rows = pt.constant(np.stack([Y, -2 * Y]))
+    outputs = []
+    for x, data in ((v, pt.specify_shape(rows, (2, None))), (v, rows), (values, rows)):
+        for cov in (
+            series + gg.cov.Diagonal(x),
+            series + gg.cov.Diagonal(x) + noise,
+            gg.cov.Scaled(series, x) + noise,
+            gg.cov.LowRank(x[:, None]) + series + gg.cov.Diagonal(x),
+        ):
+            logp = gg.logp(data, 0.0, cov)
+            outputs += [logp, pt.grad(logp.sum(), v) if x is v else logp]
+    found = interpreted([v], outputs)(values)
+    for logps, again, known in zip(found[:8:2], found[8:16:2], found[16::2], strict=True):
+        assert_allclose(logps, known, rtol=1e-12)
+        assert_allclose(again, known, rtol=1e-12)
+    for slopes, again in zip(found[1:8:2], found[9:16:2], strict=True):
+        assert_allclose(slopes, again, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     "short",
     [gg.cov.Diagonal(1.0, size=3), gg.cov.Diagonal(np.ones(3)), gg.cov.AR1(1.0, 0.5, size=3)],
@@ -238,7 +264,7 @@ def test_unknown_length():
 )
 def test_sizes_that_disagree(short):
     total = _sum("ar1 factors noise")
-    with pytest.raises(ValueError, match=r"sizes \[3, 12\] disagree"):
+    with pytest.raises(ValueError, match=r"LowRank \+ gg.cov.*the sizes \[12, 3\] disagree"):
         total + short
 
 
@@ -269,9 +295,18 @@ def test_formed_where_small_matrices_are():
     inner = gg.cov.AR1(1.0, 0.5, size=4) + gg.cov.Cholesky(np.eye(4))
     small = 0.5 ** np.abs(np.subtract.outer(np.arange(4), np.arange(4))) + np.eye(4)
     subject = np.repeat(np.arange(3), 4)
-    for cov in (gg.cov.RepeatedMeasures(inner, subject, VISIT), gg.cov.Kronecker(np.eye(3), inner)):
-        whole = cov.to_dense().eval(mode=AS_WRITTEN)
-        assert_allclose(whole, np.kron(np.eye(3), small), rtol=1e-14)
+    scale = np.linspace(1, 2, 4)
+    scaled, larger = 2 * gg.cov.Scaled(inner, scale), 2 * scale[:, None] * small * scale
+    for part, matrix in ((inner, small), (scaled, larger)):
+        covs = gg.cov.RepeatedMeasures(part, subject, VISIT), gg.cov.Kronecker(np.eye(3), part)
+        for cov in covs:
+            whole = cov.to_dense().eval(mode=AS_WRITTEN)
+            assert_allclose(whole, np.kron(np.eye(3), matrix), rtol=1e-14)
+    beside = (gg.cov.Dense(np.eye(4)) + scaled).resolved.to_dense().eval(mode=AS_WRITTEN)
+    assert_allclose(beside, np.eye(4) + larger, rtol=1e-14)
+    for build in (gg.MvNormal.dist, lambda mu, cov: (cov + gg.cov.Diagonal(1.0)).plan()):
+        with pytest.raises(TypeError, match=r"gg.cov.AR1 \+ gg.cov.Cholesky has no algorithm"):
+            build(np.zeros(4), scaled)
 
 
 def test_blocks_are_resolved_as_sums_are():
@@ -282,6 +317,25 @@ def test_blocks_are_resolved_as_sums_are():
     others = gg.cov.BlockDiagonal(gg.cov.Cholesky(np.eye(3)), gg.cov.Diagonal(1.0, size=2))
     with pytest.raises(TypeError, match=r"block 0: gg\.cov\.AR1 \+ gg\.cov\.Cholesky has no"):
         (cov + others).plan()
+
+
+def test_what_was_summed_in_a_part_combines_as_its_summands_do():
+    """Blocks and what is scaled are sums that have been resolved."""
+    found = _constants()
+    noisy = {name: found[name] + found["noise"] for name in ("ar1", "factors")}
+    scale = pt.constant(np.linspace(1, 2, MANY))
+    covs = [
+        gg.cov.Scaled(noisy["ar1"], scale) + gg.cov.Scaled(found["symmetry"], scale),
+        gg.cov.Scaled(noisy["factors"], scale) + found["ar1"],
+        *(
+            gg.cov.BlockDiagonal(noisy[name].sized(MANY)) + gg.cov.BlockDiagonal(found["toeplitz"])
+            for name in noisy
+        ),
+    ]
+    for cov in covs:
+        dense = sum(x.sized(MANY).to_dense() for x in cov.summands)
+        both = [x.eval(mode=AS_WRITTEN) for x in (cov.resolved.to_dense(), dense)]
+        assert_allclose(*both, rtol=1e-12)
 
 
 def test_scaled_sums_are_resolved_as_sums_are():

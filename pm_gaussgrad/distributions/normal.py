@@ -22,6 +22,7 @@ from pytensor.tensor.random.utils import normalize_size_param
 
 from pm_gaussgrad.cov.protocol.base import as_parameter, length
 from pm_gaussgrad.cov.protocol.batches import vector_hint
+from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.distributions.shapes import (
     as_value,
     batch_shape,
@@ -253,7 +254,8 @@ class MvNormal(StructuredDistribution):
         cov = written.resolved_for(length(mu))
         cov.check_constants(mu.type.shape[-1])
         rv = super().dist([mu, *cov.parameters], structure=cov.structure, shape=shape, **kwargs)
-        rv.tag.covariance = written  # with its summands, which a fitted model is asked for
+        # With its summands, which a fitted model is asked for, and the length they were found for.
+        rv.tag.covariance = written if cov is written else of_size(written, length(mu))
         return rv
 
 

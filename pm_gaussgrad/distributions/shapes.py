@@ -127,6 +127,12 @@ def _current(size) -> int | None:
     return int(pytensor.function([], size, mode=_AS_WRITTEN)())
 
 
+def _is_of_data(size) -> bool:
+    """Whether a length is that of shared data, which others may take the place of."""
+    inputs = graph_inputs([size]) if isinstance(size, Variable) else ()
+    return any(isinstance(x, TensorSharedVariable) and x.type.ndim for x in inputs)
+
+
 def expand_mean(mu, cov, shape, owner="gg.MvNormal", name="cov"):
     """The mean with its last dimension of length n, after checking n against all that know it."""
     last = _last(shape)
@@ -149,6 +155,8 @@ def expand_mean(mu, cov, shape, owner="gg.MvNormal", name="cov"):
                 + _grid_hint(shape, known[0][1])
             )
     n = known[0][1] if known else cov.size if cov.size is not None else last
+    if not isinstance(cov.size, int) and _is_of_data(last):
+        n = last  # not the length at present
     if mu.type.ndim and mu.type.shape[-1] != 1:
         return mu
     if n is None:

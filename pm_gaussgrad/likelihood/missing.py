@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytensor.tensor as pt
-from pymc.distributions.shape_utils import implicit_size_from_params
+from pymc.distributions.shape_utils import convert_dims, implicit_size_from_params
 from pytensor import config
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
@@ -21,6 +21,7 @@ from pytensor.graph.traversal import graph_inputs
 from pytensor.scalar import Cast
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.shape import SpecifyShape
+from pytensor.tensor.variable import TensorVariable
 
 from pm_gaussgrad.cov import Covariance, marginal
 from pm_gaussgrad.cov.protocol.arguments import named_dims_hint
@@ -48,14 +49,21 @@ def as_observed(observed):
 
 
 def with_shape_of(observed, kwargs: dict) -> dict:
-    """Keyword arguments of a distribution with the shape of constant data, if they have none.
+    """Keyword arguments of a distribution with the shape of its data, if they have none.
 
-    PyMC would take it from the constant as a tensor, which errors of sizes cannot speak of.
+    PyMC would take it from a constant as a tensor, which errors of sizes cannot speak of; and of
+    shared data with dims it would take the lengths of these, which do not say that they follow
+    the data.
     """
-    known = isinstance(observed, Constant)
-    if not known or any(kwargs.get(name) is not None for name in ("shape", "dims")):
+    dims = kwargs.get("dims")
+    if kwargs.get("shape") is not None:
         return kwargs
-    return {**kwargs, "shape": observed.data.shape}
+    if isinstance(observed, Constant):
+        return kwargs if dims is not None else {**kwargs, "shape": observed.data.shape}
+    shared = isinstance(observed, TensorVariable) and kwargs.get("size") is None
+    if shared and len(convert_dims(dims) or ()) == observed.ndim:
+        return {**kwargs, "shape": tuple(observed.shape)}
+    return kwargs
 
 
 def _with_nan(data) -> np.ndarray:

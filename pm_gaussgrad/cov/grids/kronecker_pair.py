@@ -30,14 +30,15 @@ import functools
 import math
 import operator
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import equal_computations
 
 from pm_gaussgrad.cov.grids.kronecker import Kronecker, NoisyKronecker
 from pm_gaussgrad.cov.grids.kronecker_axes import along_axes, kron_vectors, on_axis, product_of
-from pm_gaussgrad.cov.matrices.diagonal import Diagonal
+from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import length
-from pm_gaussgrad.cov.protocol.constants import check_matrix
+from pm_gaussgrad.cov.protocol.constants import check_matrix, constant_value
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, does_not_close, mends
@@ -248,6 +249,28 @@ def _sum_of_three(pair, product):
             if merged := _merged(one, product.factors):
                 return KroneckerPair.from_parameters(*merged, *other)
     raise does_not_close(pair, product)
+
+
+@closes(KroneckerPair, ScalarDiagonal)
+def _with_noise(pair, diagonal):
+    """D x I + s I = (D + s I) x I, where the identities are constants."""
+    common_size(pair, diagonal)
+    terms, [noise] = [term.factors for term in pair.terms], diagonal.parameters
+    for term in (1, 0):
+        free = [i for i, factor in enumerate(terms[term]) if not _is_identity(factor)]
+        if len(free) > 1:
+            continue
+        factors, place = list(terms[term]), free[0] if free else 0
+        identity = pt.eye(length(factors[place]), dtype=noise.dtype)
+        factors[place] = factors[place] + noise[..., None, None] * identity
+        terms[term] = factors
+        return KroneckerPair.from_parameters(*terms[0], *terms[1])
+    raise does_not_close(pair, diagonal)
+
+
+def _is_identity(factor) -> bool:
+    value = constant_value(factor)
+    return value is not None and value.ndim == 2 and bool((value == np.eye(len(value))).all())
 
 
 mends(KroneckerPair, Diagonal, "Write D x I + s I as (D + s I) x I.")

@@ -24,6 +24,7 @@ from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_variance
 from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, falls_back
 from pm_gaussgrad.kernels.symmetric import log_product
 from pm_gaussgrad.kernels.toeplitz import (
@@ -299,7 +300,13 @@ def _sum_with_scalar(left, right):
     return Toeplitz(column + variance[..., None] * left._unit())
 
 
-@falls_back(10)
+def _of_the_lag(cov) -> str:
+    """What can be added to a function of the lag of known length, in words."""
+    found = of_size(cov, 2).autocovariances()
+    return "" if found is None else f"functions of the lag like {Toeplitz.label}"
+
+
+@falls_back(10, partner=_of_the_lag)
 def _sum_of_stationary(summands):
     """Functions of the lag: n^2, where nothing faster is known."""
     if common_size(*summands) is None:

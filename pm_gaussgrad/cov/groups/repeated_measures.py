@@ -41,6 +41,7 @@ from pm_gaussgrad.cov.groups.subjects import (
 from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.information import half_gram
+from pm_gaussgrad.cov.protocol.kriging import semidefinite_root
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
@@ -163,7 +164,11 @@ class RepeatedMeasures(Leaf):
         return visits[pattern[subject], place]
 
     def _factors(self):
-        """Factors of the patterns (..., p, w, w), those of fewer visits bordered by identities."""
+        """Factors of the patterns, (..., p, w, w)."""
+        return pt.linalg.cholesky(self._of_patterns(), lower=True)
+
+    def _of_patterns(self):
+        """Submatrices of within, (..., p, w, w), those of fewer visits bordered by identities."""
         within, visits = self._within(), self.parameters[1]
         observed = pt.ge(visits, 0)
         rows = pt.switch(observed, visits, 0)
@@ -172,14 +177,15 @@ class RepeatedMeasures(Leaf):
         blocks = entries[..., rows[:, :, None] * within.shape[-1] + rows[:, None, :]]
         both = observed[:, :, None] & observed[:, None, :]
         identity = pt.eye(visits.shape[1], dtype=within.dtype)
-        return pt.linalg.cholesky(pt.switch(both, blocks, identity), lower=True)
+        return pt.switch(both, blocks, identity)
 
-    def _each_subject(self, apply, rows):
+    def _each_subject(self, apply, rows, factors=None):
         """Apply(factor (..., w, w), columns (..., w, c)) to the subjects: (..., n) -> (..., s, w).
 
         Zero where a subject has fewer visits than others.
         """
-        factors = self._factors()[..., self.parameters[2], :, :]
+        factors = self._factors() if factors is None else factors
+        factors = factors[..., self.parameters[2], :, :]
         observations = self.parameters[3]
         by_subject = pt.as_tensor_variable(rows)[..., observations]
         by_subject = pt.switch(pt.ge(observations, 0), by_subject, 0)
@@ -194,6 +200,10 @@ class RepeatedMeasures(Leaf):
 
     def color(self, z):
         return self._by_observation(self._each_subject(_products, z))
+
+    def draw_semidefinite(self, z):
+        roots = semidefinite_root(self._of_patterns())
+        return self._by_observation(self._each_subject(_products, z, roots))
 
     def whiten(self, residual):
         return self._by_observation(self._each_subject(_solve_lower, residual))

@@ -38,6 +38,7 @@ from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
 from pm_gaussgrad.cov.protocol.information import count_directions, gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal, rows_times
+from pm_gaussgrad.cov.protocol.scales import root
 from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size
 from pm_gaussgrad.kernels.low_rank import (
     constant_vector,
@@ -173,7 +174,7 @@ class LowRank(Covariance):
         return LowRank(self.parameters[0][..., observed, :])
 
     def scaled(self, factor):
-        return LowRank(pt.sqrt(factor) * self.parameters[0])
+        return LowRank(root(factor) * self.parameters[0])
 
     def _singular(self, *_):
         raise NotImplementedError(
@@ -200,6 +201,11 @@ class LowRankPlusDiagonal(Leaf):
 
     def __init__(self, factor, variance):
         self.parameters = (factor, variance)
+
+    @property
+    def summands(self):
+        """What it is the sum of, which others may be added to each of."""
+        return LowRank.from_parameters(self.parameters[0]), _noise(self)
 
     def check_constants(self, n=None):
         check_positive(self.label, "variance", self.parameters[1])
@@ -256,7 +262,7 @@ class LowRankPlusDiagonal(Leaf):
 
     def scaled(self, factor):
         loadings, variance = self.parameters
-        return type(self)(pt.sqrt(factor) * loadings, factor * variance)
+        return type(self)(root(factor) * loadings, factor * variance)
 
     @staticmethod
     def forward_jax(residual, factor, variance):
@@ -298,8 +304,7 @@ class LowRankPlusDiagonal(Leaf):
         return factor[positions] @ factor.T + noise
 
     def times(self, rows):
-        factors = LowRank.from_parameters(self.parameters[0])
-        return factors.times(rows) + self._variances() * rows
+        return self.summands[0].times(rows) + self._variances() * rows
 
     def information(self, tangents):
         """dS = dU U' + U dU' + diag(dv), and P = D^-1 - H H' with H of shape (n, k)."""

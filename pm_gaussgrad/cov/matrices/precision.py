@@ -184,7 +184,7 @@ class Precision(Leaf):
         return white, log_scale + pt.zeros_like(white)
 
     def scaled(self, factor):
-        return Precision(self.parameters[0] / factor)
+        return Precision(inverse_scale(factor) * self.parameters[0])
 
     @staticmethod
     def constant_form(matrix):

@@ -45,7 +45,7 @@ from pm_gaussgrad.cov.protocol.scales import (
 )
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.strips import scale_by_strips
-from pm_gaussgrad.cov.protocol.sums import closes, common_size, summed
+from pm_gaussgrad.cov.protocol.sums import closes, common_size, resolved_if_possible, summed
 
 NAME = "gg.cov.Scaled"
 
@@ -143,7 +143,7 @@ class Scaled(Composite):
         if not isinstance(cov, Covariance):
             cov = Dense(as_parameter(NAME, "cov", cov, 2))
         scale = _as_scale(cov, scale)
-        cov = of_size(cov, length(scale)).resolved
+        cov = resolved_if_possible(of_size(cov, length(scale)))
         own = rescaled(cov, scale)
         return cls.of(cov, scale) if own is None else own
 

@@ -7,6 +7,7 @@ from pytensor.scalar import upcast
 from pytensor.tensor.variable import TensorVariable
 
 from pm_gaussgrad.cov.protocol.arguments import as_floats
+from pm_gaussgrad.cov.protocol.constants import check_within
 from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.cov.protocol.products import standardised_by
@@ -361,6 +362,8 @@ class Covariance:
                 "expected a scalar; for a standard deviation of each observation write "
                 "gg.cov.Scaled(cov, scale)."
             )
+        remedy = "; no negative multiple of a covariance is one"
+        check_within(f"scalar * {self.label}", "scalar", factor, 0, remedy=remedy)
         # Constants such as 2.5 come as float32; their square root must not.
         return self.scaled(factor.astype(upcast(factor.dtype, self.dtype)))
 

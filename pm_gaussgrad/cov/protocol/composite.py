@@ -15,6 +15,7 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.plan import Plan
+from pm_gaussgrad.cov.protocol.sums import summands_of
 from pm_gaussgrad.ops import assemble
 
 
@@ -159,6 +160,10 @@ class Composite(Covariance):
     def plan(self):
         return Plan(self.label, self.how, tuple(dict.fromkeys(part.plan() for part in self.parts)))
 
+    @property
+    def dtype(self):
+        return self.parts[0].dtype
+
     def check_constants(self, n=None):
         n = n if self.same_observations else None
         for part, size in zip(self.parts, self.sizes, strict=True):
@@ -172,11 +177,13 @@ def known_size(owner: str, name: str, cov: Covariance):
     """The size of a part; a ValueError where neither an integer nor its parameters say it."""
     if isinstance(cov.size, int):
         return cov.size
-    size = cov.structure.from_parameters(*cov.parameters).size
+    summands = summands_of(cov)
+    sizes = [part.structure.from_parameters(*part.parameters).size for part in summands]
+    size = next((size for size in sizes if size is not None), None)
     if size is None:
         raise ValueError(
             f"{owner}: {name} is a {cov.label} of unknown size, expected an integer; pass "
-            f"it, as in {cov.label}(..., size=3)."
+            f"it, as in {summands[0].label}(..., size=3)."
         )
     return size
 

@@ -59,6 +59,19 @@ def times_both(matrix, scale):
     return nan_unless(both, matrix * (safe[..., :, None] * safe[..., None, :]))
 
 
+def root(factor):
+    """sqrt(c), whose slope is finite where c is zero: of what is zero there, but for its slope."""
+    usable = pt.ge(pt.floor(factor), 0)  # as above, of the dtype of the factor
+    tiny = pt.constant(np.finfo(factor.dtype).tiny, dtype=factor.dtype)
+    return nan_unless(usable, pt.sqrt(pt.switch(usable, factor + tiny, 1)))
+
+
+def positive_root(factor):
+    """sqrt(c) of what is no covariance where c is zero."""
+    positive, safe = as_positive(factor)
+    return nan_unless(positive, pt.sqrt(safe))
+
+
 def inverse_scale(scale):
     """1 / s."""
     positive, safe = as_positive(scale)

@@ -133,7 +133,7 @@ class Sum(Covariance):
         return kept if any(cov is None for cov in own) else Sum(*own)
 
     def resolved_for(self, n):
-        return (self if n is None or self.size is not None else of_size(self, n)).resolved
+        return (self if n is None else of_size(self, n)).resolved
 
     def _for(self, rows):
         """The structure, where only the rows may say how many observations there are."""

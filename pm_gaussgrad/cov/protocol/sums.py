@@ -12,7 +12,7 @@ from itertools import combinations
 from pm_gaussgrad.cov.protocol.sized import of_size
 
 _RULES: dict[tuple[type, type], Callable] = {}
-_FALLBACKS: list[tuple[int, str, Callable]] = []
+_FALLBACKS: list[tuple[int, "str | Callable", Callable]] = []
 _KEPT: list[type] = []
 _REMEDIES: dict[tuple[type, type], str] = {}
 
@@ -32,15 +32,16 @@ def closes(left: type, right: type):
     return register
 
 
-def falls_back(order: int, partner: str = ""):
+def falls_back(order: int, partner: "str | Callable"):
     """Register the decorated function for sums that no rules close, in ascending order.
 
     Parameters
     ----------
     order : int
         Its place among the others.
-    partner : str
-        The name of a structure to which anything can be added by it, for errors.
+    partner : str or callable
+        For errors: the name of a structure to which anything can be added by it, or a function of
+        a summand, which says what can be added to that one by it, or nothing.
 
     Notes
     -----
@@ -72,6 +73,14 @@ def summands_of(cov) -> tuple:
     return getattr(cov, "summands", (cov,))
 
 
+def resolved_if_possible(cov):
+    """``cov.resolved``; a sum without an algorithm as it is: in small matrices it is formed."""
+    try:
+        return cov.resolved
+    except TypeError:
+        return cov
+
+
 def label_of_sum(parts) -> str:
     """The name of a sum, of structures or forms."""
     return " + ".join(part.label for part in parts)
@@ -89,8 +98,8 @@ def common_size(*summands):
     if len(known) > 1:
         left, right, *_ = known.values()
         raise ValueError(
-            f"{left.label} + {right.label}: the sizes {sorted({left.size, right.size})} disagree; "
-            "both must be for the same observations."
+            f"{left.label} + {right.label}: the sizes {[left.size, right.size]} disagree; both "
+            "must be for the same observations."
         )
     return next(iter([*known, *(size for size, _ in sizes)]), None)
 
@@ -114,7 +123,7 @@ def closed_sum(left, right):
 def does_not_close(left, right) -> TypeError:
     """The error of two summands, which rules raise where a sum of their families does not close."""
     remedy = _nearest(left, right, _REMEDIES)
-    anything = " and ".join(partner for _, partner, _ in _FALLBACKS if partner)
+    anything = " and ".join(partner for _, partner, _ in _FALLBACKS if isinstance(partner, str))
     sentences = [
         f"{left.summand} + {right.summand} has no algorithm here, and nothing is made dense "
         "unasked.",
@@ -153,6 +162,7 @@ def _partners(cov) -> str:
     """What a summand does combine with, as a sentence."""
     pairs = [*_RULES, *(pair[::-1] for pair in _RULES)]
     found = sorted({right.summand for left, right in pairs if isinstance(cov, left)})
+    found += [say(cov) for _, say, _ in _FALLBACKS if callable(say) and say(cov)]
     return f"{cov.summand} combines with {', '.join(found) if found else 'nothing by itself'}."
 
 
@@ -169,16 +179,23 @@ def resolve(summands):
         If there is no way; the message is about two summands that do not combine.
     """
     summands = _gathered([part for cov in summands for part in summands_of(cov)])
-    found = _closed(summands)
-    for _, _, fallback in _FALLBACKS:
-        found = fallback(summands) if found is None else found
+    found = _by_any_way(summands)
     if found is not None:
         return found
     for left, right in combinations(summands, 2):
-        closed_sum(left, right)  # raises for the first that do not combine
-    # Each pair closes, but not with the others.
-    closed_sum(closed_sum(*summands[:2]), summands[2])
+        if _by_any_way([left, right]) is None:
+            closed_sum(left, right)  # raises for the first that do not combine
+    # Each pair does, but not with the others.
+    closed_sum(_by_any_way(summands[:2]), summands[2])
     raise TypeError(f"{label_of_sum(summands)} has no algorithm here.")
+
+
+def _by_any_way(summands):
+    """One structure by rules for pairs or by a fallback; None where there is none."""
+    found = _closed(summands)
+    for _, _, fallback in _FALLBACKS:
+        found = fallback(summands) if found is None else found
+    return found
 
 
 def _gathered(summands) -> list:

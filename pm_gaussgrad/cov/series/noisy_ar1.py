@@ -131,6 +131,13 @@ class NoisyAR1(ScalarLeaf):
         variance, correlation, noise = self.parameters
         return IrregularAR1.regular(variance, correlation, times, noise[..., None])
 
+    @property
+    def summands(self):
+        """What it is the sum of, which others may be added to each of."""
+        variance, correlation, noise = self.parameters
+        series = AR1.from_parameters(variance, correlation, size=self.size)
+        return series, ScalarDiagonal.from_parameters(noise, size=self.size)
+
     def scaled(self, factor):
         variance, correlation, noise = self.parameters
         return NoisyAR1.from_parameters(
@@ -185,7 +192,7 @@ def _sum(series, noise):
 
 @closes(AR1, Diagonal)
 def _sum_with_vector(series, noise):
-    return _known(series, noise, lambda n: IrregularAR1.regular(*series.parameters, np.arange(n)))
+    return _one_by_one(series, noise, *series.parameters) + noise
 
 
 @closes(NoisyAR1, ScalarDiagonal)
@@ -197,15 +204,18 @@ def _sum_of_noise(series, noise):
 
 @closes(NoisyAR1, Diagonal)
 def _sum_of_noise_and_vector(series, noise):
-    return _known(series, noise, lambda n: series._at(np.arange(n)))
+    variance, correlation, own = series.parameters
+    return _one_by_one(series, noise, variance, correlation, own[..., None]) + noise
 
 
-def _known(series, noise, at):
-    """A series of known length, and a variance for each of its observations."""
-    size = common_size(series, noise)
-    if not isinstance(size, int):
-        raise ValueError(
-            f"{series.summand} + {noise.summand}: the number of observations is not known, "
-            "expected an integer; give `variance` a known shape."
-        )
-    return at(size) + noise
+def _one_by_one(series, noise, variance, correlation, own=None):
+    """The series at 0, 1, ..., as many as the variances of the noise, known or not."""
+    size, [variances] = common_size(series, noise), noise.parameters
+    if isinstance(size, int):
+        return IrregularAR1.regular(variance, correlation, np.arange(size), own)
+    # JAX has no `arange` of a symbolic length.
+    ones = pt.ones_like(variances[(0,) * (variances.type.ndim - 1)], dtype="int64")
+    group, order, ends = ones - 1, pt.cumsum(ones) - 1, ones.sum(keepdims=True)
+    own = pt.zeros(1, dtype=variance.dtype) if own is None else own
+    values = order.astype("float64"), variance[..., None], correlation[..., None], own
+    return IrregularAR1.from_parameters(*values, group, order, ends)
