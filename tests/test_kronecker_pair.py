@@ -292,6 +292,17 @@ def test_whitening_does_not_depend_on_order(rng):
     assert_allclose(moved, white([0, 1, 2], y)[order], rtol=1e-9, atol=1e-11)
 
 
+def test_gaps_of_a_size_that_no_summand_says(rng):
+    """One summand says the length of the first axis, the other that of the second."""
+    first, second = pt.dmatrix("first"), pt.dmatrix("second")
+    cov = gg.cov.Kronecker(gg.cov.AR1(1.0, 0.5, size=2), second)
+    cov = cov + gg.cov.Kronecker(first, gg.cov.AR1(2.0, 0.3, size=3))
+    observed = np.array([0, 2, 3, 5])
+    outputs = gg.cov.marginal(cov, observed).to_dense(), cov.to_dense()
+    kept, whole = interpreted([first, second], outputs, AS_WRITTEN)(np.eye(2), np.eye(3))
+    assert_allclose(kept, whole[np.ix_(observed, observed)])
+
+
 def test_traits_of_related_individuals(rng):
     """G x A + R x I with missing records: value, gradient and prediction of dense algebra."""
     kinship, y = positive_definite(rng, 5), rng.normal(size=10)

@@ -217,8 +217,9 @@ def test_case(seed):
     # PyTensor's own Ops in batches of length zero have no Python form.
     whole = not missing.any() and trial.value.size > 0
     if whole:
-        if isinstance(trial.cov.resolved.size, int) and trial.cov.size > 1:
-            kept = np.sort(rng.permutation(trial.cov.size)[: -(-trial.cov.size // 2)])
+        n = trial.cov.resolved.size
+        if isinstance(n, int) and n > 1:
+            kept = np.sort(rng.permutation(n)[: -(-n // 2)])
         outputs |= members(trial, kept)
     try:
         got = compiled(trial, outputs, rng)

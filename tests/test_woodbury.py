@@ -37,6 +37,25 @@ def test_edge_sizes(n, k, m, rng):
         assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("k", [0, 2, 3])
+def test_factors_beside_a_batch_of_bases(k, rng):
+    """As many factors as there are bases, or others: columns are rows of each base."""
+    first, second, factor = rng.normal(size=(3, 3, 3)), rng.normal(size=(2, 2)), np.ones((6, k))
+    product = gg.cov.Kronecker(first @ first.mT + np.eye(3), second @ second.T + np.eye(2))
+    rows, factor = rng.normal(size=(4, 3, 6)), factor + rng.normal(size=(6, k))
+    for base in (product, gg.cov.AR1([1.0, 2.0, 3.0], 0.5, size=6)):
+        cov = gg.cov.LowRank(factor) + base
+        dense = gg.cov.Dense(cov.to_dense())
+        outputs = [cov.color(rows)]
+        for structure in (cov, dense):
+            white = (structure.whiten(rows) ** 2).sum(axis=-1)
+            outputs += [white, structure.inverse_diagonal(), *structure.innovations(rows)]
+            outputs += [structure.solve(rows), structure.solve(outputs[0])]
+        _, *found = interpreted([], outputs, AS_WRITTEN)()
+        for ours, theirs in zip(found[:6], found[6:], strict=True):
+            assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
 def test_single_precision(rng):
     factor = pt.constant(rng.normal(size=(6, 2)).astype("float32"))
     rows = rng.normal(size=(2, 6)).astype("float32")

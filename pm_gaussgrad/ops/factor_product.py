@@ -50,8 +50,7 @@ class FactorProduct(CompiledOp):
 
 def multiply_factor(rows, matrix):
     """:class:`FactorProduct` of rows (..., n) and a matrix (..., t, s)."""
-    rows, op = pt.as_tensor_variable(rows), FactorProduct()
-    if matrix.type.ndim > 2:
-        return Blockwise(op)(rows[..., None, :], matrix)[..., 0, :]
-    rows, restore = rows_last(rows, 0)
+    batch_ndim = matrix.type.ndim - 2
+    op = Blockwise(FactorProduct()) if batch_ndim else FactorProduct()
+    rows, restore = rows_last(pt.as_tensor_variable(rows), batch_ndim)
     return restore(op(rows, matrix))

@@ -185,10 +185,15 @@ class Woodbury(Composite):
         own, scores = partition(self.label, z, [self._base.noise_size(self.size), k])
         return self._base.draw(own) + self.parts[1].draw(scores)
 
+    def _columns(self):
+        """Those of U as rows, beside each of a batch of bases: (k, ..., n)."""
+        columns = pt.moveaxis(self._factor, -1, 0)
+        absent = max(self._base.batch_ndim - (columns.type.ndim - 2), 0)
+        return pt.expand_dims(columns, tuple(range(1, 1 + absent)))
+
     def _white(self):
         """U U' + I in units of the base: ``LowRank`` plus a diagonal, of W = S_B^-1 U."""
-        columns = pt.moveaxis(self._factor, -1, 0)
-        factor = pt.moveaxis(self._base.whiten(columns), 0, -1)
+        factor = pt.moveaxis(self._base.whiten(self._columns()), 0, -1)
         return LowRankPlusScalar(factor, pt.ones((), dtype=factor.dtype))
 
     def color(self, z):
@@ -202,8 +207,7 @@ class Woodbury(Composite):
 
     def inverse_diagonal(self):
         base = self._base
-        columns = pt.moveaxis(self._factor, -1, 0)
-        solved = pt.moveaxis(base.solve(columns), 0, -2)  # (..., k, n)
+        solved = pt.moveaxis(base.solve(self._columns()), 0, -2)  # (..., k, n)
         inner = pt.eye(length(self._factor), dtype=solved.dtype) + solved @ self._factor
         chol = pt.linalg.cholesky((inner + inner.mT) / 2, lower=True)
         root = pt.linalg.solve_triangular(chol, solved, lower=True, b_ndim=2)
@@ -211,8 +215,7 @@ class Woodbury(Composite):
 
     def innovations(self, residual):
         base, order = self._base, self.time_order()
-        columns = pt.moveaxis(self._factor, -1, 0)
-        of_factor, _ = base.innovations(columns)
+        of_factor, _ = base.innovations(self._columns())
         white, log_scales = base.innovations(residual)
         factor = pt.moveaxis(of_factor, 0, -1)
         if order is not None:

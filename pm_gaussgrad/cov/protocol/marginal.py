@@ -73,13 +73,14 @@ def marginal(cov, observed):
     """
     if not isinstance(cov, Covariance):
         raise TypeError(f"{NAME}: `cov` is a {type(cov).__name__}, expected a gg.cov structure.")
-    observed = _as_positions(observed, cov.size)
-    if observed.size == cov.size:
+    n = cov.resolved.size
+    observed = _as_positions(observed, n)
+    if observed.size == n:
         return cov
     kept = cov.keep(observed)
     if kept is not None:
         return kept
-    missing = np.setdiff1d(np.arange(cov.size), observed)
+    missing = np.setdiff1d(np.arange(n), observed)
     return Marginal.of(cov.resolved, pt.constant(observed), pt.constant(missing))
 
 
