@@ -8,15 +8,20 @@ not before.
 
 import functools
 import hashlib
+import importlib
 import inspect
 import sys
 from types import CodeType, FunctionType, ModuleType
 
 import numpy as np
 
-from pm_gaussgrad.kernels import lapack
+from pm_gaussgrad.kernels import lapack, lapack_panels
 from pm_gaussgrad.kernels.symmetric import weighted_rows
 from pm_gaussgrad.ops.signature import Signature, kernel_arguments
+
+
+# Modules whose functions have a compiled form of their own, in the module of that name.
+_TWINS = {module.__name__: f"{module.__name__}_numba" for module in (lapack, lapack_panels)}
 
 
 def _names(code: CodeType) -> set[str]:
@@ -92,8 +97,8 @@ def fingerprint(function: FunctionType) -> str:
         }
         for name, value in sorted(constants.items()):
             digest.update(f"{name}={_constant_text(value)}".encode())
-        if reached.__module__ == lapack.__name__:
-            digest.update(_lapack_source())
+        if twin := _TWINS.get(reached.__module__):
+            digest.update(_source(twin))
     return digest.hexdigest()
 
 
@@ -112,10 +117,8 @@ def _constant_text(value) -> str:
 
 
 @functools.cache
-def _lapack_source() -> bytes:
-    from pm_gaussgrad.kernels import lapack_numba
-
-    return inspect.getsource(lapack_numba).encode()
+def _source(module: str) -> bytes:
+    return inspect.getsource(importlib.import_module(module)).encode()
 
 
 @functools.cache
@@ -123,8 +126,8 @@ def _register(function: FunctionType) -> None:
     """Let compiled code call a plain Python function."""
     from numba.extending import register_jitable
 
-    if function.__module__ == lapack.__name__:
-        import pm_gaussgrad.kernels.lapack_numba  # noqa: F401
+    if twin := _TWINS.get(function.__module__):
+        importlib.import_module(twin)
     else:
         register_jitable(error_model="numpy")(function)
 

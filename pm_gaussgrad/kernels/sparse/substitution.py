@@ -1,0 +1,91 @@
+"""Triangular solves with the factor of a sparse matrix, of rows in the order of elimination.
+
+Each panel is read once for all rows. Source: Davis (2006), Direct Methods for Sparse Linear
+Systems, chapter 3.
+"""
+
+import numpy as np
+
+from pm_gaussgrad.kernels.sparse.layout import (
+    FIRST,
+    PANEL_START,
+    ROW_START,
+    ROWS,
+    TALLEST,
+    section,
+)
+from pm_gaussgrad.kernels.sparse.panels import dot_after_first
+
+
+def substitute_forward(factor, analysis, ordered):
+    """Overwrite each row r of ``ordered`` (m, n) by L^-1 r."""
+    first, panel_start = section(analysis, FIRST), section(analysis, PANEL_START)
+    row_start, rows = section(analysis, ROW_START), section(analysis, ROWS)
+    front = np.empty(analysis[TALLEST])
+    for s in range(first.size - 1):
+        begin, columns = first[s], first[s + 1] - first[s]
+        where = rows[row_start[s] : row_start[s + 1]]
+        panel, height = factor[panel_start[s] : panel_start[s + 1]], columns + where.size
+        for r in range(ordered.shape[0]):
+            row = ordered[r]
+            if columns == 1:
+                row[begin] /= panel[0]
+                value = row[begin]
+                for i in range(where.size):
+                    row[where[i]] -= value * panel[1 + i]
+                continue
+            for i in range(columns):
+                front[i] = row[begin + i]
+            for i in range(columns, height):
+                front[i] = 0
+            for j in range(columns):
+                column, below = panel[j * height + j : (j + 1) * height], front[j:height]
+                value = below[0] / column[0]
+                for i in range(column.size):
+                    below[i] -= value * column[i]
+                row[begin + j] = value
+            for i in range(where.size):
+                row[where[i]] += front[columns + i]
+
+
+def substitute_backward(factor, analysis, ordered):
+    """Overwrite each row r of ``ordered`` (m, n) by L'^-1 r."""
+    first, panel_start = section(analysis, FIRST), section(analysis, PANEL_START)
+    row_start, rows = section(analysis, ROW_START), section(analysis, ROWS)
+    front = np.empty(analysis[TALLEST])
+    for s in range(first.size - 2, -1, -1):
+        begin, columns = first[s], first[s + 1] - first[s]
+        where = rows[row_start[s] : row_start[s + 1]]
+        panel, height = factor[panel_start[s] : panel_start[s + 1]], columns + where.size
+        for r in range(ordered.shape[0]):
+            row = ordered[r]
+            if columns == 1:
+                value = row[begin]
+                for i in range(where.size):
+                    value -= row[where[i]] * panel[1 + i]
+                row[begin] = value / panel[0]
+                continue
+            for i in range(where.size):
+                front[columns + i] = row[where[i]]
+            for j in range(columns - 1, -1, -1):
+                column, below = panel[j * height + j : (j + 1) * height], front[j:height]
+                below[0] = (row[begin + j] - dot_after_first(column, below)) / column[0]
+                row[begin + j] = below[0]
+
+
+def in_order(rows, analysis_order):
+    """Rows (m, n) with their entries in the order of elimination, a copy."""
+    ordered = np.empty(rows.shape)
+    for r in range(rows.shape[0]):
+        for place in range(analysis_order.size):
+            ordered[r, place] = rows[r, analysis_order[place]]
+    return ordered
+
+
+def out_of_order(ordered, analysis_order):
+    """The inverse of :func:`in_order`, a copy."""
+    rows = np.empty(ordered.shape)
+    for r in range(rows.shape[0]):
+        for place in range(analysis_order.size):
+            rows[r, analysis_order[place]] = ordered[r, place]
+    return rows
