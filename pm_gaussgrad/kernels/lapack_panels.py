@@ -36,26 +36,30 @@ def subtract_outer_product(panel, matrix):
     _set_upper(matrix, matrix - below.T @ below)
 
 
-def invert_panel(panel, corner, inverse, memory):
-    """From a factor [L; B] and the rest of an inverse, its columns for the panel.
-
-    With Y = B L^-1, and C the block of the inverse (h - k, h - k) at the rows of B, they are
-    [(L L')^-1 + Y' C Y; -C Y] (xPOTRI, xTRSM, xSYMM, xGEMM).
+def invert_panel(panel, inverse, memory):
+    """From a factor [L; B] write (L L')^-1, and Y' = L'^-1 B' (xPOTRI, xTRSM).
 
     Parameters
     ----------
     panel, inverse : array, shape (k, h)
-        The second is written to.
-    corner : array, shape (h - k, h - k)
-        C.
+        The second is written to, in its first k columns.
     memory : array, shape (k, h - k)
         Y' is written to it.
     """
     k = len(panel)
     root = _solved(np.triu(panel[:, :k]).T, np.eye(k))
+    _set_upper(inverse[:, :k], root.T @ root)
     memory[:] = root.T @ panel[:, k:]
+
+
+def extend_inverse(inverse, memory, corner):
+    """Turn [(L L')^-1; .] and Y' into columns of an inverse with a corner C (xSYMM, xGEMM).
+
+    They are [(L L')^-1 + Y' C Y; -C Y].
+    """
+    k = len(inverse)
     inverse[:, k:] = -memory @ _symmetric(corner)
-    _set_upper(inverse[:, :k], root.T @ root - memory @ inverse[:, k:].T)
+    _set_upper(inverse[:, :k], inverse[:, :k] - memory @ inverse[:, k:].T)
 
 
 def _set_upper(matrix, upper):

@@ -64,13 +64,11 @@ def _subtract_outer_product(panel, matrix):
 
 
 @overload(lapack_panels.invert_panel)
-def _invert_panel(panel, corner, inverse, memory):
+def _invert_panel(panel, inverse, memory):
     dtype = panel.dtype
-    potri, trsm, symm, gemm = (
-        _FUNCTIONS[name, dtype] for name in ("potri", "trsm", "symm", "gemm")
-    )
+    potri, trsm = _FUNCTIONS["potri", dtype], _FUNCTIONS["trsm", dtype]
 
-    def compiled(panel, corner, inverse, memory):
+    def compiled(panel, inverse, memory):
         k, height = np.int32(panel.shape[0]), np.int32(panel.shape[1])
         size = np.int32(height - k)
         for j in range(k):
@@ -99,34 +97,46 @@ def _invert_panel(panel, corner, inverse, memory):
                 memory.ctypes,
                 _reference(size),
             )
-            symm(
-                _reference(_LEFT),
-                _reference(_LOWER),
-                _reference(size),
-                _reference(k),
-                _reference(dtype(-1)),
-                corner.ctypes,
-                _reference(size),
-                memory.ctypes,
-                _reference(size),
-                _reference(dtype(0)),
-                inverse[0, k:].ctypes,
-                _reference(height),
-            )
-            gemm(
-                _reference(_TRANSPOSED),
-                _reference(_NOT),
-                _reference(k),
-                _reference(k),
-                _reference(size),
-                _reference(dtype(-1)),
-                memory.ctypes,
-                _reference(size),
-                inverse[0, k:].ctypes,
-                _reference(height),
-                _reference(dtype(1)),
-                inverse.ctypes,
-                _reference(height),
-            )
+
+    return compiled
+
+
+@overload(lapack_panels.extend_inverse)
+def _extend_inverse(inverse, memory, corner):
+    dtype = inverse.dtype
+    symm, gemm = _FUNCTIONS["symm", dtype], _FUNCTIONS["gemm", dtype]
+
+    def compiled(inverse, memory, corner):
+        k, height = np.int32(inverse.shape[0]), np.int32(inverse.shape[1])
+        size = np.int32(corner.shape[0])
+        symm(
+            _reference(_LEFT),
+            _reference(_LOWER),
+            _reference(size),
+            _reference(k),
+            _reference(dtype(-1)),
+            corner.ctypes,
+            _reference(size),
+            memory.ctypes,
+            _reference(size),
+            _reference(dtype(0)),
+            inverse[0, k:].ctypes,
+            _reference(height),
+        )
+        gemm(
+            _reference(_TRANSPOSED),
+            _reference(_NOT),
+            _reference(k),
+            _reference(k),
+            _reference(size),
+            _reference(dtype(-1)),
+            memory.ctypes,
+            _reference(size),
+            inverse[0, k:].ctypes,
+            _reference(height),
+            _reference(dtype(1)),
+            inverse.ctypes,
+            _reference(height),
+        )
 
     return compiled

@@ -19,7 +19,6 @@ from pm_gaussgrad.kernels import lapack, lapack_panels
 from pm_gaussgrad.kernels.symmetric import weighted_rows
 from pm_gaussgrad.ops.signature import Signature, kernel_arguments
 
-
 # Modules whose functions have a compiled form of their own, in the module of that name.
 _TWINS = {module.__name__: f"{module.__name__}_numba" for module in (lapack, lapack_panels)}
 
@@ -289,6 +288,30 @@ def _compiled(kernel, signature, zero_inputs):
     function = numba.njit(wrapper, error_model="numpy", nogil=True, cache=True)
     title = f"{signature.owner}: the kernel `{kernel.__name__}`"
     return CompiledKernel(function, key, [name for name, _ in signature.inputs], title)
+
+
+def compiled_function(function: FunctionType):
+    """A function of arrays that is no kernel of an Op, as machine code that is kept on disk.
+
+    Where ``numba.config.DISABLE_JIT`` is set, itself.
+    """
+    from numba import config
+
+    return function if config.DISABLE_JIT else _compiled_function(function)
+
+
+@functools.cache
+def _compiled_function(function):
+    import numba
+
+    for reached in reachable_functions(function):
+        _register(reached)
+    names = ", ".join(inspect.signature(function).parameters)
+    source = f"def wrapper({names}):\n    return function({names})\n"
+    key = hashlib.sha256(f"{fingerprint(function)}{numba.__version__}".encode()).hexdigest()
+    inner = numba.njit(error_model="numpy", inline="always")(function)
+    wrapper = _function(source, "wrapper", {"function": inner}, cache_key=key)
+    return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True)
 
 
 def _recipe() -> str:

@@ -1,13 +1,14 @@
-"""The analysis of a pattern, once for all values: order, supernodes, fronts, in one array."""
+"""The analysis of a pattern, once for all values: order, supernodes, fronts, in one array.
+
+The steps are compiled one by one: linked into one function they would take numba twice as long.
+"""
 
 import numpy as np
 
 from pm_gaussgrad.kernels.sparse.elimination_tree import (
     adjacency,
     column_counts,
-    descending,
     elimination_tree,
-    inverse_permutation,
     linked_children,
     postorder,
 )
@@ -19,34 +20,34 @@ from pm_gaussgrad.kernels.sparse.fronts import (
     rows_below,
     stack_places,
 )
-from pm_gaussgrad.kernels.sparse.layout import (
-    END,
-    FACTOR_SIZE,
-    HEADER,
-    LARGEST,
-    NODES,
-    PANEL_START,
-    SECTIONS,
-    STACK_SIZE,
-    SUPERNODAL,
-    TALLEST,
-)
+from pm_gaussgrad.kernels.sparse.layout import END, HEADER, SECTIONS
 from pm_gaussgrad.kernels.sparse.minimum_degree import minimum_degree
 from pm_gaussgrad.kernels.sparse.supernodes import fundamental_supernodes, merged_supernodes
 
 # Up to so many products of two entries of a column, for each column, supernodes do not pay.
 _FEW_PRODUCTS = 8
+# Patterns of so few entries are analysed before compiled code is loaded from disk.
+_FEW_ENTRIES = 2000
 
 
-def analyse(indptr, indices):
+def as_written(function):
+    """The function itself, interpreted."""
+    return function
+
+
+def analyse(indptr, indices, compiled=as_written, order=None):
     """The analysis of a symmetric pattern.
 
     Parameters
     ----------
     indptr : array of int, shape (n + 1)
     indices : array of int, shape (entries)
-        The lower triangle by columns, rows ascending, as of ``scipy.sparse.tril(Q).tocsc()``.
+        The lower triangle by columns, rows ascending, as of ``scipy.sparse.tril(Q, format="csc")``.
         Entries of the diagonal may be missing, which are zero.
+    compiled : callable
+        The compiled form of a function, which is not asked for where the pattern is small.
+    order : array of int, shape (n), optional
+        In which to eliminate, or one that fills as much; by default that of minimum degree.
 
     Returns
     -------
@@ -57,79 +58,63 @@ def analyse(indptr, indices):
     -----
     The cost is about that of listing the entries of the factor.
     """
-    start, neighbours = adjacency(indptr, indices)
-    return analyse_in_order(indptr, indices, minimum_degree(start, neighbours))
+    indptr, indices = (np.ascontiguousarray(x, np.int64) for x in (indptr, indices))
+    if indices.size <= _FEW_ENTRIES:
+        compiled = as_written
+    start, neighbours = compiled(adjacency)(indptr, indices)
+    if order is None:
+        order = compiled(minimum_degree)(start, neighbours)
+    parent = compiled(elimination_tree)(start, neighbours, order)
+    child, sibling = compiled(linked_children)(parent, _descending(parent))
+    order = order[compiled(postorder)(parent, child, sibling)]
+    parent = compiled(elimination_tree)(start, neighbours, order)
+    counts = compiled(column_counts)(start, neighbours, order, parent)
+    graph = (start, neighbours, order)
+    if (counts * (counts - 1) // 2).sum() <= _FEW_PRODUCTS * order.size:
+        return _by_column(indptr, indices, graph, parent, compiled)
+    return _by_supernode(indptr, indices, graph, parent, counts, compiled)
 
 
-def analyse_in_order(indptr, indices, order):
-    """:func:`analyse` with an order of elimination, or one that fills as much."""
-    start, neighbours = adjacency(indptr, indices)
-    parent = elimination_tree(start, neighbours, order)
-    child, sibling = linked_children(parent, descending(order.size))
-    sequence = postorder(parent, child, sibling)
-    order = order[sequence]
-    parent = elimination_tree(start, neighbours, order)
-    counts = column_counts(start, neighbours, order, parent)
-    products = 0
-    for entries in counts:
-        products += entries * (entries - 1) // 2
-    if products <= _FEW_PRODUCTS * order.size:
-        return _by_column(indptr, indices, start, neighbours, order, parent)
-    return _supernodal(indptr, indices, start, neighbours, order, parent, counts)
+def _by_column(indptr, indices, graph, parent, compiled):
+    first = np.arange(parent.size + 1)
+    common, numbers = _fronts(indptr, indices, graph, first, parent, compiled)
+    target = compiled(product_targets)(common[2], common[3])
+    none = np.empty(0, np.int64)
+    return _packed((*common, none, none, none, none, none, target), [0, 0, *numbers])
 
 
-def _by_column(indptr, indices, start, neighbours, order, parent):
-    first, none = np.arange(order.size + 1), np.empty(0, np.int64)
-    child, sibling = linked_children(parent, descending(order.size))
-    row_start, rows = rows_below(start, neighbours, order, first, child, sibling)
-    panels, tallest, largest = panel_starts(first, row_start)
-    rank = inverse_permutation(order)
-    entry_start, entry, place = entry_places(indptr, indices, rank, first, row_start, rows)
-    of_matrix = (order, first, row_start, rows, panels, entry_start, entry, place)
-    of_tree = (none, none, none, none, none, product_targets(row_start, rows))
-    return _packed(of_matrix, of_tree, (0, 0, tallest, largest))
+def _by_supernode(indptr, indices, graph, parent, counts, compiled):
+    start, neighbours, order = graph
+    first = compiled(fundamental_supernodes)(parent, counts)
+    columns, first, above = compiled(merged_supernodes)(first, parent, counts)
+    graph = (start, neighbours, order[columns])
+    common, numbers = _fronts(indptr, indices, graph, first, above, compiled)
+    tree = compiled(linked_children)(above, _descending(above))
+    relative, shared = compiled(places_in_parents)(first, common[2], common[3], *tree)
+    stack, size = compiled(stack_places)(above, common[2], *tree)
+    none = np.empty(0, np.int64)
+    return _packed((*common, *tree, relative, shared, stack, none), [1, size, *numbers])
 
 
-def _supernodal(indptr, indices, start, neighbours, order, parent, counts):
-    first = fundamental_supernodes(parent, counts)
-    columns, first, above = merged_supernodes(first, parent, counts)
-    order = order[columns]
-    child, sibling = linked_children(above, descending(above.size))
-    row_start, rows = rows_below(start, neighbours, order, first, child, sibling)
-    panels, tallest, largest = panel_starts(first, row_start)
-    rank = inverse_permutation(order)
-    entry_start, entry, place = entry_places(indptr, indices, rank, first, row_start, rows)
-    relative, shared = places_in_parents(first, row_start, rows, child, sibling)
-    stack, size = stack_places(above, row_start, child, sibling)
-    of_matrix = (order, first, row_start, rows, panels, entry_start, entry, place)
-    of_tree = (child, sibling, relative, shared, stack, np.empty(0, np.int64))
-    return _packed(of_matrix, of_tree, (1, size, tallest, largest))
+def _fronts(indptr, indices, graph, first, above, compiled):
+    """The sections that there are with supernodes and without, and the largest sizes."""
+    start, neighbours, order = graph
+    tree = compiled(linked_children)(above, _descending(above))
+    row_start, rows = compiled(rows_below)(start, neighbours, order, first, *tree)
+    panel_start, tallest, largest = compiled(panel_starts)(first, row_start)
+    entries = compiled(entry_places)(indptr, indices, order, first, row_start, rows)
+    return (order, first, row_start, rows, panel_start, *entries), (tallest, largest)
 
 
-def _packed(of_matrix, of_tree, numbers):
-    """Sections in the order of their names behind a header."""
-    analysis = np.empty(HEADER + _total(of_matrix) + _total(of_tree), np.int64)
-    order, panels = of_matrix[0], of_matrix[PANEL_START - SECTIONS]
-    analysis[NODES], analysis[FACTOR_SIZE] = order.size, panels[panels.size - 1]
-    analysis[SUPERNODAL], analysis[STACK_SIZE], analysis[TALLEST], analysis[LARGEST] = numbers
-    which, begin = _write(analysis, of_matrix, SECTIONS, HEADER)
-    which, begin = _write(analysis, of_tree, which, begin)
-    analysis[END] = begin
-    return analysis
+def _descending(nodes):
+    return np.arange(nodes.size)[::-1].copy()
 
 
-def _total(sections):
-    total = 0
-    for content in sections:
-        total += content.size
-    return total
-
-
-def _write(analysis, sections, which, begin):
-    for content in sections:
-        analysis[which] = begin
-        for i in range(content.size):
-            analysis[begin + i] = content[i]
-        begin += content.size
-        which += 1
-    return which, begin
+def _packed(sections, numbers):
+    """Sections in the order of their names behind a header, of these numbers and where they are."""
+    supernodal, stack_size, tallest, largest = numbers
+    order, panel_start = sections[0], sections[4]
+    header = np.empty(HEADER, np.int64)
+    header[:SECTIONS] = order.size, supernodal, panel_start[-1], stack_size, tallest, largest
+    header[SECTIONS : END + 1] = HEADER + np.cumsum([0, *(x.size for x in sections)])
+    return np.concatenate([header, *sections])

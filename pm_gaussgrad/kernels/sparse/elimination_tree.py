@@ -49,14 +49,6 @@ def inverse_permutation(order):
     return rank
 
 
-def descending(n):
-    """n - 1, ..., 1, 0."""
-    numbers = np.empty(n, np.int64)
-    for i in range(n):
-        numbers[i] = n - 1 - i
-    return numbers
-
-
 def elimination_tree(start, neighbours, order):
     """The parent of each column of the factor, -1 of a root: its first entry below the diagonal.
 

@@ -24,7 +24,6 @@ from pm_gaussgrad.kernels.sparse.layout import (
     PLACE,
     RELATIVE,
     ROW_START,
-    ROWS,
     SHARED,
     SIBLING,
     STACK,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pm_gaussgrad.kernels.sparse.elimination_tree import running_sum
+from pm_gaussgrad.kernels.sparse.elimination_tree import inverse_permutation, running_sum
 from pm_gaussgrad.kernels.sparse.supernodes import columns_of
 
 
@@ -12,9 +12,7 @@ def rows_below(start, neighbours, order, first, child, sibling):
     They are those of the entries of the matrix in its columns and of the rows of its children.
     """
     n, size = order.size, first.size - 1
-    rank, seen = np.empty(n, np.int64), np.full(n, -1, np.int64)
-    for place in range(n):
-        rank[order[place]] = place
+    rank, seen = inverse_permutation(order), np.full(n, -1, np.int64)
     row_start, rows, end = np.zeros(size + 1, np.int64), np.empty(neighbours.size, np.int64), 0
     for s in range(size):
         room = rows.size - end
@@ -79,7 +77,7 @@ def panel_starts(first, row_start):
     return starts, tallest, largest
 
 
-def entry_places(indptr, indices, rank, first, row_start, rows):
+def entry_places(indptr, indices, order, first, row_start, rows):
     """The entries of the lower triangle by supernode, and where in its panel each belongs.
 
     Returns
@@ -87,7 +85,7 @@ def entry_places(indptr, indices, rank, first, row_start, rows):
     entry_start : array of int, shape (s + 1)
     entry, place : array of int, shape (entries)
     """
-    n, size = rank.size, first.size - 1
+    n, size, rank = order.size, first.size - 1, inverse_permutation(order)
     owner, total = columns_of(first, n), indptr[n]
     entry_start = np.zeros(size + 1, np.int64)
     for j in range(n):

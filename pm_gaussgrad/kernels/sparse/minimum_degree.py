@@ -46,17 +46,18 @@ def minimum_degree(start, neighbours):
     """
     n = start.size - 1
     node = np.zeros((_FIELDS, n), np.int64)
+    degrees, oldest, place_of = node[_DEGREE], node[_OF_DEGREE], node[_PLACE]
     pool = np.empty(2 * neighbours.size + n, np.int64)
     for i in range(neighbours.size):
         pool[i] = neighbours[i]
     remaining = _set_up(node, start)
     end, stamp, least, place = neighbours.size, 1, 0, 0
     while remaining > 0:
-        while node[_OF_DEGREE, least] < 0:
+        while oldest[least] < 0:
             least += 1
-        pivot = node[_OF_DEGREE, least]
+        pivot = oldest[least]
         _unchain(node, pivot)
-        needed = end + node[_DEGREE, pivot]
+        needed = end + degrees[pivot]
         if needed > pool.size:
             larger = np.empty(2 * needed, np.int64)
             for i in range(end):
@@ -71,13 +72,15 @@ def minimum_degree(start, neighbours):
         remaining -= eliminated
         end, lowest = _finish(node, pool, first, end, pivot, remaining)
         least = min(least, lowest)
-        node[_PLACE, pivot] = place
+        place_of[pivot] = place
         place += 1
     return _listed(node, place)
 
 
 def _set_up(node, start):
     """Every node alone, in the chain of its degree; what is left to eliminate."""
+    lists, lengths, weights = node[_LIST], node[_LENGTH], node[_WEIGHT]
+    degrees = node[_DEGREE]
     n = start.size - 1
     remaining, many = n, max(16, int(10 * np.sqrt(n)))
     for i in range(n):
@@ -85,36 +88,40 @@ def _set_up(node, start):
             node[field, i] = -1
     for i in range(n):
         degree = start[i + 1] - start[i]
-        node[_LIST, i], node[_LENGTH, i], node[_DEGREE, i] = start[i], degree, degree
+        lists[i], lengths[i], degrees[i] = start[i], degree, degree
         if degree > many:
             remaining -= 1
         else:
-            node[_WEIGHT, i] = 1
+            weights[i] = 1
             _chain(node, i)
     return remaining
 
 
 def _chain(node, i):
-    degree = node[_DEGREE, i]
-    before = node[_LAST, degree]
-    node[_NEXT, i], node[_PREVIOUS, i] = -1, before
+    degrees, following, preceding = node[_DEGREE], node[_NEXT], node[_PREVIOUS]
+    oldest, newest = node[_OF_DEGREE], node[_LAST]
+    degree = degrees[i]
+    before = newest[degree]
+    following[i], preceding[i] = -1, before
     if before >= 0:
-        node[_NEXT, before] = i
+        following[before] = i
     else:
-        node[_OF_DEGREE, degree] = i
-    node[_LAST, degree] = i
+        oldest[degree] = i
+    newest[degree] = i
 
 
 def _unchain(node, i):
-    before, after = node[_PREVIOUS, i], node[_NEXT, i]
+    degrees, following, preceding = node[_DEGREE], node[_NEXT], node[_PREVIOUS]
+    oldest, newest = node[_OF_DEGREE], node[_LAST]
+    before, after = preceding[i], following[i]
     if before >= 0:
-        node[_NEXT, before] = after
+        following[before] = after
     else:
-        node[_OF_DEGREE, node[_DEGREE, i]] = after
+        oldest[degrees[i]] = after
     if after >= 0:
-        node[_PREVIOUS, after] = before
+        preceding[after] = before
     else:
-        node[_LAST, node[_DEGREE, i]] = before
+        newest[degrees[i]] = before
 
 
 def _gather_members(node, pool, pivot, end):
@@ -122,28 +129,31 @@ def _gather_members(node, pool, pivot, end):
 
     It absorbs the elements next to it. Members have a negative weight, and so has the pivot.
     """
-    node[_WEIGHT, pivot] *= -1
-    left, elements = node[_LIST, pivot], node[_ELEMENTS, pivot]
-    right, new, total = left + node[_LENGTH, pivot], end, 0
+    lists, lengths, element_counts = node[_LIST], node[_LENGTH], node[_ELEMENTS]
+    weights, degrees, marks = node[_WEIGHT], node[_DEGREE], node[_MARK]
+    weights[pivot] *= -1
+    left, elements = lists[pivot], element_counts[pivot]
+    right, new, total = left + lengths[pivot], end, 0
     for position in range(left, left + elements):
         element = pool[position]
-        members = node[_LIST, element]
-        new = _take(node, pool, members, members + node[_LENGTH, element], new)
-        node[_MARK, element] = 0
+        members = lists[element]
+        new = _take(node, pool, members, members + lengths[element], new)
+        marks[element] = 0
     new = _take(node, pool, left + elements, right, new)
     for at in range(end, new):
-        total -= node[_WEIGHT, pool[at]]
-    node[_LIST, pivot], node[_LENGTH, pivot], node[_DEGREE, pivot] = end, new - end, total
+        total -= weights[pool[at]]
+    lists[pivot], lengths[pivot], degrees[pivot] = end, new - end, total
     return new
 
 
 def _take(node, pool, left, right, new):
     """Write those of a list that are neither members yet nor gone to the end of the pool."""
+    weights = node[_WEIGHT]
     for position in range(left, right):
         member = pool[position]
-        if node[_WEIGHT, member] > 0:
+        if weights[member] > 0:
             _unchain(node, member)
-            node[_WEIGHT, member] *= -1
+            weights[member] *= -1
             pool[new] = member
             new += 1
     return new
@@ -151,15 +161,17 @@ def _take(node, pool, left, right, new):
 
 def _weigh_outside(node, pool, first, end, stamp):
     """Mark each element beside a member by the stamp plus what it weighs outside of the newest."""
+    lists, element_counts, weights = node[_LIST], node[_ELEMENTS], node[_WEIGHT]
+    degrees, marks = node[_DEGREE], node[_MARK]
     for at in range(first, end):
         member = pool[at]
-        left = node[_LIST, member]
-        for position in range(left, left + node[_ELEMENTS, member]):
+        left = lists[member]
+        for position in range(left, left + element_counts[member]):
             element = pool[position]
-            if node[_MARK, element] >= stamp:
-                node[_MARK, element] += node[_WEIGHT, member]
-            elif node[_MARK, element] != 0:
-                node[_MARK, element] = stamp + node[_DEGREE, element] + node[_WEIGHT, member]
+            if marks[element] >= stamp:
+                marks[element] += weights[member]
+            elif marks[element] != 0:
+                marks[element] = stamp + degrees[element] + weights[member]
 
 
 def _update_lists(node, pool, first, end, pivot, stamp):
@@ -168,113 +180,123 @@ def _update_lists(node, pool, first, end, pivot, stamp):
     Members without any other neighbour are, with the pivot. The others are chained by the sum of
     their lists, with which they begin to be compared.
     """
+    lists, lengths, element_counts = node[_LIST], node[_LENGTH], node[_ELEMENTS]
+    weights, degrees, marks = node[_WEIGHT], node[_DEGREE], node[_MARK]
+    following, preceding, with_key = node[_NEXT], node[_PREVIOUS], node[_OF_KEY]
+    owners = node[_OWNER]
     n = node.shape[1]
     for at in range(first, end):
         member = pool[at]
-        left, elements = node[_LIST, member], node[_ELEMENTS, member]
-        right, keep, degree, key = left + node[_LENGTH, member], left, 0, pivot
+        left, elements = lists[member], element_counts[member]
+        right, keep, degree, key = left + lengths[member], left, 0, pivot
         for position in range(left, left + elements):
             element = pool[position]
-            outside = node[_MARK, element] - stamp
+            outside = marks[element] - stamp
             if outside > 0:
                 degree += outside
                 key += element
                 pool[keep] = element
                 keep += 1
             else:  # none of its members are outside
-                node[_MARK, element] = 0
+                marks[element] = 0
         kept, slot = keep - left, keep
         for position in range(left + elements, right):
             other = pool[position]
-            if node[_WEIGHT, other] > 0:
-                degree += node[_WEIGHT, other]
+            if weights[other] > 0:
+                degree += weights[other]
                 key += other
                 pool[keep] = other
                 keep += 1
         if degree == 0:
-            node[_WEIGHT, pivot] += node[_WEIGHT, member]
-            node[_DEGREE, pivot] += node[_WEIGHT, member]
-            node[_WEIGHT, member], node[_OWNER, member] = 0, pivot
+            weights[pivot] += weights[member]
+            degrees[pivot] += weights[member]
+            weights[member], owners[member] = 0, pivot
             continue
         pool[keep] = pool[slot]  # there is room: the pivot, or what it absorbed, is gone
         pool[slot] = pivot
-        node[_ELEMENTS, member], node[_LENGTH, member] = kept + 1, keep + 1 - left
-        node[_DEGREE, member] = min(node[_DEGREE, member], degree)
+        element_counts[member], lengths[member] = kept + 1, keep + 1 - left
+        degrees[member] = min(degrees[member], degree)
         key %= n
-        node[_NEXT, member], node[_PREVIOUS, member] = node[_OF_KEY, key], key
-        node[_OF_KEY, key] = member
-    return -node[_WEIGHT, pivot]
+        following[member], preceding[member] = with_key[key], key
+        with_key[key] = member
+    return -weights[pivot]
 
 
 def _merge_indistinguishable(node, pool, first, end, stamp):
     """Merge members whose lists are the same; the last stamp that was used."""
+    lists, lengths, element_counts = node[_LIST], node[_LENGTH], node[_ELEMENTS]
+    weights, marks, following = node[_WEIGHT], node[_MARK], node[_NEXT]
+    preceding, with_key, owners = node[_PREVIOUS], node[_OF_KEY], node[_OWNER]
     for at in range(first, end):
         member = pool[at]
-        if node[_WEIGHT, member] == 0:
+        if weights[member] == 0:
             continue
-        key = node[_PREVIOUS, member]
-        one = node[_OF_KEY, key]
-        node[_OF_KEY, key] = -1
-        while one >= 0 and node[_NEXT, one] >= 0:
+        key = preceding[member]
+        one = with_key[key]
+        with_key[key] = -1
+        while one >= 0 and following[one] >= 0:
             stamp += 1
-            left, length = node[_LIST, one], node[_LENGTH, one]
+            left, length = lists[one], lengths[one]
             for position in range(left, left + length):
-                node[_MARK, pool[position]] = stamp
-            before, other = one, node[_NEXT, one]
+                marks[pool[position]] = stamp
+            before, other = one, following[one]
             while other >= 0:
-                same = node[_LENGTH, other] == length
-                same &= node[_ELEMENTS, other] == node[_ELEMENTS, one]
-                position = node[_LIST, other]
-                while same and position < node[_LIST, other] + length:
-                    same = node[_MARK, pool[position]] == stamp
+                same = lengths[other] == length
+                same &= element_counts[other] == element_counts[one]
+                position = lists[other]
+                while same and position < lists[other] + length:
+                    same = marks[pool[position]] == stamp
                     position += 1
-                after = node[_NEXT, other]
+                after = following[other]
                 if same:
-                    node[_WEIGHT, one] += node[_WEIGHT, other]
-                    node[_WEIGHT, other], node[_OWNER, other] = 0, one
-                    node[_NEXT, before] = after
+                    weights[one] += weights[other]
+                    weights[other], owners[other] = 0, one
+                    following[before] = after
                 else:
                     before = other
                 other = after
-            one = node[_NEXT, one]
+            one = following[one]
     return stamp
 
 
 def _finish(node, pool, first, end, pivot, remaining):
     """Chain the members by their degrees; the end of their list, and the least of these."""
-    keep, lowest, size = first, node.shape[1], node[_DEGREE, pivot]
+    lengths, weights, degrees = node[_LENGTH], node[_WEIGHT], node[_DEGREE]
+    marks = node[_MARK]
+    keep, lowest, size = first, node.shape[1], degrees[pivot]
     for at in range(first, end):
         member = pool[at]
-        weight = -node[_WEIGHT, member]
+        weight = -weights[member]
         if weight > 0:
-            node[_WEIGHT, member] = weight
-            degree = min(node[_DEGREE, member] + size - weight, remaining - weight)
-            node[_DEGREE, member] = degree
+            weights[member] = weight
+            degree = min(degrees[member] + size - weight, remaining - weight)
+            degrees[member] = degree
             _chain(node, member)
             lowest = min(lowest, degree)
             pool[keep] = member
             keep += 1
-    node[_LENGTH, pivot] = keep - first
-    node[_MARK, pivot] = 1 if keep > first else 0
-    node[_WEIGHT, pivot] = 0
+    lengths[pivot] = keep - first
+    marks[pivot] = 1 if keep > first else 0
+    weights[pivot] = 0
     return keep, lowest
 
 
 def _listed(node, places):
     """All nodes by the place of the one into which they were merged; last, those left out."""
+    owners, place_of = node[_OWNER], node[_PLACE]
     n = node.shape[1]
     where, start = np.empty(n, np.int64), np.zeros(places + 2, np.int64)
     order = np.empty(n, np.int64)
     for i in range(n):
         owner = i
-        while node[_PLACE, owner] < 0 and node[_OWNER, owner] >= 0:
-            owner = node[_OWNER, owner]
-        where[i] = node[_PLACE, owner] if node[_PLACE, owner] >= 0 else places
+        while place_of[owner] < 0 and owners[owner] >= 0:
+            owner = owners[owner]
+        where[i] = place_of[owner] if place_of[owner] >= 0 else places
         start[where[i] + 1] += 1
         step = i
         while step != owner:  # the way is shorter for those that come later
-            after = node[_OWNER, step]
-            node[_OWNER, step] = owner
+            after = owners[step]
+            owners[step] = owner
             step = after
     for place in range(places + 1):
         start[place + 1] += start[place]

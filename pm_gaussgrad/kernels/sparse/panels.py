@@ -7,6 +7,7 @@ Panels, square matrices and the triangle that is read of them are those of
 import numpy as np
 
 from pm_gaussgrad.kernels.lapack_panels import (
+    extend_inverse,
     factor_panel,
     invert_panel,
     subtract_outer_product,
@@ -75,12 +76,10 @@ def invert_front(panel, columns, corner, below, inverse, memory):
         columns > _FEW_COLUMNS and height > _FEW_ROWS
     ):
         shape = (columns, height)
-        invert_panel(
-            panel.reshape(shape),
-            corner.reshape((below, below)),
-            inverse.reshape(shape),
-            memory[: columns * below].reshape((columns, below)),
-        )
+        solved = memory[: columns * below].reshape((columns, below))
+        invert_panel(panel.reshape(shape), inverse.reshape(shape), solved)
+        if below > 0:
+            extend_inverse(inverse.reshape(shape), solved, corner.reshape((below, below)))
         return
     for j in range(columns - 1, -1, -1):
         start, stop = j * height + j + 1, (j + 1) * height

@@ -1,4 +1,4 @@
-"""Triangular solves with the factor of a sparse matrix, of rows in the order of elimination.
+"""Triangular solves and products with a sparse factor, of rows in the order of elimination.
 
 Each panel is read once for all rows. Source: Davis (2006), Direct Methods for Sparse Linear
 Systems, chapter 3.
@@ -73,19 +73,55 @@ def substitute_backward(factor, analysis, ordered):
                 row[begin + j] = below[0]
 
 
-def in_order(rows, analysis_order):
+def multiply_by_factor(factor, analysis, ordered):
+    """Overwrite each row r of ``ordered`` (m, n) by L r."""
+    first, panel_start = section(analysis, FIRST), section(analysis, PANEL_START)
+    row_start, rows = section(analysis, ROW_START), section(analysis, ROWS)
+    for s in range(first.size - 2, -1, -1):
+        columns, where = first[s + 1] - first[s], rows[row_start[s] : row_start[s + 1]]
+        panel, height = factor[panel_start[s] : panel_start[s + 1]], columns + where.size
+        for r in range(ordered.shape[0]):
+            row = ordered[r]
+            for j in range(columns - 1, -1, -1):
+                column, value = panel[j * height + j : (j + 1) * height], row[first[s] + j]
+                row[first[s] + j] = value * column[0]
+                for i in range(1, columns - j):
+                    row[first[s] + j + i] += value * column[i]
+                for i in range(where.size):
+                    row[where[i]] += value * column[columns - j + i]
+
+
+def multiply_by_transposed(factor, analysis, ordered):
+    """Overwrite each row r of ``ordered`` (m, n) by L' r."""
+    first, panel_start = section(analysis, FIRST), section(analysis, PANEL_START)
+    row_start, rows = section(analysis, ROW_START), section(analysis, ROWS)
+    for s in range(first.size - 1):
+        columns, where = first[s + 1] - first[s], rows[row_start[s] : row_start[s + 1]]
+        panel, height = factor[panel_start[s] : panel_start[s + 1]], columns + where.size
+        for r in range(ordered.shape[0]):
+            row = ordered[r]
+            for j in range(columns):
+                column, total = panel[j * height + j : (j + 1) * height], 0.0
+                for i in range(columns - j):
+                    total += row[first[s] + j + i] * column[i]
+                for i in range(where.size):
+                    total += row[where[i]] * column[columns - j + i]
+                row[first[s] + j] = total
+
+
+def in_order(rows, order):
     """Rows (m, n) with their entries in the order of elimination, a copy."""
     ordered = np.empty(rows.shape)
     for r in range(rows.shape[0]):
-        for place in range(analysis_order.size):
-            ordered[r, place] = rows[r, analysis_order[place]]
+        for place in range(order.size):
+            ordered[r, place] = rows[r, order[place]]
     return ordered
 
 
-def out_of_order(ordered, analysis_order):
+def out_of_order(ordered, order):
     """The inverse of :func:`in_order`, a copy."""
     rows = np.empty(ordered.shape)
     for r in range(rows.shape[0]):
-        for place in range(analysis_order.size):
-            rows[r, analysis_order[place]] = ordered[r, place]
+        for place in range(order.size):
+            rows[r, order[place]] = ordered[r, place]
     return rows
