@@ -1,6 +1,7 @@
 """The analysis of a pattern, once for all values: order, supernodes, fronts, in one array.
 
-The steps are compiled one by one: linked into one function they would take numba twice as long.
+The steps that are no array operations are compiled one by one: linked into one function they would
+take numba twice as long.
 """
 
 import numpy as np
@@ -9,20 +10,20 @@ from pm_gaussgrad.kernels.sparse.elimination_tree import (
     adjacency,
     column_counts,
     elimination_tree,
+    inverse_permutation,
     linked_children,
     postorder,
+    starts,
 )
 from pm_gaussgrad.kernels.sparse.fronts import (
-    entry_places,
-    panel_starts,
-    places_in_parents,
+    Fronts,
+    gathered_rows,
     product_targets,
-    rows_below,
     stack_places,
 )
 from pm_gaussgrad.kernels.sparse.layout import END, HEADER, SECTIONS
 from pm_gaussgrad.kernels.sparse.minimum_degree import minimum_degree
-from pm_gaussgrad.kernels.sparse.supernodes import fundamental_supernodes, merged_supernodes
+from pm_gaussgrad.kernels.sparse.supernodes import merged_supernodes
 
 # Up to so many products of two entries of a column, for each column, supernodes do not pay.
 _FEW_PRODUCTS = 8
@@ -61,53 +62,35 @@ def analyse(indptr, indices, compiled=as_written, order=None):
     indptr, indices = (np.ascontiguousarray(x, np.int64) for x in (indptr, indices))
     if indices.size <= _FEW_ENTRIES:
         compiled = as_written
-    start, neighbours = compiled(adjacency)(indptr, indices)
+    start, neighbours = adjacency(indptr, indices)
     if order is None:
         order = compiled(minimum_degree)(start, neighbours)
-    parent = compiled(elimination_tree)(start, neighbours, order)
-    child, sibling = compiled(linked_children)(parent, _descending(parent))
-    order = order[compiled(postorder)(parent, child, sibling)]
-    parent = compiled(elimination_tree)(start, neighbours, order)
-    counts = compiled(column_counts)(start, neighbours, order, parent)
-    graph = (start, neighbours, order)
-    if (counts * (counts - 1) // 2).sum() <= _FEW_PRODUCTS * order.size:
-        return _by_column(indptr, indices, graph, parent, compiled)
-    return _by_supernode(indptr, indices, graph, parent, counts, compiled)
-
-
-def _by_column(indptr, indices, graph, parent, compiled):
-    first = np.arange(parent.size + 1)
-    common, numbers = _fronts(indptr, indices, graph, first, parent, compiled)
-    target = compiled(product_targets)(common[2], common[3])
+    parent = compiled(elimination_tree)(start, neighbours, order, inverse_permutation(order))
+    nodes = np.arange(order.size)
+    order = order[compiled(postorder)(parent, *linked_children(parent, nodes))]
+    rank = inverse_permutation(order)
+    parent = compiled(elimination_tree)(start, neighbours, order, rank)
+    counts = compiled(column_counts)(start, neighbours, order, rank, parent)
+    supernodal = (counts * (counts - 1) // 2).sum() > _FEW_PRODUCTS * order.size
+    first, above = np.append(nodes, order.size), parent
+    if supernodal:
+        columns, first, above = merged_supernodes(parent, counts, compiled)
+        order = order[columns]
+        rank = inverse_permutation(order)
+    children = linked_children(above, np.arange(above.size))
+    found = compiled(gathered_rows)((start, neighbours, order), rank, first, *children)
+    fronts = Fronts(first, *found)
+    panels = starts(fronts.columns * fronts.heights)
+    entries = fronts.entries(indptr, indices, rank)
+    common = (order, first, fronts.row_start, fronts.rows, panels, *entries)
+    largest = [fronts.heights.max(initial=0), np.diff(panels).max(initial=0)]
     none = np.empty(0, np.int64)
-    return _packed((*common, none, none, none, none, none, target), [0, 0, *numbers])
-
-
-def _by_supernode(indptr, indices, graph, parent, counts, compiled):
-    start, neighbours, order = graph
-    first = compiled(fundamental_supernodes)(parent, counts)
-    columns, first, above = compiled(merged_supernodes)(first, parent, counts)
-    graph = (start, neighbours, order[columns])
-    common, numbers = _fronts(indptr, indices, graph, first, above, compiled)
-    tree = compiled(linked_children)(above, _descending(above))
-    relative, shared = compiled(places_in_parents)(first, common[2], common[3], *tree)
-    stack, size = compiled(stack_places)(above, common[2], *tree)
-    none = np.empty(0, np.int64)
-    return _packed((*common, *tree, relative, shared, stack, none), [1, size, *numbers])
-
-
-def _fronts(indptr, indices, graph, first, above, compiled):
-    """The sections that there are with supernodes and without, and the largest sizes."""
-    start, neighbours, order = graph
-    tree = compiled(linked_children)(above, _descending(above))
-    row_start, rows = compiled(rows_below)(start, neighbours, order, first, *tree)
-    panel_start, tallest, largest = compiled(panel_starts)(first, row_start)
-    entries = compiled(entry_places)(indptr, indices, order, first, row_start, rows)
-    return (order, first, row_start, rows, panel_start, *entries), (tallest, largest)
-
-
-def _descending(nodes):
-    return np.arange(nodes.size)[::-1].copy()
+    if not supernodal:
+        target = compiled(product_targets)(fronts.row_start, fronts.rows)
+        return _packed((*common, none, none, none, none, none, target), [0, 0, *largest])
+    stack, size = compiled(stack_places)(above, fronts.row_start, *children)
+    tree = (*children, *fronts.in_parents(above), stack)
+    return _packed((*common, *tree, none), [1, size, *largest])
 
 
 def _packed(sections, numbers):

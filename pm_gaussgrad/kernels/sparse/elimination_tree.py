@@ -16,45 +16,43 @@ def adjacency(indptr, indices):
         Those of node i are ``neighbours[start[i]:start[i + 1]]``; i itself is not among them.
     """
     n = indptr.size - 1
-    start = np.zeros(n + 1, np.int64)
-    for j in range(n):
-        for position in range(indptr[j], indptr[j + 1]):
-            i = indices[position]
-            if i != j:
-                start[i + 1] += 1
-                start[j + 1] += 1
-    running_sum(start)
-    neighbours, free = np.empty(start[n], np.int64), start.copy()
-    for j in range(n):
-        for position in range(indptr[j], indptr[j + 1]):
-            i = indices[position]
-            if i != j:
-                neighbours[free[i]], neighbours[free[j]] = j, i
-                free[i] += 1
-                free[j] += 1
-    return start, neighbours
+    columns = np.repeat(np.arange(n), np.diff(indptr))
+    below = indices != columns
+    one, other = indices[below], columns[below]
+    ends, neighbours = np.concatenate([one, other]), np.concatenate([other, one])
+    return starts(np.bincount(ends, minlength=n)), neighbours[np.argsort(ends, kind="stable")]
 
 
-def running_sum(counts):
-    """Overwrite counts, the first of which is zero, by where each begins."""
-    for i in range(1, counts.size):
-        counts[i] += counts[i - 1]
+def starts(counts):
+    """Where lists of these lengths begin, one after the other, and where the last ends."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
 def inverse_permutation(order):
     """The place of each node in an order."""
     rank = np.empty(order.size, np.int64)
-    for place in range(order.size):
-        rank[order[place]] = place
+    rank[order] = np.arange(order.size)
     return rank
 
 
-def elimination_tree(start, neighbours, order):
+def linked_children(parent, sequence):
+    """The children of each node as a chain, in the order of the sequence; -1 is none."""
+    child, sibling = np.full(parent.size, -1), np.full(parent.size, -1)
+    nodes = sequence[parent[sequence] >= 0]
+    nodes = nodes[np.argsort(parent[nodes], kind="stable")]
+    together = parent[nodes[1:]] == parent[nodes[:-1]]
+    sibling[nodes[:-1][together]] = nodes[1:][together]
+    leading = np.concatenate([[True], ~together])[: nodes.size]
+    child[parent[nodes[leading]]] = nodes[leading]
+    return child, sibling
+
+
+def elimination_tree(start, neighbours, order, rank):
     """The parent of each column of the factor, -1 of a root: its first entry below the diagonal.
 
     The roots of the trees so far are found by paths that become shorter each time.
     """
-    n, rank = order.size, inverse_permutation(order)
+    n = order.size
     parent, above = np.full(n, -1, np.int64), np.full(n, -1, np.int64)
     for j in range(n):
         node = order[j]
@@ -67,15 +65,6 @@ def elimination_tree(start, neighbours, order):
                     parent[i] = j
                 i = step
     return parent
-
-
-def linked_children(parent, sequence):
-    """The children of each node as a chain, those that come last in the sequence first."""
-    child, sibling = np.full(parent.size, -1, np.int64), np.full(parent.size, -1, np.int64)
-    for node in sequence:
-        if parent[node] >= 0:
-            sibling[node], child[parent[node]] = child[parent[node]], node
-    return child, sibling
 
 
 def postorder(parent, child, sibling):
@@ -98,13 +87,13 @@ def postorder(parent, child, sibling):
     return sequence[:done]
 
 
-def column_counts(start, neighbours, order, parent):
+def column_counts(start, neighbours, order, rank, parent):
     """Entries of each column of the factor, with the diagonal.
 
     Row i has those of the columns on the paths from its entries in the matrix up to i; each is
     walked once, so the cost is that of listing the factor.
     """
-    n, rank = order.size, inverse_permutation(order)
+    n = order.size
     counts, visited = np.ones(n, np.int64), np.full(n, -1, np.int64)
     for i in range(n):
         node = order[i]

@@ -36,7 +36,7 @@ from pm_gaussgrad.kernels.sparse.panels import factor_front
 from pm_gaussgrad.kernels.sparse.substitution import substitute_backward, substitute_forward
 from pm_gaussgrad.kernels.symmetric import log_product
 
-_FAILED, _DEFINITE, _SUSPECT = 0, 1, 2
+_EPS = float(np.finfo(np.float64).eps)
 
 
 def factorise(values, analysis):
@@ -59,12 +59,10 @@ def factorise(values, analysis):
     factor = np.empty(analysis[FACTOR_SIZE])
     scales = np.empty(analysis[NODES])
     if analysis[SUPERNODAL]:
-        outcome = _by_fronts(values, analysis, factor, scales)
+        done = _by_fronts(values, analysis, factor, scales)
     else:
-        outcome = _by_columns(values, analysis, factor, scales)
-    if outcome == _SUSPECT and _is_singular(factor, analysis, scales):
-        outcome = _FAILED
-    if outcome == _FAILED:
+        done = _by_columns(values, analysis, factor, scales)
+    if not done or _is_singular(factor, analysis, scales):
         for i in range(factor.size):
             factor[i] = np.nan
     return factor
@@ -111,8 +109,8 @@ def _by_fronts(values, analysis, factor, scales):
             _assemble(panel, columns, matrix, below, handed, where, shared[c])
             c = sibling[c]
         if not factor_front(panel, columns, matrix, below):
-            return _FAILED
-    return _outcome(factor, analysis, scales)
+            return False
+    return True
 
 
 def _scatter(values, analysis, s, panel):
@@ -158,7 +156,7 @@ def _by_columns(values, analysis, factor, scales):
     for j in range(n):
         begin, end = row_start[j] + j, row_start[j + 1] + j + 1
         if not factor[begin] > 0:
-            return _FAILED
+            return False
         factor[begin] = np.sqrt(factor[begin])
         inverse = 1 / factor[begin]
         for i in range(begin + 1, end):
@@ -168,27 +166,22 @@ def _by_columns(values, analysis, factor, scales):
             for k in range(i, end):
                 factor[target[product]] -= multiple * factor[k]
                 product += 1
-    return _outcome(factor, analysis, scales)
-
-
-def _outcome(factor, analysis, scales):
-    """Whether pivots are finite, and small ones in doubt; ``scales`` is the diagonal of Q."""
-    diagonal, outcome = np.empty(scales.size), _DEFINITE
-    _read_diagonal(factor, analysis, diagonal)
-    for j in range(diagonal.size):
-        pivot = diagonal[j] * diagonal[j]
-        if not pivot < np.inf:
-            return _FAILED
-        if not pivot >= SUSPECT * scales[j]:
-            outcome = _SUSPECT
-    return outcome
+    return True
 
 
 def _is_singular(factor, analysis, scales):
+    """Whether a pivot is not finite, or the matrix singular; ``scales`` is its diagonal."""
     n = scales.size
-    row = np.empty((1, n))
+    row, suspect = np.empty((1, n)), False
+    _read_diagonal(factor, analysis, row[0])
     for j in range(n):
+        pivot = row[0, j] * row[0, j]
+        if not pivot < np.inf:
+            return True
+        suspect |= not pivot >= SUSPECT * scales[j]
         row[0, j] = np.sqrt(scales[j]) * start_entry(j)
+    if not suspect:
+        return False
     substitute_forward(factor, analysis, row)
     quad, norm = 0.0, 0.0
     for j in range(n):
@@ -196,4 +189,4 @@ def _is_singular(factor, analysis, scales):
     substitute_backward(factor, analysis, row)
     for j in range(n):
         norm += scales[j] * row[0, j] * row[0, j]
-    return not quad > rounding_level(n, np.finfo(np.float64).eps) * norm
+    return not quad > rounding_level(n, _EPS) * norm

@@ -2,21 +2,20 @@
 
 import numpy as np
 
-from pm_gaussgrad.kernels.sparse.elimination_tree import inverse_permutation, running_sum
-from pm_gaussgrad.kernels.sparse.supernodes import columns_of
+from pm_gaussgrad.kernels.sparse.elimination_tree import starts
 
 
-def rows_below(start, neighbours, order, first, child, sibling):
-    """The rows of each supernode below its own columns, ascending: (s + 1) and all of them.
+def gathered_rows(graph, rank, first, child, sibling):
+    """The rows of each supernode below its own columns: (s + 1) and all of them, in any order.
 
     They are those of the entries of the matrix in its columns and of the rows of its children.
     """
+    start, neighbours, order = graph
     n, size = order.size, first.size - 1
-    rank, seen = inverse_permutation(order), np.full(n, -1, np.int64)
-    row_start, rows, end = np.zeros(size + 1, np.int64), np.empty(neighbours.size, np.int64), 0
+    row_start, seen = np.zeros(size + 1, np.int64), np.full(n, -1, np.int64)
+    rows, end = np.empty(neighbours.size + n, np.int64), 0
     for s in range(size):
-        room = rows.size - end
-        if room < n - first[s]:
+        if rows.size - end < n - first[s]:
             rows = _longer(rows, end, n)
         for column in range(first[s], first[s + 1]):
             node = order[column]
@@ -34,7 +33,7 @@ def rows_below(start, neighbours, order, first, child, sibling):
                     end += 1
             c = sibling[c]
         row_start[s + 1] = end
-    return row_start, _sorted_lists(row_start, rows, n)
+    return row_start, rows[:end]
 
 
 def _longer(rows, end, n):
@@ -44,97 +43,57 @@ def _longer(rows, end, n):
     return longer
 
 
-def _sorted_lists(row_start, rows, n):
-    """All lists sorted at once: the supernodes of each row, and from these the rows again."""
-    total = row_start[row_start.size - 1]
-    start, owners = np.zeros(n + 1, np.int64), np.empty(total, np.int64)
-    for position in range(total):
-        start[rows[position] + 1] += 1
-    running_sum(start)
-    free = start.copy()
-    for s in range(row_start.size - 1):
-        for position in range(row_start[s], row_start[s + 1]):
-            owners[free[rows[position]]] = s
-            free[rows[position]] += 1
-    ascending, free = np.empty(total, np.int64), row_start.copy()
-    for i in range(n):
-        for position in range(start[i], start[i + 1]):
-            s = owners[position]
-            ascending[free[s]] = i
-            free[s] += 1
-    return ascending
+class Fronts:
+    """The rows of all fronts.
 
-
-def panel_starts(first, row_start):
-    """Where each panel begins in a factor, (s + 1), and the largest height and size of one."""
-    size = first.size - 1
-    starts, tallest, largest = np.zeros(size + 1, np.int64), 0, 0
-    for s in range(size):
-        columns = first[s + 1] - first[s]
-        height = columns + row_start[s + 1] - row_start[s]
-        starts[s + 1] = starts[s] + columns * height
-        tallest, largest = max(tallest, height), max(largest, columns * height)
-    return starts, tallest, largest
-
-
-def entry_places(indptr, indices, order, first, row_start, rows):
-    """The entries of the lower triangle by supernode, and where in its panel each belongs.
-
-    Returns
-    -------
-    entry_start : array of int, shape (s + 1)
-    entry, place : array of int, shape (entries)
+    Attributes
+    ----------
+    first : array of int, shape (s + 1)
+        The first column of each supernode.
+    columns, heights : array of int, shape (s)
+        How many columns the front of each has, and rows.
+    row_start : array of int, shape (s + 1)
+    rows : array of int
+        Those below its columns, ascending, are ``rows[row_start[s]:row_start[s + 1]]``.
     """
-    n, size, rank = order.size, first.size - 1, inverse_permutation(order)
-    owner, total = columns_of(first, n), indptr[n]
-    entry_start = np.zeros(size + 1, np.int64)
-    for j in range(n):
-        for position in range(indptr[j], indptr[j + 1]):
-            entry_start[owner[min(rank[j], rank[indices[position]])] + 1] += 1
-    running_sum(entry_start)
-    entry, place = np.empty(total, np.int64), np.empty(total, np.int64)
-    column, free = np.empty(total, np.int64), entry_start.copy()
-    for j in range(n):
-        for position in range(indptr[j], indptr[j + 1]):
-            one, other = rank[j], rank[indices[position]]
-            s = owner[min(one, other)]
-            at = free[s]
-            free[s] += 1
-            entry[at], column[at], place[at] = position, min(one, other), max(one, other)
-    local = np.empty(n, np.int64)
-    for s in range(size):
-        columns = first[s + 1] - first[s]
-        height = columns + row_start[s + 1] - row_start[s]
-        for position in range(row_start[s], row_start[s + 1]):
-            local[rows[position]] = columns + position - row_start[s]
-        for at in range(entry_start[s], entry_start[s + 1]):
-            i = place[at]
-            row = i - first[s] if i < first[s + 1] else local[i]
-            place[at] = (column[at] - first[s]) * height + row
-    return entry_start, entry, place
 
+    def __init__(self, first, row_start, rows):
+        n, size = first[-1], first.size - 1
+        self.first, self.row_start = first, row_start
+        self.columns = np.diff(first)
+        self.heights = self.columns + np.diff(row_start)
+        # all lists one after the other are sorted by these numbers
+        self._keys = np.sort(np.repeat(np.arange(size), np.diff(row_start)) * n + rows)
+        self.rows = self._keys % max(n, 1)
 
-def places_in_parents(first, row_start, rows, child, sibling):
-    """The place of each row below in the front of the parent; how many are columns of that."""
-    size = first.size - 1
-    relative, shared = np.zeros(rows.size, np.int64), np.zeros(size, np.int64)
-    local = np.empty(first[size], np.int64)
-    for s in range(size):
-        columns = first[s + 1] - first[s]
-        if child[s] >= 0:
-            for position in range(row_start[s], row_start[s + 1]):
-                local[rows[position]] = columns + position - row_start[s]
-        c = child[s]
-        while c >= 0:
-            for position in range(row_start[c], row_start[c + 1]):
-                i = rows[position]
-                if i < first[s + 1]:
-                    relative[position] = i - first[s]
-                    shared[c] += 1
-                else:
-                    relative[position] = local[i]
-            c = sibling[c]
-    return relative, shared
+    def places(self, supernode, row):
+        """The place of a row in the front of a supernode that has it, for arrays of both."""
+        found = np.searchsorted(self._keys, supernode * self.first[-1] + row)
+        below = self.columns[supernode] + found - self.row_start[supernode]
+        own = row < self.first[supernode + 1]
+        return np.where(own, row - self.first[supernode], below)
+
+    def entries(self, indptr, indices, rank):
+        """The entries of the lower triangle by supernode, and where in its panel each belongs.
+
+        Returns
+        -------
+        entry_start : array of int, shape (s + 1)
+        entry, place : array of int, shape (entries)
+        """
+        one, other = rank[np.repeat(np.arange(rank.size), np.diff(indptr))], rank[indices]
+        column, row = np.minimum(one, other), np.maximum(one, other)
+        owner = np.repeat(np.arange(self.columns.size), self.columns)[column]
+        entry = np.argsort(owner, kind="stable")
+        place = (column - self.first[owner]) * self.heights[owner] + self.places(owner, row)
+        return starts(np.bincount(owner, minlength=self.columns.size)), entry, place[entry]
+
+    def in_parents(self, above):
+        """The place of each row below in the front of the parent; how many are columns of that."""
+        parent = np.repeat(above, np.diff(self.row_start))
+        owner = np.repeat(np.arange(above.size), np.diff(self.row_start))
+        shared = np.bincount(owner[self.rows < self.first[parent + 1]], minlength=above.size)
+        return self.places(parent, self.rows), shared
 
 
 def stack_places(above, row_start, child, sibling):

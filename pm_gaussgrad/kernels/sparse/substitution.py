@@ -11,66 +11,52 @@ from pm_gaussgrad.kernels.sparse.layout import (
     PANEL_START,
     ROW_START,
     ROWS,
-    TALLEST,
     section,
 )
-from pm_gaussgrad.kernels.sparse.panels import dot_after_first
 
 
 def substitute_forward(factor, analysis, ordered):
     """Overwrite each row r of ``ordered`` (m, n) by L^-1 r."""
     first, panel_start = section(analysis, FIRST), section(analysis, PANEL_START)
     row_start, rows = section(analysis, ROW_START), section(analysis, ROWS)
-    front = np.empty(analysis[TALLEST])
     for s in range(first.size - 1):
-        begin, columns = first[s], first[s + 1] - first[s]
+        begin, end = first[s], first[s + 1]
         where = rows[row_start[s] : row_start[s + 1]]
-        panel, height = factor[panel_start[s] : panel_start[s + 1]], columns + where.size
         for r in range(ordered.shape[0]):
-            row = ordered[r]
-            if columns == 1:
-                row[begin] /= panel[0]
-                value = row[begin]
+            row, position = ordered[r], panel_start[s]
+            for j in range(begin, end):
+                value = row[j] / factor[position]
+                row[j] = value
+                position += 1
+                for i in range(j + 1, end):
+                    row[i] -= value * factor[position]
+                    position += 1
                 for i in range(where.size):
-                    row[where[i]] -= value * panel[1 + i]
-                continue
-            for i in range(columns):
-                front[i] = row[begin + i]
-            for i in range(columns, height):
-                front[i] = 0
-            for j in range(columns):
-                column, below = panel[j * height + j : (j + 1) * height], front[j:height]
-                value = below[0] / column[0]
-                for i in range(column.size):
-                    below[i] -= value * column[i]
-                row[begin + j] = value
-            for i in range(where.size):
-                row[where[i]] += front[columns + i]
+                    row[where[i]] -= value * factor[position]
+                    position += 1
+                position += j + 1 - begin
 
 
 def substitute_backward(factor, analysis, ordered):
     """Overwrite each row r of ``ordered`` (m, n) by L'^-1 r."""
     first, panel_start = section(analysis, FIRST), section(analysis, PANEL_START)
     row_start, rows = section(analysis, ROW_START), section(analysis, ROWS)
-    front = np.empty(analysis[TALLEST])
     for s in range(first.size - 2, -1, -1):
-        begin, columns = first[s], first[s + 1] - first[s]
+        begin, end = first[s], first[s + 1]
         where = rows[row_start[s] : row_start[s + 1]]
-        panel, height = factor[panel_start[s] : panel_start[s + 1]], columns + where.size
         for r in range(ordered.shape[0]):
-            row = ordered[r]
-            if columns == 1:
-                value = row[begin]
-                for i in range(where.size):
-                    value -= row[where[i]] * panel[1 + i]
-                row[begin] = value / panel[0]
-                continue
-            for i in range(where.size):
-                front[columns + i] = row[where[i]]
-            for j in range(columns - 1, -1, -1):
-                column, below = panel[j * height + j : (j + 1) * height], front[j:height]
-                below[0] = (row[begin + j] - dot_after_first(column, below)) / column[0]
-                row[begin + j] = below[0]
+            row, position = ordered[r], panel_start[s + 1]
+            for j in range(end - 1, begin - 1, -1):
+                total = row[j]
+                for i in range(where.size - 1, -1, -1):
+                    position -= 1
+                    total -= row[where[i]] * factor[position]
+                for i in range(end - 1, j, -1):
+                    position -= 1
+                    total -= row[i] * factor[position]
+                position -= 1
+                row[j] = total / factor[position]
+                position -= j - begin
 
 
 def multiply_by_factor(factor, analysis, ordered):

@@ -11,7 +11,7 @@ Sparse Linear Systems, section 4.8.
 
 import numpy as np
 
-from pm_gaussgrad.kernels.sparse.elimination_tree import linked_children, postorder, running_sum
+from pm_gaussgrad.kernels.sparse.elimination_tree import linked_children, postorder, starts
 
 # Nanoseconds of the factorisation and of the selected inverse: of a front, of an entry handed to
 # the parent, of an entry of the panel, of a column (once per entry below), of a multiplication.
@@ -21,80 +21,25 @@ _FRONT, _HANDED, _STORED, _COLUMN, _PRODUCT = 40.0, 1.0, 0.5, 8.0, 0.15
 def fundamental_supernodes(parent, counts):
     """The first column of each, (s + 1), in a postorder of the columns."""
     n = parent.size
-    children = np.zeros(n, np.int64)
-    for j in range(n):
-        if parent[j] >= 0:
-            children[parent[j]] += 1
-    first, found = np.empty(n + 1, np.int64), 0
-    for j in range(n):
-        nested = j > 0 and parent[j - 1] == j and counts[j - 1] == counts[j] + 1
-        if not nested or children[j] > 1:
-            first[found] = j
-            found += 1
-    first[found] = n
-    return first[: found + 1]
+    children = np.bincount(parent[parent >= 0], minlength=n)
+    nested = (parent[:-1] == np.arange(1, n)) & (counts[:-1] == counts[1:] + 1)
+    return np.append(np.flatnonzero(~np.append(False, nested & (children[1:] == 1))[:n]), n)
 
 
-def columns_of(first, n):
-    """The supernode of each column."""
-    owner = np.empty(n, np.int64)
-    for s in range(first.size - 1):
-        for j in range(first[s], first[s + 1]):
-            owner[j] = s
-    return owner
+def supernode_tree(first, parent, counts):
+    """The parent of each supernode, -1 of a root, and how many rows it has below its columns."""
+    last = first[1:] - 1
+    owner = np.repeat(np.arange(last.size), np.diff(first))
+    above = np.where(parent[last] >= 0, owner[parent[last]], -1)
+    return above, counts[last] - 1
 
 
-def merged_supernodes(first, parent, counts):
-    """Merge supernodes into parents: columns anew, where supernodes begin, and their parents.
-
-    Returns
-    -------
-    columns : array of int, shape (n)
-        The old number of each column.
-    first : array of int, shape (s + 1)
-    above : array of int, shape (s)
-        The parent of each supernode, -1 of a root; after its children, the tallest of which is the
-        first.
-    """
-    size, n = first.size - 1, parent.size
-    owner = columns_of(first, n)
-    above, below = np.full(size, -1, np.int64), np.empty(size, np.int64)
-    for s in range(size):
-        last = first[s + 1] - 1
-        below[s] = counts[last] - 1
-        if parent[last] >= 0:
-            above[s] = owner[parent[last]]
-    sequence = _ascending(below, n)
-    into = _merges(first, above, below, sequence)
-    for s in range(size):
-        if into[s] != s:
-            above[s] = -2  # in no tree
-        elif above[s] >= 0:
-            above[s] = into[above[s]]
-    child, sibling = linked_children(above, sequence)
-    kept = postorder(above, child, sibling)
-    return _renumbered(first, above, into, kept, n)
-
-
-def _ascending(values, bound):
-    """Positions of values below a bound, by a counting sort."""
-    start, sequence = np.zeros(bound + 2, np.int64), np.empty(values.size, np.int64)
-    for value in values:
-        start[value + 1] += 1
-    running_sum(start)
-    for i in range(values.size):
-        sequence[start[values[i]]] = i
-        start[values[i]] += 1
-    return sequence
-
-
-def _merges(first, above, below, sequence):
+def merges(first, below, child, sibling):
     """The supernode into which each is merged, in the end; itself where it is kept."""
     size = first.size - 1
-    into, columns = np.arange(size), np.empty(size, np.int64)
-    child, sibling = linked_children(above, sequence)
+    into, columns = np.empty(size, np.int64), np.empty(size, np.int64)
     for s in range(size):
-        columns[s] = first[s + 1] - first[s]
+        into[s], columns[s] = s, first[s + 1] - first[s]
         c = child[s]
         while c >= 0:
             together = _cost(columns[s] + columns[c], below[s])
@@ -112,28 +57,31 @@ def _cost(columns, below):
     c, b = float(columns), float(below)
     products = c * c * c / 3 + c * c * b + c * b * b
     by_column = c * c / 2 + c * b / 4 + b + c
-    return (
-        _FRONT + _HANDED * b * b + _STORED * c * (c + b) + _COLUMN * by_column + _PRODUCT * products
-    )
+    entries = _STORED * c * (c + b) + _HANDED * b * b
+    return _FRONT + entries + _COLUMN * by_column + _PRODUCT * products
 
 
-def _renumbered(first, above, into, kept, n):
-    """The columns by supernode, these in postorder."""
-    count = kept.size
-    number = np.empty(first.size - 1, np.int64)
-    for s in range(count):
-        number[kept[s]] = s
-    start, columns = np.zeros(count + 1, np.int64), np.empty(n, np.int64)
-    for s in range(into.size):
-        start[number[into[s]] + 1] += first[s + 1] - first[s]
-    running_sum(start)
-    free, parents = start.copy(), np.full(count, -1, np.int64)
-    for s in range(into.size):
-        target = number[into[s]]
-        for j in range(first[s], first[s + 1]):
-            columns[free[target]] = j
-            free[target] += 1
-    for s in range(count):
-        if above[kept[s]] >= 0:
-            parents[s] = number[above[kept[s]]]
-    return columns, start, parents
+def merged_supernodes(parent, counts, compiled):
+    """Supernodes of columns in postorder: these anew, where supernodes begin, and their parents.
+
+    Returns
+    -------
+    columns : array of int, shape (n)
+        The old number of each column.
+    first : array of int, shape (s + 1)
+    above : array of int, shape (s)
+        The parent of each supernode, -1 of a root; after its children, the one with most rows
+        below its columns first, so that the least has to be kept on the stack.
+    """
+    first = fundamental_supernodes(parent, counts)
+    above, below = supernode_tree(first, parent, counts)
+    sequence = np.argsort(-below, kind="stable")
+    into = compiled(merges)(first, below, *linked_children(above, sequence))
+    kept = into == np.arange(into.size)
+    above = np.where(kept, np.where(above >= 0, into[above], -1), -2)  # -2: in no tree
+    kept = compiled(postorder)(above, *linked_children(above, sequence))
+    number = np.full(into.size + 1, -1)  # the last of a root's parent
+    number[kept] = np.arange(kept.size)
+    owner = np.repeat(number[into], np.diff(first))
+    sizes = np.bincount(owner, minlength=kept.size)
+    return np.argsort(owner, kind="stable"), starts(sizes), number[above[kept]]
