@@ -107,11 +107,11 @@ def test_random_patterns(block):
 
 def large(rng):
     return [
-        lattice(70, 60, corners=True),
-        twice(lattice(40, 40)),
-        crossed(500, 200, 3000, rng),
+        lattice(40, 35, corners=True),
+        twice(lattice(30, 30)),
+        crossed(250, 100, 1500, rng),
         pedigree(800, 200, rng),
-        tree(3000, rng),
+        tree(1000, rng),
         disconnected(lattice(20, 20), star(300, 2), sp.eye(40)),
     ]
 
@@ -150,7 +150,7 @@ def test_compiled_analysis_is_the_interpreted_one(rng, monkeypatch):
 
 def test_threads_bit_for_bit(rng):
     """Four at a time, as one at a time."""
-    matrix = definite(lattice(70, 60, corners=True), rng)
+    matrix = definite(lattice(40, 35, corners=True), rng)
     values, indptr, indices = lower_triangle(matrix)
     analysis = analyse(indptr, indices, compiled_function)
     rows = rng.normal(size=(2, matrix.shape[0]))

@@ -127,8 +127,40 @@ def _register(function: FunctionType) -> None:
 
     if twin := _TWINS.get(function.__module__):
         importlib.import_module(twin)
+    elif hasattr(function, "arrays"):
+        _register_by_name(function)
     else:
         register_jitable(error_model="numpy")(function)
+
+
+def _register_by_name(function: FunctionType) -> None:
+    """Compile a function that is marked as ``apart``, and let compiled code call it by its name.
+
+    What calls it may come from disk, where nothing but the name is left of it.
+    """
+    from numba.extending import overload
+    from numba.np.numpy_support import from_dtype
+
+    from pm_gaussgrad.ops.linked import name_and_signature
+
+    compiled, key = _compiled_function(function)
+    dtypes_and_ranks = ((from_dtype(np.dtype(dtype)), rank) for dtype, rank in function.arrays)
+    name_and_signature(compiled, key, tuple(dtypes_and_ranks))
+    linked = _linked(compiled, key, list(inspect.signature(function).parameters))
+
+    @overload(function, jit_options={"error_model": "numpy"}, strict=False)
+    def by_name(*types):
+        return linked
+
+
+def _linked(function, key: str, names: list[str]) -> FunctionType:
+    """For compiled code: a function that calls a compiled one, which is not linked."""
+    from pm_gaussgrad.ops.linked import as_argument, caller
+
+    arguments = "".join(f"as_argument({name}), " for name in names)
+    source = f"def linked({', '.join(names)}):\n    return call(({arguments}))\n"
+    known = {"call": caller(function, key), "as_argument": as_argument}
+    return _function(source, "linked", known)
 
 
 def wrapper_source(signature: Signature, arguments: list[str], zero_inputs: tuple[str, ...]) -> str:
@@ -222,13 +254,10 @@ class CompiledKernel:
     """
 
     def __init__(self, function, key: str, names: list[str], title: str):
-        from pm_gaussgrad.ops.linked import as_argument, caller
+        from pm_gaussgrad.ops.linked import as_argument
 
         self.function, self.key, self.as_argument, self._title = function, key, as_argument, title
-        arguments = "".join(f"as_argument({name}), " for name in names)
-        source = f"def linked({', '.join(names)}):\n    return call(({arguments}))\n"
-        known = {"call": caller(function, key), "as_argument": as_argument}
-        self._linked = _function(source, "linked", known)
+        self._linked = _linked(function, key, names)
 
     def __call__(self, *arrays):
         try:
@@ -297,21 +326,24 @@ def compiled_function(function: FunctionType):
     """
     from numba import config
 
-    return function if config.DISABLE_JIT else _compiled_function(function)
+    return function if config.DISABLE_JIT else _compiled_function(function)[0]
 
 
 @functools.cache
 def _compiled_function(function):
+    """numba's function of arrays, and the key under which it is kept."""
     import numba
 
     for reached in reachable_functions(function):
-        _register(reached)
+        if reached is not function:
+            _register(reached)
     names = ", ".join(inspect.signature(function).parameters)
     source = f"def wrapper({names}):\n    return function({names})\n"
-    key = hashlib.sha256(f"{fingerprint(function)}{numba.__version__}".encode()).hexdigest()
+    stamp = f"{source}{fingerprint(function)}{_recipe()}{numba.__version__}"
+    key = hashlib.sha256(stamp.encode()).hexdigest()
     inner = numba.njit(error_model="numpy", inline="always")(function)
     wrapper = _function(source, "wrapper", {"function": inner}, cache_key=key)
-    return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True)
+    return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True), key
 
 
 def _recipe() -> str:

@@ -12,6 +12,7 @@ chapter 4.
 
 import numpy as np
 
+from pm_gaussgrad.kernels.apart import apart
 from pm_gaussgrad.kernels.definite import SUSPECT, rounding_level, start_entry
 from pm_gaussgrad.kernels.sparse.layout import (
     CHILD,
@@ -39,6 +40,7 @@ from pm_gaussgrad.kernels.symmetric import log_product
 _EPS = float(np.finfo(np.float64).eps)
 
 
+@apart("float64 1", "int64 1")
 def factorise(values, analysis):
     """The factor of a symmetric matrix.
 
@@ -84,6 +86,7 @@ def _read_diagonal(factor, analysis, diagonal):
             diagonal[first[s] + j] = factor[panel_start[s] + j * (height + 1)]
 
 
+@apart("float64 1", "int64 1", "float64 1", "float64 1")
 def _by_fronts(values, analysis, factor, scales):
     first, row_start = section(analysis, FIRST), section(analysis, ROW_START)
     panel_start = section(analysis, PANEL_START)
@@ -145,6 +148,7 @@ def _assemble(panel, columns, matrix, below, handed, where, shared):
             matrix[target + where[i]] += handed[source + i]
 
 
+@apart("float64 1", "int64 1", "float64 1", "float64 1")
 def _by_columns(values, analysis, factor, scales):
     row_start, target = section(analysis, ROW_START), section(analysis, TARGET)
     n, product = scales.size, 0

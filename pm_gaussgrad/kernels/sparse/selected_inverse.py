@@ -13,6 +13,7 @@ Transactions on Mathematical Software 37:40.
 
 import numpy as np
 
+from pm_gaussgrad.kernels.apart import apart
 from pm_gaussgrad.kernels.sparse.layout import (
     CHILD,
     ENTRY,
@@ -34,6 +35,7 @@ from pm_gaussgrad.kernels.sparse.layout import (
 from pm_gaussgrad.kernels.sparse.panels import invert_front
 
 
+@apart("float64 1", "int64 1")
 def selected_inverse(factor, analysis):
     """The entries of Q^-1 on the pattern of Q, from the factor of Q.
 
@@ -51,6 +53,7 @@ def selected_inverse(factor, analysis):
     return values
 
 
+@apart("float64 1", "int64 1", "float64 1")
 def _by_fronts(factor, analysis, values):
     first, row_start = section(analysis, FIRST), section(analysis, ROW_START)
     panel_start = section(analysis, PANEL_START)
@@ -106,6 +109,7 @@ def _hand_down(inverse, columns, corner, below, handed, where, shared):
             handed[target + i] = corner[source + where[i]]
 
 
+@apart("float64 1", "int64 1", "float64 1")
 def _by_columns(factor, analysis, values):
     row_start, target = section(analysis, ROW_START), section(analysis, TARGET)
     n, product, inverse = row_start.size - 1, target.size, np.empty(factor.size)

@@ -6,6 +6,7 @@ Systems, chapter 3.
 
 import numpy as np
 
+from pm_gaussgrad.kernels.apart import apart
 from pm_gaussgrad.kernels.sparse.layout import (
     FIRST,
     PANEL_START,
@@ -15,6 +16,7 @@ from pm_gaussgrad.kernels.sparse.layout import (
 )
 
 
+@apart("float64 1", "int64 1", "float64 2")
 def substitute_forward(factor, analysis, ordered):
     """Overwrite each row r of ``ordered`` (m, n) by L^-1 r."""
     first, panel_start = section(analysis, FIRST), section(analysis, PANEL_START)
@@ -37,6 +39,7 @@ def substitute_forward(factor, analysis, ordered):
                 position += j + 1 - begin
 
 
+@apart("float64 1", "int64 1", "float64 2")
 def substitute_backward(factor, analysis, ordered):
     """Overwrite each row r of ``ordered`` (m, n) by L'^-1 r."""
     first, panel_start = section(analysis, FIRST), section(analysis, PANEL_START)
