@@ -5,7 +5,7 @@
     python -m benchmarks.sparse --compile             # CPU seconds to compile, from nothing
 
 SuperLU's side is ``scipy.sparse.linalg.splu`` for symmetric matrices (SymmetricMode, minimum
-degree, no pivoting), the log determinant and three solves; it has no inverse of its own on the pattern.
+degree, no pivoting), the log determinant and three solves; it has no inverse on the pattern.
 Columns: CPU milliseconds of each step and of their sum, those of SuperLU, the ratio of the sums and
 the bar that it must not exceed, and seconds of the analysis of the pattern, which is made once.
 """
@@ -250,9 +250,8 @@ def main():
             compile_seconds()
             return
         head = ("factor", "logdet", "solves", "inverse", "splu", "its solves")
-        print(
-            f"{'matrix':10}{''.join(f'{step:>11}' for step in head)}{'ours':>10}   ratio (bar)  analysis"
-        )
+        steps = "".join(f"{step:>11}" for step in head)
+        print(f"{'matrix':10}{steps}{'ours':>10}   ratio (bar)  analysis")
         for name, (build, bar) in MATRICES.items():
             if not options.matrices or name in options.matrices:
                 measure(name, build, bar, options.repetitions)

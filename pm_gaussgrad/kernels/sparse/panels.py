@@ -24,7 +24,7 @@ def factor_front(panel, columns, matrix, below):
     if columns <= _FEW_COLUMNS or height <= _FEW_ROWS:
         for j in range(columns):
             column = panel[j * height + j : (j + 1) * height]
-            _subtract_multiples(column, panel, j, height, j)
+            _subtract_multiples(column, panel, j, height, j, panel, j, height)
             if not column[0] > 0:
                 return False
             root = np.sqrt(column[0])
@@ -37,32 +37,33 @@ def factor_front(panel, columns, matrix, below):
     if columns * below * below <= _FEW_PRODUCTS:
         for j in range(below):
             column = matrix[j * below + j : (j + 1) * below]
-            _subtract_multiples(column, panel, columns + j, height, columns)
+            start = columns + j
+            _subtract_multiples(column, panel, start, height, columns, panel, start, height)
     else:
         subtract_outer_product(panel.reshape((columns, height)), matrix.reshape((below, below)))
     return True
 
 
-def _subtract_multiples(column, panel, start, stride, count):
-    """Subtract from a column parts of others, each as often as its own first entry says.
+def _subtract_multiples(target, source, start, stride, count, weights, at, step):
+    """Subtract the sum of ``count`` parts of the source, each as long as the target, with weights.
 
-    They are ``count`` parts of its length, at ``start``, ``start + stride``, ...
+    They are at ``start``, ``start + stride``, ..., their weights at ``at``, ``at + step``, ...
     """
-    size = column.size
+    size = target.size
     for _ in range(count // 4):
-        one, two = panel[start : start + size], panel[start + stride : start + stride + size]
-        start += 2 * stride
-        three, four = panel[start : start + size], panel[start + stride : start + stride + size]
-        start += 2 * stride
-        a, b, c, d = one[0], two[0], three[0], four[0]
+        one, two = source[start : start + size], source[start + stride : start + stride + size]
+        a, b = weights[at], weights[at + step]
+        start, at = start + 2 * stride, at + 2 * step
+        three, four = source[start : start + size], source[start + stride : start + stride + size]
+        c, d = weights[at], weights[at + step]
+        start, at = start + 2 * stride, at + 2 * step
         for i in range(size):
-            column[i] -= (a * one[i] + b * two[i]) + (c * three[i] + d * four[i])
+            target[i] -= (a * one[i] + b * two[i]) + (c * three[i] + d * four[i])
     for _ in range(count % 4):
-        one = panel[start : start + size]
-        start += stride
-        a = one[0]
+        one, a = source[start : start + size], weights[at]
+        start, at = start + stride, at + step
         for i in range(size):
-            column[i] -= a * one[i]
+            target[i] -= a * one[i]
 
 
 def invert_front(panel, columns, corner, below, inverse, memory):
@@ -70,6 +71,7 @@ def invert_front(panel, columns, corner, below, inverse, memory):
 
     Column by column, the last first: below the diagonal -Z l / l_jj, where Z is the inverse at
     these rows and l the column of the factor below its diagonal l_jj (Takahashi et al., 1973).
+    Of the corner, and of these columns among themselves, both triangles are written.
     """
     height = columns + below
     if columns * below * below > _FEW_INVERSE_PRODUCTS or (
@@ -81,41 +83,33 @@ def invert_front(panel, columns, corner, below, inverse, memory):
         if below > 0:
             extend_inverse(inverse.reshape(shape), solved, corner.reshape((below, below)))
         return
+    for j in range(below):
+        for i in range(j + 1, below):
+            corner[i * below + j] = corner[j * below + i]
     for j in range(columns - 1, -1, -1):
-        start, stop = j * height + j + 1, (j + 1) * height
+        start, stop, own = j * height + j + 1, (j + 1) * height, columns - j - 1
         factor, entries = panel[start:stop], inverse[start:stop]
-        for i in range(entries.size):
-            entries[i] = 0
-        for k in range(j + 1, columns):
-            part = k - j - 1
-            _subtract_product(inverse[k * height + k : (k + 1) * height], factor, entries, part)
-        for k in range(below):
-            part = columns - j - 1 + k
-            _subtract_product(corner[k * below + k : (k + 1) * below], factor, entries, part)
-        scale, total = 1 / panel[start - 1], 0.0
+        rest = entries[own:]
+        for i in range(below):
+            rest[i] = 0
+        _subtract_multiples(rest, inverse, stop + columns, height, own, factor, 0, 1)
+        _subtract_multiples(rest, corner, 0, below, below, factor, own, 1)
+        for i in range(own):
+            begin = start + (i + 1) * height
+            entries[i] = -_dot(factor, inverse[begin : begin + entries.size])
+        scale = 1 / panel[start - 1]
         for i in range(entries.size):
             entries[i] *= scale
-            total += entries[i] * factor[i]
-        inverse[start - 1] = (scale - total) * scale
+        for i in range(own):  # both triangles, which what comes next reads
+            inverse[start - 1 + (i + 1) * height] = entries[i]
+        inverse[start - 1] = (scale - _dot(entries, factor)) * scale
 
 
-def _subtract_product(column, factor, entries, part):
-    """Subtract the product of a symmetric matrix and a vector, as far as one column makes it.
-
-    The column begins at its diagonal, which is at ``part`` of the vectors.
-    """
-    size = column.size
-    multiple, vector, target = factor[part], factor[part : part + size], entries[part : part + size]
-    for i in range(size):
-        target[i] -= multiple * column[i]
-    target[0] -= dot_after_first(column, vector)
-
-
-def dot_after_first(one, other):
-    """The dot product without the first entries, by four sums side by side."""
+def _dot(one, other):
+    """The dot product, by four sums side by side."""
     a = b = c = d = 0.0
-    whole = (one.size - 1) // 4 * 4 + 1
-    for i in range(1, whole, 4):
+    whole = one.size // 4 * 4
+    for i in range(0, whole, 4):
         a += one[i] * other[i]
         b += one[i + 1] * other[i + 1]
         c += one[i + 2] * other[i + 2]
