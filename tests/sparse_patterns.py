@@ -107,7 +107,7 @@ def random_pattern(rng, largest):
     n = int(rng.integers(2, largest))
     side = max(2, int(np.sqrt(n)))
     kinds = [
-        lambda: scattered(n, rng.uniform(0, 4) / n, rng),
+        lambda: scattered(n, min(1, rng.uniform(0, 4) / n), rng),
         lambda: scattered(n, rng.uniform(0, 0.3), rng),
         lambda: lattice(side, side, corners=bool(rng.integers(2))),
         lambda: twice(lattice(side, side)),

@@ -33,7 +33,7 @@ from pm_gaussgrad.kernels.sparse.elimination_tree import (
 from pm_gaussgrad.kernels.sparse.factorise import factorise, log_determinant
 from pm_gaussgrad.kernels.sparse.layout import section
 from pm_gaussgrad.kernels.sparse.minimum_degree import minimum_degree
-from pm_gaussgrad.kernels.sparse.products import multiply
+from pm_gaussgrad.kernels.sparse.products import multiply, outer_products
 from pm_gaussgrad.kernels.sparse.selected_inverse import selected_inverse
 from pm_gaussgrad.kernels.sparse.solve import (
     multiply_root,
@@ -190,6 +190,16 @@ def test_solves_and_products(matrix, m, rng):
     assert_allclose(multiply_root_transposed(factor, analysis, white), rows, atol=1e-11)
     assert_allclose(multiply(values, indptr, indices, rows), rows @ dense, atol=1e-12)
     assert_array_equal(rows, kept)
+
+
+def test_outer_products_on_the_pattern(matrix, rng):
+    """A row without weight may be anything."""
+    _, indptr, indices = lower_triangle(matrix)
+    rows, weights = rng.normal(size=(3, matrix.shape[0])), np.array([0.7, 0, -2.0])
+    columns = np.repeat(np.arange(matrix.shape[0]), np.diff(indptr))
+    expected = ((rows.T * weights) @ rows)[indices, columns]
+    rows[1] = np.nan
+    assert_allclose(outer_products(rows, weights, indptr, indices), expected, atol=1e-13)
 
 
 def test_draws_have_the_inverse_as_covariance(matrix):

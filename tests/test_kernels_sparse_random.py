@@ -24,12 +24,13 @@ from sparse_patterns import (
     tree,
     twice,
 )
+from test_kernels import compiled
 
 from pm_gaussgrad.kernels.sparse import analysis as steps
 from pm_gaussgrad.kernels.sparse import layout
 from pm_gaussgrad.kernels.sparse.analysis import analyse
 from pm_gaussgrad.kernels.sparse.factorise import factorise, log_determinant
-from pm_gaussgrad.kernels.sparse.products import multiply
+from pm_gaussgrad.kernels.sparse.products import multiply, outer_products
 from pm_gaussgrad.kernels.sparse.selected_inverse import selected_inverse
 from pm_gaussgrad.kernels.sparse.solve import (
     multiply_root,
@@ -87,6 +88,10 @@ def check(case):
         ((half**2).sum(axis=1), (solved * rows).sum(axis=1)),
         (call(selected_inverse, factor, analysis), inverse[indices, columns]),
         (call(multiply, values, indptr, indices, rows), rows @ dense),
+        (
+            call(outer_products, rows, np.ones(len(rows)), indptr, indices),
+            (rows.T @ rows)[indices, columns],
+        ),
     ]
     for got, expected in results:
         assert np.max(np.abs(got - expected)) <= bound * (1 + np.max(np.abs(expected))), case
@@ -165,3 +170,19 @@ def test_threads_bit_for_bit(rng):
     with ThreadPoolExecutor(4) as pool:
         for one, other in zip(alone, pool.map(chain, scales), strict=True):
             assert_array_equal(one, other)
+
+
+def _factored_twice(values, analysis):
+    return factorise(values, analysis) + factorise(2 * values, analysis)
+
+
+def test_long_functions_are_called_by_name(rng):
+    """What calls them has no code of theirs."""
+    values, indptr, indices = lower_triangle(definite(lattice(5, 5), rng))
+    analysis = analyse(indptr, indices)
+    function = compiled(_factored_twice)
+    expected = (1 + np.sqrt(2)) * factorise(values, analysis)
+    np.testing.assert_allclose(function(values, analysis), expected, rtol=1e-12, atol=1e-15)
+    [code] = function.inspect_llvm().values()
+    assert "_float641_int641" in code
+    assert "potrf" not in code

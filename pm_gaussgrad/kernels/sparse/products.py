@@ -26,3 +26,21 @@ def multiply(values, indptr, indices, rows):
                     out[i] += values[position] * value
             out[j] += total
     return product
+
+
+def outer_products(rows, weights, indptr, indices):
+    """Entries of sum_i w_i r_i r_i' on the pattern: (m, n), (m) -> (entries).
+
+    Of the lower triangle by columns, as in :func:`multiply`. Rows without weight have no part in
+    it, whatever they are.
+    """
+    values = np.zeros(indices.size)
+    for r in range(rows.shape[0]):
+        if weights[r] == 0:
+            continue
+        row = rows[r]
+        for j in range(indptr.size - 1):
+            weighted = weights[r] * row[j]
+            for position in range(indptr[j], indptr[j + 1]):
+                values[position] += weighted * row[indices[position]]
+    return values
