@@ -111,7 +111,7 @@ def random_pattern(rng, largest):
         lambda: scattered(n, rng.uniform(0, 0.3), rng),
         lambda: lattice(side, side, corners=bool(rng.integers(2))),
         lambda: twice(lattice(side, side)),
-        lambda: band(n, int(rng.integers(1, 6))),
+        lambda: band(n, int(rng.integers(1, min(6, n)))),
         lambda: tree(n, rng),
         lambda: crossed(2 * n // 3 + 1, n // 3 + 1, 2 * n, rng),
         lambda: pedigree(n, 1 + n // 4, rng),
