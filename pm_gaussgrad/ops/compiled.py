@@ -8,15 +8,19 @@ not before.
 
 import functools
 import hashlib
+import importlib
 import inspect
 import sys
 from types import CodeType, FunctionType, ModuleType
 
 import numpy as np
 
-from pm_gaussgrad.kernels import lapack
+from pm_gaussgrad.kernels import lapack, lapack_panels
 from pm_gaussgrad.kernels.symmetric import weighted_rows
 from pm_gaussgrad.ops.signature import Signature, kernel_arguments
+
+# Modules whose functions have a compiled form of their own, in the module of that name.
+_TWINS = {module.__name__: f"{module.__name__}_numba" for module in (lapack, lapack_panels)}
 
 
 def _names(code: CodeType) -> set[str]:
@@ -92,8 +96,8 @@ def fingerprint(function: FunctionType) -> str:
         }
         for name, value in sorted(constants.items()):
             digest.update(f"{name}={_constant_text(value)}".encode())
-        if reached.__module__ == lapack.__name__:
-            digest.update(_lapack_source())
+        if twin := _TWINS.get(reached.__module__):
+            digest.update(_source(twin))
     return digest.hexdigest()
 
 
@@ -112,10 +116,8 @@ def _constant_text(value) -> str:
 
 
 @functools.cache
-def _lapack_source() -> bytes:
-    from pm_gaussgrad.kernels import lapack_numba
-
-    return inspect.getsource(lapack_numba).encode()
+def _source(module: str) -> bytes:
+    return inspect.getsource(importlib.import_module(module)).encode()
 
 
 @functools.cache
@@ -123,10 +125,42 @@ def _register(function: FunctionType) -> None:
     """Let compiled code call a plain Python function."""
     from numba.extending import register_jitable
 
-    if function.__module__ == lapack.__name__:
-        import pm_gaussgrad.kernels.lapack_numba  # noqa: F401
+    if twin := _TWINS.get(function.__module__):
+        importlib.import_module(twin)
+    elif hasattr(function, "arrays"):
+        _register_by_name(function)
     else:
         register_jitable(error_model="numpy")(function)
+
+
+def _register_by_name(function: FunctionType) -> None:
+    """Compile a function that is marked as ``apart``, and let compiled code call it by its name.
+
+    What calls it may come from disk, where nothing but the name is left of it.
+    """
+    from numba.extending import overload
+    from numba.np.numpy_support import from_dtype
+
+    from pm_gaussgrad.ops.linked import name_and_signature
+
+    compiled, key = _compiled_function(function)
+    dtypes_and_ranks = ((from_dtype(np.dtype(dtype)), rank) for dtype, rank in function.arrays)
+    name_and_signature(compiled, key, tuple(dtypes_and_ranks))
+    linked = _linked(compiled, key, list(inspect.signature(function).parameters))
+
+    @overload(function, jit_options={"error_model": "numpy"}, strict=False)
+    def by_name(*types):
+        return linked
+
+
+def _linked(function, key: str, names: list[str]) -> FunctionType:
+    """For compiled code: a function that calls a compiled one, which is not linked."""
+    from pm_gaussgrad.ops.linked import as_argument, caller
+
+    arguments = "".join(f"as_argument({name}), " for name in names)
+    source = f"def linked({', '.join(names)}):\n    return call(({arguments}))\n"
+    known = {"call": caller(function, key), "as_argument": as_argument}
+    return _function(source, "linked", known)
 
 
 def wrapper_source(signature: Signature, arguments: list[str], zero_inputs: tuple[str, ...]) -> str:
@@ -220,13 +254,10 @@ class CompiledKernel:
     """
 
     def __init__(self, function, key: str, names: list[str], title: str):
-        from pm_gaussgrad.ops.linked import as_argument, caller
+        from pm_gaussgrad.ops.linked import as_argument
 
         self.function, self.key, self.as_argument, self._title = function, key, as_argument, title
-        arguments = "".join(f"as_argument({name}), " for name in names)
-        source = f"def linked({', '.join(names)}):\n    return call(({arguments}))\n"
-        known = {"call": caller(function, key), "as_argument": as_argument}
-        self._linked = _function(source, "linked", known)
+        self._linked = _linked(function, key, names)
 
     def __call__(self, *arrays):
         try:
@@ -286,6 +317,33 @@ def _compiled(kernel, signature, zero_inputs):
     function = numba.njit(wrapper, error_model="numpy", nogil=True, cache=True)
     title = f"{signature.owner}: the kernel `{kernel.__name__}`"
     return CompiledKernel(function, key, [name for name, _ in signature.inputs], title)
+
+
+def compiled_function(function: FunctionType):
+    """A function of arrays that is no kernel of an Op, as machine code that is kept on disk.
+
+    Where ``numba.config.DISABLE_JIT`` is set, itself.
+    """
+    from numba import config
+
+    return function if config.DISABLE_JIT else _compiled_function(function)[0]
+
+
+@functools.cache
+def _compiled_function(function):
+    """numba's function of arrays, and the key under which it is kept."""
+    import numba
+
+    for reached in reachable_functions(function):
+        if reached is not function:
+            _register(reached)
+    names = ", ".join(inspect.signature(function).parameters)
+    source = f"def wrapper({names}):\n    return function({names})\n"
+    stamp = f"{source}{fingerprint(function)}{_recipe()}{numba.__version__}"
+    key = hashlib.sha256(stamp.encode()).hexdigest()
+    inner = numba.njit(error_model="numpy", inline="always")(function)
+    wrapper = _function(source, "wrapper", {"function": inner}, cache_key=key)
+    return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True), key
 
 
 def _recipe() -> str:
