@@ -559,3 +559,17 @@ def test_blocks_that_share_parameters_have_them_once(rng):
     information = interpreted([v, rho], gg.fisher_information(0.0, build(5), [v, rho]))(1.3, 0.4)
     expected = interpreted([v, rho], gg.fisher_information(0.0, twin, [v, rho]))(1.3, 0.4)
     assert_allclose(information, expected, rtol=1e-9)
+
+
+def test_gaps_in_a_block_whose_parameters_do_not_say_its_size(rng):
+    """The noise says it, and what the sum comes to has no place for it."""
+    first, second = pt.dmatrix("first"), pt.dmatrix("second")
+    product = gg.cov.Kronecker(first, second) + gg.cov.Diagonal(0.5, size=6)
+    cov = gg.cov.BlockDiagonal(product, gg.cov.AR1(1.0, 0.5, size=2))
+    observed = np.array([0, 2, 3, 7])
+    kept, y = gg.cov.marginal(cov, observed), rng.normal(size=4)
+    outputs = kept.to_dense(), kept.quad_logdet(y)[0], cov.to_dense()
+    got, quad, whole = interpreted([first, second], outputs)(np.eye(2) + 0.3, np.eye(3) + 0.2)
+    expected = whole[np.ix_(observed, observed)]
+    assert_allclose(got, expected)
+    assert_allclose(quad, y @ np.linalg.solve(expected, y))

@@ -23,7 +23,7 @@ from pm_gaussgrad.cov.matrices.dense import Dense
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.protocol.composite import Composite, Composition, join_last, known_size
-from pm_gaussgrad.cov.protocol.marginal import marginal
+from pm_gaussgrad.cov.protocol.marginal import marginal_of
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, summed
 from pm_gaussgrad.ops import partition
 
@@ -229,8 +229,10 @@ class BlockDiagonal(Composite):
         cuts = np.cumsum(self.block_sizes)[:-1]
         of_blocks = np.split(observed, np.searchsorted(observed, cuts))
         kept = [
-            (marginal(block, positions - start).resolved, positions.size)
-            for block, positions, start in zip(self.blocks, of_blocks, [0, *cuts], strict=True)
+            (marginal_of(block, positions - start, size).resolved, positions.size)
+            for block, positions, start, size in zip(
+                self.blocks, of_blocks, [0, *cuts], self.block_sizes, strict=True
+            )
             if positions.size
         ]
         return BlockDiagonal._of_blocks(*zip(*kept, strict=True)) if kept else None

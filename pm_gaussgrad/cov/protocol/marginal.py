@@ -73,8 +73,12 @@ def marginal(cov, observed):
     """
     if not isinstance(cov, Covariance):
         raise TypeError(f"{NAME}: `cov` is a {type(cov).__name__}, expected a gg.cov structure.")
-    n = cov.resolved.size
-    observed = _as_positions(observed, n)
+    n = cov.size if isinstance(cov.size, int) else cov.resolved.size
+    return marginal_of(cov, _as_positions(observed, n), n)
+
+
+def marginal_of(cov, observed, n):
+    """:func:`marginal` of increasing positions where something else says the size, n."""
     if observed.size == n:
         return cov
     kept = cov.keep(observed)
