@@ -200,7 +200,7 @@ def _needs_no_batches(case, backend):
 
     JAX needs the lengths of batches known: with gaps, rows that differ in test_missing.py.
     """
-    other = case.name != "Dense"
+    other = case.name != "AR1"
     return (backend == "numba" and other) or (backend == "jax" and case.name == "Marginal")
 
 

@@ -9,6 +9,8 @@ from registry import AS_WRITTEN, interpreted
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov.matrices.woodbury import Woodbury
 
+SCALE = np.arange(1.0, 7.0)
+
 
 def series(n, dtype="float64"):
     return gg.cov.AR1(np.asarray(1.5, dtype), np.asarray(0.6, dtype), size=n)
@@ -54,6 +56,23 @@ def test_factors_beside_a_batch_of_bases(k, rng):
         _, *found = interpreted([], outputs, AS_WRITTEN)()
         for ours, theirs in zip(found[:6], found[6:], strict=True):
             assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda x: gg.cov.LowRank(np.arange(12.0).reshape(6, 2)) + x,
+        lambda x: gg.cov.Scaled(x, SCALE),
+    ],
+    ids=["factor", "scale"],
+)
+def test_gaps_of_a_size_that_only_what_is_around_says(around, rng):
+    first, second = pt.dmatrix("first"), pt.dmatrix("second")
+    cov = around(gg.cov.Kronecker(first, second) + gg.cov.Diagonal(0.5))
+    observed, y = np.array([0, 2, 3]), rng.normal(size=3)
+    outputs = gg.cov.marginal(cov, observed).quad_logdet(y)[0], cov.to_dense()
+    quad, whole = interpreted([first, second], outputs)(np.eye(2) + 0.3, np.eye(3) + 0.2)
+    assert_allclose(quad, y @ np.linalg.solve(whole[np.ix_(observed, observed)], y))
 
 
 def test_single_precision(rng):

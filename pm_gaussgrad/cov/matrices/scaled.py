@@ -32,7 +32,7 @@ from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size,
 from pm_gaussgrad.cov.protocol.composite import Composite, Composition
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
 from pm_gaussgrad.cov.protocol.information import gram
-from pm_gaussgrad.cov.protocol.marginal import marginal
+from pm_gaussgrad.cov.protocol.marginal import marginal_of
 from pm_gaussgrad.cov.protocol.products import rows_times, unit_rows
 from pm_gaussgrad.cov.protocol.scales import (
     as_positive,
@@ -265,9 +265,9 @@ class Scaled(Composite):
         return self.cov.inverse_diagonal() * inverse * inverse
 
     def keep(self, observed):
-        if not isinstance(self.cov.size, int):
+        if not isinstance(self.size, int):
             return None
-        return Scaled(marginal(self.cov, observed), self.scale[..., observed])
+        return Scaled(marginal_of(self.cov, observed, self.size), self.scale[..., observed])
 
     def rows_apart(self, observed):
         apart = self.cov.rows_apart(observed)

@@ -33,7 +33,7 @@ from pm_gaussgrad.cov.matrices.dense import Dense
 from pm_gaussgrad.cov.matrices.low_rank import LowRank, LowRankPlusScalar
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_size, length
 from pm_gaussgrad.cov.protocol.composite import Composite, join_last
-from pm_gaussgrad.cov.protocol.marginal import marginal
+from pm_gaussgrad.cov.protocol.marginal import marginal_of
 from pm_gaussgrad.cov.protocol.minimum import MinimisedQuadLogdet, sum_to
 from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.cov.protocol.sized import of_size
@@ -230,7 +230,7 @@ class Woodbury(Composite):
     def keep(self, observed):
         if not isinstance(self.size, int):
             return None
-        return Woodbury(marginal(self._base, observed), self.parts[1].keep(observed))
+        return Woodbury(marginal_of(self._base, observed, self.size), self.parts[1].keep(observed))
 
     def time_order(self):
         return self.parts[0].time_order()
