@@ -184,9 +184,9 @@ def expected(name):
     return logp, [0.5 * (alpha @ step @ alpha - (inverse * step).sum()) for step in steps]
 
 
-def densities():
-    """The five scalars as a vector, the log density of each sum, and its gradient, (12, 5)."""
+def densities(names):
+    """The five scalars as a vector, the log density of each sum, and its gradient, (..., 5)."""
     parameters = pt.vector("parameters", shape=AT.shape)
-    logps = [gg.logp(Y, 0.0, natural.build(*parameters)) for natural in SUMS.values()]
+    logps = [gg.logp(Y, 0.0, SUMS[name].build(*parameters)) for name in names]
     slopes = [pt.grad(logp, parameters) for logp in logps]
     return parameters, pt.stack(logps), pt.stack(slopes)

@@ -47,15 +47,22 @@ def test_every_pair(left, right):
         assert_allclose(both, x + y, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.compiled
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_natural_sums(backend, monkeypatch):
-    """What people write, against dense algebra; one function for all of them."""
-    if backend != "numba":
-        monkeypatch.setattr("numba.config.DISABLE_JIT", True)
-    parameters, logps, slopes = densities()
+def _natural_sums():
+    """All in one function, but for numba, which takes minutes to compile it."""
+    few = [tuple(SUMS)[i::6] for i in range(6)]
+    whole = [pytest.param(backend, tuple(SUMS), id=backend) for backend in ("py", "jax")]
+    for i, names in enumerate(few):
+        group = pytest.mark.xdist_group(f"test_natural_sums {i}")
+        whole.append(pytest.param("numba", names, id=f"numba-{i}", marks=group))
+    return pytest.mark.parametrize(("backend", "names"), whole)
+
+
+@_natural_sums()
+def test_natural_sums(backend, names):
+    """What people write, against dense algebra."""
+    parameters, logps, slopes = densities(names)
     function = pytensor.function([parameters], [logps, slopes], mode=BACKENDS[backend])
-    for name, logp, slope in zip(SUMS, *map(np.asarray, function(AT)), strict=True):
+    for name, logp, slope in zip(names, *map(np.asarray, function(AT)), strict=True):
         value, gradient = expected(name)
         assert_allclose(logp, value, rtol=1e-10, err_msg=name)
         assert_allclose(slope, gradient, rtol=1e-9, atol=1e-12, err_msg=name)
