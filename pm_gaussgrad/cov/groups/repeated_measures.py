@@ -46,7 +46,7 @@ from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
 from pm_gaussgrad.kernels import repeated_measures as kernels
-from pm_gaussgrad.ops import inverse_diagonal
+from pm_gaussgrad.ops import inverse_diagonal, rows_last
 
 
 class RepeatedMeasures(Leaf):
@@ -189,9 +189,10 @@ class RepeatedMeasures(Leaf):
         observations = self.parameters[3]
         by_subject = pt.as_tensor_variable(rows)[..., observations]
         by_subject = pt.switch(pt.ge(observations, 0), by_subject, 0)
-        if factors.type.ndim == by_subject.type.ndim == 3:
-            return apply(factors, by_subject.transpose(1, 2, 0)).transpose(2, 0, 1)
-        return apply(factors, by_subject[..., None])[..., 0]
+        if by_subject.type.ndim < factors.type.ndim:
+            return apply(factors, by_subject[..., None])[..., 0]
+        rows, restore = rows_last(by_subject, factors.type.ndim - 2)
+        return restore(apply(factors, rows.mT).mT)
 
     def _by_observation(self, by_subject):
         """(..., s, w) -> (..., n)."""

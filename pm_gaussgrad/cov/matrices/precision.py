@@ -153,10 +153,7 @@ class Precision(Leaf):
 
     def color(self, z):
         # Sigma = L'^-1 L^-1 for Q = L L', so S = L'^-1.
-        factor, z = self._factor(), pt.as_tensor_variable(z)
-        if factor.type.ndim == 2 and z.type.ndim == 2:
-            return pt.linalg.solve_triangular(factor.T, z.T, lower=False, b_ndim=2).T
-        return pt.linalg.solve_triangular(factor.mT, z, lower=False, b_ndim=1)
+        return lower_transposed_solve(self._factor(), z)
 
     def whiten(self, residual):
         factor, residual = self._factor(), pt.as_tensor_variable(residual)

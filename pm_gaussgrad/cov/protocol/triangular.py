@@ -7,6 +7,7 @@ from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.protocol.products import rows_times
 from pm_gaussgrad.kernels.symmetric import is_symmetric
+from pm_gaussgrad.ops import rows_last
 
 
 def lower_times(factor, z):
@@ -19,17 +20,21 @@ def lower_times(factor, z):
 
 def lower_solve(factor, rows):
     """L^-1 r for each row r: (..., n, n), (..., n) -> (..., n)."""
-    rows = pt.as_tensor_variable(rows)
-    if factor.type.ndim == 2 and rows.type.ndim == 2:
-        return pt.linalg.solve_triangular(factor, rows.T, lower=True, b_ndim=2).T
-    return pt.linalg.solve_triangular(factor, rows, lower=True, b_ndim=1)
+    return _solved(factor, rows, lower=True)
 
 
 def lower_transposed_solve(factor, rows):
     """L'^-1 r for each row r: (..., n, n), (..., n) -> (..., n)."""
-    if factor.type.ndim == 2 and rows.type.ndim == 2:
-        return pt.linalg.solve_triangular(factor.T, rows.T, lower=False, b_ndim=2).T
-    return pt.linalg.solve_triangular(factor.mT, rows, lower=False, b_ndim=1)
+    return _solved(factor.mT, rows, lower=False)
+
+
+def _solved(factor, rows, lower):
+    """All rows of a factor together: loops over none of them have no Python form."""
+    rows = pt.as_tensor_variable(rows)
+    if rows.type.ndim < factor.type.ndim:
+        return pt.linalg.solve_triangular(factor, rows, lower=lower, b_ndim=1)
+    rows, restore = rows_last(rows, factor.type.ndim - 2)
+    return restore(pt.linalg.solve_triangular(factor, rows.mT, lower=lower, b_ndim=2).mT)
 
 
 def lower_innovations(factor, residual):
