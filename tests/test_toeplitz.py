@@ -41,9 +41,9 @@ def test_sum_with_a_batch_of_variances():
         (
             lambda: gg.cov.Toeplitz(COLUMN) + gg.cov.Toeplitz([1.0, 0.5]),
             ValueError,
-            r"sizes \[2, 4\]",
+            r"sizes \[4, 2\]",
         ),
-        (lambda: gg.cov.Toeplitz(COLUMN) + gg.cov.Diagonal(1.0, 3), ValueError, r"sizes \[3, 4\]"),
+        (lambda: gg.cov.Toeplitz(COLUMN) + gg.cov.Diagonal(1.0, 3), ValueError, r"sizes \[4, 3\]"),
         (
             lambda: (gg.cov.Toeplitz(COLUMN) + gg.cov.Diagonal(COLUMN)).plan(),
             TypeError,
