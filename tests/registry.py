@@ -21,7 +21,7 @@ from pm_gaussgrad.cov.series.spaced_ar1 import SpacedAR1
 # Python functions, with nothing to compile but kernels: where a backend is not the subject. Not
 # fused: PyTensor's Python form of a fused 1 / x has single precision.
 INTERPRETED = Mode(linker="py", optimizer="fast_run").excluding("fusion")
-# Nearly as it is written: for twins, and where a graph is evaluated once.
+# Without rewrites: for twins, and where a graph is evaluated once.
 AS_WRITTEN = Mode(linker="py", optimizer=None)
 # The C linker calls what the Python linker calls, but compiles PyTensor's own Ops (test_op.py).
 BACKENDS = {

@@ -176,7 +176,7 @@ def test_against_dense_twin(case, backend, rng):
 @pytest.mark.compiled
 @CASE
 def test_numba_knows_every_op(case):
-    """None falls back to Python, of which PyTensor would warn; kernels are compiled as above."""
+    """None falls back to Python, of which PyTensor would warn."""
     _compiled(_outputs, case, "numba")
 
 

@@ -305,16 +305,10 @@ def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tup
 
 @functools.cache
 def _compiled(kernel, signature, zero_inputs):
-    import numba
-
     for function in [*reachable_functions(kernel), weighted_rows]:
         _register(function)
     source = wrapper_source(signature, kernel_arguments(kernel), zero_inputs)
-    stamp = f"{source}{fingerprint(kernel)}{_recipe()}{numba.__version__}"
-    key = hashlib.sha256(stamp.encode()).hexdigest()
-    inner = numba.njit(error_model="numpy", inline="always")(kernel)
-    wrapper = _function(source, "wrapper", {"kernel": inner}, cache_key=key)
-    function = numba.njit(wrapper, error_model="numpy", nogil=True, cache=True)
+    function, key = _kept_on_disk(kernel, source)
     title = f"{signature.owner}: the kernel `{kernel.__name__}`"
     return CompiledKernel(function, key, [name for name, _ in signature.inputs], title)
 
@@ -332,17 +326,21 @@ def compiled_function(function: FunctionType):
 @functools.cache
 def _compiled_function(function):
     """numba's function of arrays, and the key under which it is kept."""
-    import numba
-
     for reached in reachable_functions(function):
         if reached is not function:
             _register(reached)
     names = ", ".join(inspect.signature(function).parameters)
-    source = f"def wrapper({names}):\n    return function({names})\n"
-    stamp = f"{source}{fingerprint(function)}{_recipe()}{numba.__version__}"
+    return _kept_on_disk(function, f"def wrapper({names}):\n    return kernel({names})\n")
+
+
+def _kept_on_disk(kernel, source: str):
+    """numba's function of a wrapper in which a kernel is inlined, and the key of both on disk."""
+    import numba
+
+    stamp = f"{source}{fingerprint(kernel)}{_recipe()}{numba.__version__}"
     key = hashlib.sha256(stamp.encode()).hexdigest()
-    inner = numba.njit(error_model="numpy", inline="always")(function)
-    wrapper = _function(source, "wrapper", {"function": inner}, cache_key=key)
+    inner = numba.njit(error_model="numpy", inline="always")(kernel)
+    wrapper = _function(source, "wrapper", {"kernel": inner}, cache_key=key)
     return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True), key
 
 
