@@ -108,8 +108,8 @@ def audit(model: pm.Model, point: dict | None = None) -> pd.DataFrame:
 
     Notes
     -----
-    Compiles two functions and evaluates the log density four times a parameter: for checking
-    a model, not for sampling it.
+    Compiles the function that samplers use, interprets the dense witness, and evaluates the log
+    density four times a parameter: for checking a model, not for sampling it.
 
     Examples
     --------
@@ -127,7 +127,10 @@ def audit(model: pm.Model, point: dict | None = None) -> pd.DataFrame:
     twin = densified(model)
     # A rebuilt model may list its variables in another order.
     same_order = [twin.rvs_to_values[twin[model.values_to_rvs[v].name]] for v in variables]
-    witness = twin.logp_dlogp_function(same_order, ravel_inputs=True, initial_point=point)
+    # Evaluated once: interpreted, which needs no compilation.
+    witness = twin.logp_dlogp_function(
+        same_order, ravel_inputs=True, initial_point=point, mode="FAST_COMPILE"
+    )
     x = DictToArrayBijection.map({v.name: np.asarray(point[v.name]) for v in variables}).data
     x = x.astype("float64")
     gradient, dense = np.asarray(function(x)[1]), np.asarray(witness(x)[1])

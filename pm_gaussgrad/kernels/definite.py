@@ -21,7 +21,8 @@ Sources: Higham (2002), Accuracy and Stability of Numerical Algorithms, 2nd ed.,
 
 import numpy as np
 
-from pm_gaussgrad.kernels.lapack import cholesky, solve_lower, solve_lower_transposed
+from pm_gaussgrad.kernels.apart import apart
+from pm_gaussgrad.kernels.lapack import cholesky
 
 # Above this share of its diagonal entry a pivot of rounding would need weights of 1e6.
 SUSPECT = 1e-3
@@ -40,6 +41,7 @@ def rounding_level(n, eps):
     return (1 + n**0.5) * eps
 
 
+@apart("float64 2")
 def definite_cholesky(a):
     """Overwrite symmetric ``a`` (n, n) by its lower Cholesky factor; by NaN where it has none.
 
@@ -64,17 +66,20 @@ def is_singular(factor):
     The first diagonal entry is the square of the first pivot.
     """
     n = factor.shape[0]
-    scales, row = np.empty(n, factor.dtype), np.empty((1, n), factor.dtype)
-    for j in range(n):
-        scales[j] = np.sqrt(factor[0, j]) if j > 0 else factor[0, 0]
-        row[0, j] = scales[j] * start_entry(j)
-    solve_lower(factor, row)
+    scales, x = np.empty(n, factor.dtype), np.empty(n, factor.dtype)
     quad, norm = 0.0, 0.0
-    for j in range(n):
-        quad += row[0, j] * row[0, j]
-    solve_lower_transposed(factor, row)
-    for j in range(n):
-        norm += (scales[j] * row[0, j]) ** 2
+    for i in range(n):  # loops: solves of many rows would be all of the time to compile this
+        scales[i] = np.sqrt(factor[0, i]) if i > 0 else factor[0, 0]
+        value = scales[i] * start_entry(i)
+        for j in range(i):
+            value -= factor[i, j] * x[j]
+        x[i] = value / factor[i, i]
+        quad += x[i] * x[i]
+    for i in range(n - 1, -1, -1):
+        x[i] /= factor[i, i]
+        for j in range(i):
+            x[j] -= factor[i, j] * x[i]
+        norm += (scales[i] * x[i]) ** 2
     return not quad > rounding_level(n, np.finfo(factor.dtype).eps) * norm
 
 

@@ -48,43 +48,45 @@ def forward(residual, within, visits, pattern, observations):
     m, (n_patterns, width) = residual.shape[0], visits.shape
     alpha = np.empty(residual.shape, residual.dtype)
     factors = np.empty((n_patterns, width, width), residual.dtype)
-    halves = np.empty(n_patterns)
+    halves, pivots = np.empty(n_patterns), np.empty(width, residual.dtype)
     for p in range(n_patterns):
         k = pattern_length(visits[p])
         factor = _factor(within, visits[p, :k])
-        halves[p] = log_product(np.diag(factor))
         for i in range(k):
+            pivots[i] = factor[i, i]
             for j in range(i + 1):
                 factors[p, i, j] = factor[i, j]
+        halves[p] = log_product(pivots[:k])
     quad, logdet, start = np.zeros(m, residual.dtype), 0.0, 0
     while start < pattern.size:
         stop, p = _stop(pattern, start), pattern[start]
-        parts = observations[start:stop, : pattern_length(visits[p])].T
-        columns = np.empty(parts.shape, residual.dtype)
+        k, subjects = pattern_length(visits[p]), stop - start
+        columns = np.empty((k, subjects), residual.dtype)
         for row in range(m):
-            for j in range(parts.shape[0]):
-                for s in range(parts.shape[1]):
-                    columns[j, s] = residual[row, parts[j, s]]
+            for j in range(k):
+                for s in range(subjects):
+                    columns[j, s] = residual[row, observations[start + s, j]]
             forward_substitution(factors[p], columns)
-            for j in range(parts.shape[0]):
-                for s in range(parts.shape[1]):
+            for j in range(k):
+                for s in range(subjects):
                     quad[row] += columns[j, s] ** 2
             backward_substitution(factors[p], columns)
-            for j in range(parts.shape[0]):
-                for s in range(parts.shape[1]):
-                    alpha[row, parts[j, s]] = columns[j, s]
-        logdet += 2 * (stop - start) * halves[p]
+            for j in range(k):
+                for s in range(subjects):
+                    alpha[row, observations[start + s, j]] = columns[j, s]
+        logdet += 2 * subjects * halves[p]
         start = stop
     return quad, logdet, alpha, factors, is_symmetric(within)
 
 
-def _add_block(within_bar, visits, lower):
-    """Add the symmetric matrix of a lower triangle at the visits of a pattern."""
+def _add_block(within_bar, visits, lower, weight):
+    """Add a multiple of the symmetric matrix of a lower triangle at the visits of a pattern."""
     for i in range(lower.shape[0]):
         for j in range(i + 1):
-            within_bar[visits[i], visits[j]] += lower[i, j]
+            entry = weight * lower[i, j]
+            within_bar[visits[i], visits[j]] += entry
             if i != j:
-                within_bar[visits[j], visits[i]] += lower[i, j]
+                within_bar[visits[j], visits[i]] += entry
 
 
 def pullback(
@@ -107,15 +109,17 @@ def pullback(
                     weighted = quad_bar[row] * part[i]
                     for j in range(i + 1):
                         block_bar[i, j] -= weighted * part[j]
-        _add_block(within_bar, visits[p], block_bar)
+        _add_block(within_bar, visits[p], block_bar, 1.0)
         start = stop
     if logdet_bar != 0:
         for p in range(counts.size):
             k = pattern_length(visits[p])
-            inverse = factors[p, :k, :k].copy()
+            inverse = np.empty((k, k), alpha.dtype)
+            for i in range(k):
+                for j in range(i + 1):
+                    inverse[i, j] = factors[p, i, j]
             inverse_from_cholesky(inverse)
-            inverse *= logdet_bar * counts[p]
-            _add_block(within_bar, visits[p], inverse)
+            _add_block(within_bar, visits[p], inverse, logdet_bar * counts[p])
     if symmetric == 0:
         fold_to_lower(within_bar)
     return (within_bar,)

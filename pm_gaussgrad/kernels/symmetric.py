@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from pm_gaussgrad.kernels.apart import apart
 from pm_gaussgrad.kernels.lapack import inverse_from_cholesky
 from pm_gaussgrad.kernels.substitution import STRIP
 
@@ -30,6 +31,7 @@ def write_lower(matrix, copied):
             copied[i, j] = matrix[i, j]
 
 
+@apart("float64 2")
 def is_symmetric(matrix):
     """1.0 where a matrix (n, n) is symmetric, 0.0 where it is not.
 

@@ -144,13 +144,16 @@ def _register_by_name(function: FunctionType) -> None:
     from pm_gaussgrad.ops.linked import name_and_signature
 
     compiled, key = _compiled_function(function)
-    dtypes_and_ranks = ((from_dtype(np.dtype(dtype)), rank) for dtype, rank in function.arrays)
-    name_and_signature(compiled, key, tuple(dtypes_and_ranks))
+    declared = tuple((from_dtype(np.dtype(dtype)), rank) for dtype, rank in function.arrays)
+    name_and_signature(compiled, key, declared)
     linked = _linked(compiled, key, list(inspect.signature(function).parameters))
 
     @overload(function, jit_options={"error_model": "numpy"}, strict=False)
-    def by_name(*types):
-        return linked
+    def by_name(*arrays):
+        as_declared = all(
+            (x.dtype, x.ndim, x.layout) == (*y, "C") for x, y in zip(arrays, declared, strict=True)
+        )
+        return linked if as_declared else function  # a copy would not be written to
 
 
 def _linked(function, key: str, names: list[str]) -> FunctionType:

@@ -42,7 +42,7 @@ from pm_gaussgrad.cov.protocol.constants import check_matrix, check_positive, ch
 from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.kriging import semidefinite_root
 from pm_gaussgrad.cov.protocol.leaf import Leaf
-from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
+from pm_gaussgrad.cov.protocol.products import matmul, rows_of_diagonal
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, mends
 from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
 from pm_gaussgrad.kernels import kronecker as kernels
@@ -308,7 +308,7 @@ class NoisyKronecker(Kronecker):
             axes = (slice(None), *(slice(None) if j == i else None for j in range(k)))
             diagonal = diagonal + on_diagonal[axes] * others[i]
             ratios = pt.moveaxis(others[i] / spectrum, i, 0).reshape((shape[i], -1))
-            weights = ratios @ ratios.T * (1 - pt.eye(shape[i], dtype=rotated.dtype))
+            weights = matmul(ratios, ratios.T) * (1 - pt.eye(shape[i], dtype=rotated.dtype))
             total += half_gram(pt.sqrt(weights) * rotated)
         return total + half_gram(diagonal / spectrum)
 

@@ -41,6 +41,7 @@ from pm_gaussgrad.cov.protocol.base import length
 from pm_gaussgrad.cov.protocol.constants import check_matrix, constant_value
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.products import matmul
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, does_not_close, mends
 from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
 from pm_gaussgrad.kernels import kronecker_pair as kernels
@@ -124,7 +125,7 @@ class KroneckerPair(Leaf):
 
     def inverse_diagonal(self):
         _, inverses, vectors, *values = self._diagonalised()
-        columns = [g.mT @ v for g, v in zip(inverses, vectors, strict=True)]
+        columns = [matmul(g.mT, v) for g, v in zip(inverses, vectors, strict=True)]
         return along_axes([x**2 for x in columns], 1 / _spectrum(values))
 
     def scaled(self, factor):
@@ -139,7 +140,7 @@ class KroneckerPair(Leaf):
         spectrum = sum(map(product_of, grids))
         on_diagonal, total = 0, 0
         for i, (inverse, basis) in enumerate(zip(inverses, vectors, strict=True)):
-            columns, moved, ratios = inverse.T @ basis, [], []
+            columns, moved, ratios = matmul(inverse.T, basis), [], []
             axes = tuple(slice(None) if j == i else None for j in range(k))
             for term, grid in enumerate(grids):
                 place = i + term * k
@@ -193,9 +194,10 @@ def _diagonalised(matrix, other):
     units = pt.sqrt(pt.diagonal(base, axis1=-2, axis2=-1))[..., None]
     squares, axes = pt.linalg.eigh(base / (units * units.mT))
     lengths = pt.sqrt(squares)[..., None, :]
-    inverse = (axes / lengths) @ axes.mT / units.mT
-    shares, vectors = pt.linalg.eigh(inverse @ scaled @ inverse.mT)
-    root = units * ((axes * lengths) @ axes.mT)
+    inverse = matmul(axes / lengths, axes.mT) / units.mT
+    balanced = matmul(matmul(inverse, scaled), inverse.mT)
+    shares, vectors = pt.linalg.eigh(balanced)
+    root = units * matmul(axes * lengths, axes.mT)
     return root, inverse, vectors, scale * shares, other_scale * (1 - shares)
 
 
@@ -218,8 +220,10 @@ def _off_diagonal(moved, ratios):
     """
     (first, second), (w, v) = moved, ratios
     outside = 1 - pt.eye(first.shape[-1], dtype=first.dtype)
-    mixed = gram(first * (w @ v.T * outside), second)
-    own = gram(first * (w @ w.T * outside), first) + gram(second * (v @ v.T * outside), second)
+    mixed = gram(first * (matmul(w, v.T) * outside), second)
+    own = gram(first * (matmul(w, w.T) * outside), first) + gram(
+        second * (matmul(v, v.T) * outside), second
+    )
     return (own + mixed + mixed.T) / 2
 
 

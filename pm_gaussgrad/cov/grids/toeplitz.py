@@ -36,7 +36,7 @@ from pm_gaussgrad.kernels.toeplitz import (
     lower_times,
     toeplitz_times,
 )
-from pm_gaussgrad.ops import transform_rows
+from pm_gaussgrad.ops import inner_products, transform_rows
 
 
 def _nothing(rows):
@@ -266,7 +266,8 @@ class Toeplitz(Leaf):
         of_first, of_weighted = _toeplitz_times(tangent, first), _toeplitz_times(tangent, weighted)
         moved = -self.solve(of_first)
         slope = (of_first @ (n * first - 2 * weighted)) / head
-        inner = (2 * n * moved - 2 * index * moved) @ of_first.T - 2 * moved @ of_weighted.T
+        twice = 2 * n * moved - 2 * index * moved
+        inner = inner_products(twice, of_first) - 2 * inner_products(moved, of_weighted)
         hessian = inner / head - moved[:, 0][:, None] * (slope / head)
         return -(hessian + hessian.T) / 4
 

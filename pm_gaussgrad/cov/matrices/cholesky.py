@@ -20,7 +20,7 @@ from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_factor, check_lower
 from pm_gaussgrad.cov.protocol.information import half_gram, solve_stack
 from pm_gaussgrad.cov.protocol.leaf import Leaf
-from pm_gaussgrad.cov.protocol.products import rows_times
+from pm_gaussgrad.cov.protocol.products import matmul, rows_times
 from pm_gaussgrad.cov.protocol.scales import positive_root
 from pm_gaussgrad.cov.protocol.triangular import (
     lower_innovations,
@@ -159,7 +159,7 @@ class Cholesky(Leaf):
 
     def to_dense(self):
         factor = self._factor()
-        return factor @ factor.mT
+        return matmul(factor, factor.mT)
 
     def color(self, z):
         return lower_times(self._factor(), z)

@@ -29,7 +29,7 @@ from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
-from pm_gaussgrad.cov.protocol.products import rows_times
+from pm_gaussgrad.cov.protocol.products import matmul, rows_times
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels.lapack import matrix_product
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
@@ -240,7 +240,7 @@ class Eigenbasis(Leaf):
 
     def to_dense(self):
         vectors, values = self.parameters
-        return (vectors * values[..., None, :]) @ vectors.mT
+        return matmul(vectors * values[..., None, :], vectors.mT)
 
     def _scaled_along_axes(self, scale, rows):
         """V diag(scale) V' r: the choice of eigenvectors does not matter."""

@@ -37,7 +37,7 @@ from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, length
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
 from pm_gaussgrad.cov.protocol.information import count_directions, gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
-from pm_gaussgrad.cov.protocol.products import rows_of_diagonal, rows_times
+from pm_gaussgrad.cov.protocol.products import matmul, rows_of_diagonal, rows_times
 from pm_gaussgrad.cov.protocol.scales import root
 from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size
 from pm_gaussgrad.kernels.low_rank import (
@@ -145,7 +145,7 @@ class LowRank(Covariance):
 
     def to_dense(self):
         [factor] = self.parameters
-        return factor @ factor.mT
+        return matmul(factor, factor.mT)
 
     def color(self, z):
         [factor] = self.parameters
@@ -164,7 +164,7 @@ class LowRank(Covariance):
 
     def rows(self, positions):
         [factor] = self.parameters
-        return factor[positions] @ factor.T
+        return matmul(factor[positions], factor.T)
 
     def times(self, rows):
         [factor] = self.parameters
@@ -217,14 +217,15 @@ class LowRankPlusDiagonal(Leaf):
     def to_dense(self):
         [factor, _], variances = self.parameters, self._variances()
         identity = pt.eye(factor.shape[-2], dtype=variances.dtype)
-        return factor @ factor.mT + variances[..., None] * identity
+        return matmul(factor, factor.mT) + variances[..., None] * identity
 
     def _standardised(self):
         """D^1/2, W, and the inverses of L and I + L, where L L' = I + W'W."""
         factor, sigma = self.parameters[0], pt.sqrt(self._variances())
         white_factor = factor / sigma[..., None]
         identity = pt.eye(factor.shape[-1], dtype=white_factor.dtype)
-        chol = pt.linalg.cholesky(identity + white_factor.mT @ white_factor, lower=True)
+        products = matmul(white_factor.mT, white_factor)
+        chol = pt.linalg.cholesky(identity + products, lower=True)
         inverses = (
             pt.linalg.solve_triangular(lower, identity, lower=True, b_ndim=2)
             for lower in (chol, identity + chol)
@@ -248,7 +249,7 @@ class LowRankPlusDiagonal(Leaf):
 
     def inverse_diagonal(self):
         _, white_factor, inverse, _ = self._standardised()
-        explained = ((white_factor @ inverse.mT) ** 2).sum(axis=-1)
+        explained = (matmul(white_factor, inverse.mT) ** 2).sum(axis=-1)
         return (1 - explained) / self._variances()
 
     def innovations(self, residual):
@@ -301,7 +302,7 @@ class LowRankPlusDiagonal(Leaf):
     def rows(self, positions):
         factor = self.parameters[0]
         noise = rows_of_diagonal(positions, self._variances(), self.size)
-        return factor[positions] @ factor.T + noise
+        return matmul(factor[positions], factor.T) + noise
 
     def times(self, rows):
         return self.summands[0].times(rows) + self._variances() * rows
@@ -319,12 +320,12 @@ class LowRankPlusDiagonal(Leaf):
         solved_dot = self.solve(rows).reshape((p, k, n))  # (P dU)'
         inner = factor_dot.mT @ solved.T  # dU' P U
         # N T for each T of a stack, (k, k), (p, k, n) -> (p, k, n)
-        mixed = pt.tensordot(solved_dot, solved @ factor, axes=[[1], [1]]).transpose(0, 2, 1)
+        mixed = pt.tensordot(solved_dot, matmul(solved, factor), axes=[[1], [1]]).transpose(0, 2, 1)
         loadings = gram(inner, inner.mT) + gram(factor_dot.mT, mixed)
         shared = (solved * solved_dot).sum(axis=1)  # diag(P dU U' P)
         cross = gram(shared, variance_dot)
         _, white_factor, inverse, _ = self._standardised()
-        root = white_factor @ inverse.mT / pt.sqrt(variances)[..., None]  # H
+        root = matmul(white_factor, inverse.mT) / pt.sqrt(variances)[..., None]  # H
         precision = 1 / variances
         squared = precision * (precision - 2 * (root**2).sum(axis=-1))
         cut = root.T @ (variance_dot[..., None] * root)

@@ -36,6 +36,7 @@ from pm_gaussgrad.cov.protocol.composite import Composite, join_last
 from pm_gaussgrad.cov.protocol.marginal import marginal_of
 from pm_gaussgrad.cov.protocol.minimum import MinimisedQuadLogdet, sum_to
 from pm_gaussgrad.cov.protocol.plan import Plan
+from pm_gaussgrad.cov.protocol.products import matmul
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.sums import (
     closed_sum,
@@ -208,7 +209,7 @@ class Woodbury(Composite):
     def inverse_diagonal(self):
         base = self._base
         solved = pt.moveaxis(base.solve(self._columns()), 0, -2)  # (..., k, n)
-        inner = pt.eye(length(self._factor), dtype=solved.dtype) + solved @ self._factor
+        inner = pt.eye(length(self._factor), dtype=solved.dtype) + matmul(solved, self._factor)
         chol = pt.linalg.cholesky((inner + inner.mT) / 2, lower=True)
         root = pt.linalg.solve_triangular(chol, solved, lower=True, b_ndim=2)
         return base.inverse_diagonal() - (root**2).sum(axis=-2)

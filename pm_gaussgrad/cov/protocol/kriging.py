@@ -17,7 +17,7 @@ algorithm 2.1; Cressie (1993), Statistics for Spatial Data, section 3.2.
 
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.protocol.products import rows_times
+from pm_gaussgrad.cov.protocol.products import matmul, rows_times
 
 
 class Kriging:
@@ -63,7 +63,7 @@ class Kriging:
     def explained(self):
         """W' W, shape (..., n_new, n_new), symmetric."""
         white = pt.moveaxis(self._white(), 0, -2)
-        product = white @ white.mT
+        product = matmul(white, white.mT)
         return (product + product.mT) / 2
 
 
@@ -124,7 +124,7 @@ def color_semidefinite(matrix, z):
 def semidefinite_root(matrix):
     """The symmetric root, (..., k, k), of a matrix that may be singular."""
     vectors, root = _axes_and_scales(matrix)
-    return (vectors * root[..., None, :]) @ vectors.mT
+    return matmul(vectors * root[..., None, :], vectors.mT)
 
 
 def _axes_and_scales(matrix):

@@ -25,7 +25,7 @@ from pytensor.graph.basic import Constant, Variable
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size
 from pm_gaussgrad.cov.protocol.composite import Composite, Composition
 from pm_gaussgrad.cov.protocol.gaps import MissingEntries, observed_quad_logdet_alpha
-from pm_gaussgrad.cov.protocol.products import rows_times
+from pm_gaussgrad.cov.protocol.products import matmul, rows_times
 from pm_gaussgrad.ops import among_zeros, entries_at
 
 NAME = "gg.cov.marginal"
@@ -212,10 +212,10 @@ class Marginal(Composite):
         """Q_o, Q_o' X (1 + s)^-1 and X, Y of the module docstring, batches first."""
         entries = self._entries()
         basis = pt.moveaxis(self._whole.whiten(entries.unit_rows), 0, -2)
-        basis = entries.inverse_factor() @ basis
+        basis = matmul(entries.inverse_factor(), basis)
         left, s, right = pt.linalg.svd(basis[..., self.missing])
         observed = basis[..., self.observed]
-        return observed, (observed.mT @ left) / (1 + s)[..., None, :], left, right
+        return observed, matmul(observed.mT, left) / (1 + s)[..., None, :], left, right
 
     def whiten(self, residual):
         filled = self._entries().fill(self._spread("residual", residual))

@@ -3,6 +3,8 @@
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
+from pm_gaussgrad.ops import inner_products, rows_last
+
 
 def rows_times(rows, matrix):
     """r' A for each row r, of one matrix or one a batch: (..., n), (..., n, k) -> (..., k).
@@ -13,9 +15,22 @@ def rows_times(rows, matrix):
         # Zeros: PyTensor reshapes many rows to (-1, 0), which fails.
         nothing = pt.zeros(matrix.shape[1], dtype=matrix.dtype) + matrix.sum()
         return nothing + 0 * rows.sum(axis=-1, keepdims=True)
+    if matrix.ndim == 2 and isinstance(matrix, Variable):
+        rows, restore = rows_last(pt.as_tensor_variable(rows), 0)
+        return restore(inner_products(rows, matrix.T))
     if matrix.ndim == 2:
         return rows @ matrix
     return (rows[..., None, :] @ matrix)[..., 0, :]
+
+
+def matmul(left, right):
+    """A B, of tensors, two matrices or batches of them.
+
+    By an Op of its own: numba takes PyTensor's longer than all of a structure's kernels.
+    """
+    if left.type.ndim == right.type.ndim == 2:
+        return inner_products(left, right.T)
+    return left @ right
 
 
 def unit_rows(positions, n, dtype):
