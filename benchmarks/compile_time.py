@@ -5,9 +5,10 @@
 
 Each model is compiled in a process of its own, which has imported everything and warmed up
 PyTensor with a model of one variable. Printed are CPU seconds (compilation is one thread), those of
-a second process that finds the cache of the first, and how many functions numba compiled; in
-brackets the same for ``pm.MvNormal`` where it can express the model. CPU seconds vary by a factor
-of two with what else a machine does: compare them with those of ``ar1``.
+a second process that finds the cache of the first, how many functions numba compiled, and the CPU
+seconds from there to the first prior predictive draw, cold; in brackets the same for
+``pm.MvNormal`` where it can express the model. CPU seconds vary by a factor of two with what else
+a machine does: compare them with those of ``ar1``.
 """
 
 import argparse
@@ -168,6 +169,8 @@ def subjects(rng, likelihood):
 
 MODELS = (ar1, gaps, process, regression, blocks, ragged, visits, kronecker, tasks, wide, subjects)
 WITH_PEER = {"process", "regression"}
+# Run (cold, warm), what of it, and how many digits.
+_COLUMNS = ((0, "seconds", 1), (1, "seconds", 1), (0, "functions", 0), (0, "draws", 1))
 
 
 def measure(name: str, side: str) -> None:
@@ -191,7 +194,10 @@ def measure(name: str, side: str) -> None:
         function(np.full(sum(np.size(x) for x in model.initial_point().values()), 0.1))
         seconds = time.process_time() - start
     functions = sum(record.is_start for _, record in compiled.buffer)
-    print(json.dumps({"seconds": seconds, "functions": functions}))
+    start = time.process_time()
+    pm.sample_prior_predictive(1, model=model, random_seed=1)
+    draws = time.process_time() - start
+    print(json.dumps({"seconds": seconds, "functions": functions, "draws": draws}))
 
 
 def cold_and_warm(name: str, side: str) -> list[dict]:
@@ -218,7 +224,7 @@ def main() -> None:
         measure(options.models[0], options.measure)
         return
     prepare_process(tempfile.gettempdir())
-    print(f"{'model':12} {'cold s':>16} {'warm s':>16} {'functions':>16}")
+    print(f"{'model':12} {'cold s':>16} {'warm s':>16} {'functions':>16} {'draws s':>16}")
     for model in MODELS:
         if options.models and model.__name__ not in options.models:
             continue
@@ -226,9 +232,9 @@ def main() -> None:
         peer = cold_and_warm(model.__name__, "peer") if model.__name__ in WITH_PEER else None
         cells = [
             f"{runs[i][key]:.{digits}f}" + (f" ({peer[i][key]:.{digits}f})" if peer else "")
-            for i, key, digits in ((0, "seconds", 1), (1, "seconds", 1), (0, "functions", 0))
+            for i, key, digits in _COLUMNS
         ]
-        print(f"{model.__name__:12} {cells[0]:>16} {cells[1]:>16} {cells[2]:>16}  {model.__doc__}")
+        print(f"{model.__name__:12}", *(f"{cell:>16}" for cell in cells), f" {model.__doc__}")
 
 
 if __name__ == "__main__":
