@@ -11,6 +11,7 @@ import pytest
 from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.graphs.sparse_marginal import SparseMarginal
 from pm_gaussgrad.cov.graphs.sparse_matrix import SparseCovariance
 from pm_gaussgrad.cov.groups.grouped_symmetry import GroupedSymmetry
 from pm_gaussgrad.cov.protocol.leaf import Leaf
@@ -97,6 +98,14 @@ def sparse_matrix(rng, n):
     values, index = rng.uniform(-1, 1, q), [p.data for p in cov.parameters[1:]]
     values[index[0]] = rng.uniform(2.5, 4.0, n)
     return [values, *index]
+
+
+def sparse_marginal(rng, n):
+    """Two missing nodes, neighbours among n + 2, and one of them the last but one."""
+    values, *index = sparse_matrix(rng, n + 2)
+    cov = gg.cov.SparsePrecision.from_parameters(values, *map(pt.constant, index))
+    kept = cov.keep(np.setdiff1d(np.arange(n + 2), [max(n - 1, 0), n]))
+    return [values, *(p.data for p in kept.parameters[1:])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -389,6 +398,12 @@ CASES = [
         lambda n, *parameters: SparseCovariance.from_parameters(*parameters),
         sparse_matrix,
         rejected=(np.array([1.0, -1.0]),),
+    ),
+    Case(
+        "SparseMarginal",
+        lambda n, *parameters: SparseMarginal.from_parameters(*parameters),
+        sparse_marginal,
+        rejected=(np.array([2.0, 0.1, 0.0, -3.0, 0.5, 2.0, 1.0]),),
     ),
     Case(
         "Marginal",

@@ -23,14 +23,15 @@ Tinney (1975), On computing certain elements of the inverse of a sparse matrix; 
 Collected matrix derivative results, sections 2.2 and 2.3.
 """
 
+import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import unit_rows
 from pm_gaussgrad.cov.protocol.scales import inverse_scale
 from pm_gaussgrad.kernels import sparse_matrix as kernels
-from pm_gaussgrad.ops import transform_rows
-from pm_gaussgrad.ops.sparse_information import sparse_information
+from pm_gaussgrad.ops import information_by_kernel, transform_rows
 
 
 class SparseMatrix(Leaf):
@@ -62,11 +63,21 @@ class SparseMatrix(Leaf):
     constant_parameters = frozenset(parameter_shapes) - {"values"}
     saved_shapes = {"factor": "n h"}
     submatrices_up_to = 0
+    information_kernel = staticmethod(kernels.information)
 
     @property
     def _index(self):
         """All parameters but the values."""
         return self.parameters[1:]
+
+    def pattern(self, member):
+        """Where columns begin and the rows of the entries, as arrays; ``member`` needs them."""
+        _, column_starts, row_indices, *_ = self.parameters
+        if not isinstance(column_starts, Constant) or not isinstance(row_indices, Constant):
+            raise NotImplementedError(
+                f"{self.label}: {member} needs a constant pattern, and this one is symbolic."
+            )
+        return np.append(column_starts.data, row_indices.data.size), row_indices.data
 
     def _of_diagonal(self):
         """The diagonal of Q, (..., n)."""
@@ -91,7 +102,7 @@ class SparseMatrix(Leaf):
 
     def information(self, tangents):
         # d log|Q^-1| turns a sign, which the square of W forgets.
-        return sparse_information(tangents[0], *self.parameters[:4])
+        return information_by_kernel(self, tangents[0])
 
 
 class SparseInverse(SparseMatrix):

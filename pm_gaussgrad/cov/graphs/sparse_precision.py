@@ -16,6 +16,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.graphs.pattern import check_diagonal, index_data, lower_triangle
+from pm_gaussgrad.cov.graphs.sparse_marginal import MissingNodes, SparseMarginal
 from pm_gaussgrad.cov.graphs.sparse_matrix import SparseInverse
 from pm_gaussgrad.cov.graphs.terms import sum_of_terms
 from pm_gaussgrad.cov.protocol.base import as_parameter
@@ -183,21 +184,18 @@ class SparsePrecision(SparseInverse):
         indices : array of int64, shape (q)
             By columns, rows ascending, the diagonal present.
         """
-        return self.parameters[0], *self._pattern("precision_entries()")
-
-    def _pattern(self, member):
-        """Where columns begin and the rows of the entries, as arrays."""
-        _, column_starts, row_indices, *_ = self.parameters
-        if not isinstance(column_starts, Constant) or not isinstance(row_indices, Constant):
-            raise NotImplementedError(
-                f"{self.label}: {member} needs a constant pattern; this one is symbolic."
-            )
-        return np.append(column_starts.data, row_indices.data.size), row_indices.data
+        return self.parameters[0], *self.pattern("precision_entries()")
 
     def innovations(self, residual):
-        indptr, indices = self._pattern("innovations()")
+        indptr, indices = self.pattern("innovations()")
         backwards = np.arange(indptr.size - 2, -1, -1)
         index = index_data(indptr, indices, order=backwards)
         ahead = SparseInverse.from_parameters(self.parameters[0], *index)
         white = ahead.whiten(residual)
         return white, pt.zeros_like(white) - ahead._of_nodes("log_precisions")
+
+    def keep(self, observed):
+        return SparseMarginal.of(self, *self.pattern("keep()"), observed)
+
+    def conditional(self, missing):
+        return MissingNodes(self, *self.pattern("conditional()"), missing)
