@@ -123,7 +123,10 @@ def _missing_neighbours(values, column_starts, row_indices, observed, missing):
         Their places among the missing.
     entries : array
     """
-    place, is_missing = np.empty(column_starts.size, np.int64), np.zeros(column_starts.size, np.bool)
+    place, is_missing = (
+        np.empty(column_starts.size, np.int64),
+        np.zeros(column_starts.size, np.bool),
+    )
     for i in range(observed.size):
         place[observed[i]] = i
     for i in range(missing.size):

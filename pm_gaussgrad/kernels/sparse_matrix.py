@@ -58,9 +58,7 @@ def covariance_forward(residual, values, column_starts, analysis, height):
     return np.asarray(quad, dtype), logdet, np.asarray(alpha, dtype), np.asarray(factor, dtype)
 
 
-def covariance_pullback(
-    column_starts, row_indices, analysis, alpha, factor, quad_bar, logdet_bar
-):
+def covariance_pullback(column_starts, row_indices, analysis, alpha, factor, quad_bar, logdet_bar):
     bar = outer_products(alpha, -quad_bar, pointers(column_starts, row_indices), row_indices)
     if logdet_bar != 0:
         factor = np.asarray(factor, np.float64).ravel()

@@ -52,8 +52,9 @@ class LowerTriangle:
 
     def without_diagonal(self):
         """The first node that has no entry on the diagonal; None where all have."""
-        missing = np.setdiff1d(np.arange(self.size), self.indices[self.columns == self.indices])
-        return int(missing[0]) if missing.size else None
+        has = np.zeros(self.size, bool)
+        has[self.indices[self.columns == self.indices]] = True
+        return None if has.all() else int(has.argmin())
 
 
 def lower_triangle(owner: str, name: str, matrix, like=None, numbers=True) -> LowerTriangle:
@@ -146,7 +147,8 @@ def check_diagonal(owner: str, name: str, triangle: LowerTriangle) -> None:
 def union(triangles) -> LowerTriangle:
     """The pattern that has the entries of all, with values of zero."""
     n = triangles[0].size
-    keys = np.unique(np.concatenate([triangle.keys() for triangle in triangles]))
+    keys = np.sort(np.concatenate([triangle.keys() for triangle in triangles]), kind="stable")
+    keys = keys[np.diff(keys, prepend=-1) > 0]
     columns, indices = np.divmod(keys, max(n, 1))
     indptr = np.searchsorted(columns, np.arange(n + 1))
     return LowerTriangle(indptr, indices, np.zeros(keys.size))

@@ -72,7 +72,7 @@ class SparseMarginal(Leaf):
     @classmethod
     def of(cls, whole, indptr, indices, observed):
         """The observed nodes of a ``SparseInverse`` of this pattern."""
-        missing = np.setdiff1d(np.arange(indptr.size - 1), observed)
+        missing = np.setdiff1d(np.arange(indptr.size - 1), observed, assume_unique=True)
         *pattern, inner = submatrix(indptr, indices, missing)
         data = observed, missing, inner, *analysed(*pattern)
         return cls.from_parameters(*whole.parameters, *map(pt.constant, data))
@@ -145,9 +145,9 @@ class MissingNodes:
     """
 
     def __init__(self, whole, indptr, indices, missing):
-        self.whole, self.missing = whole, missing
+        self.whole, self.missing = whole, pt.constant(missing)
         *pattern, inner = submatrix(indptr, indices, missing)
-        values = whole.parameters[0][..., inner]
+        values = whole.parameters[0][..., pt.constant(inner)]
         self.given_observed = SparseInverse.from_parameters(values, *index_data(*pattern))
 
     def _put(self, residual, entries):

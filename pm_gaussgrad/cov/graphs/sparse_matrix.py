@@ -129,7 +129,9 @@ class SparseInverse(SparseMatrix):
         return self._of_diagonal()
 
     def scaled(self, factor):
-        return self.from_parameters(self.parameters[0] * inverse_scale(factor)[..., None], *self._index)
+        return self.from_parameters(
+            self.parameters[0] * inverse_scale(factor)[..., None], *self._index
+        )
 
 
 class SparseCovariance(SparseMatrix):

@@ -121,10 +121,10 @@ class SparsePrecision(SparseInverse):
 
     def _set(self, values, triangle):
         check_finite(self.label, "values", values)
-        diagonal = values[..., triangle.indptr[:-1]]
         if isinstance(values, Constant):
+            diagonal = pt.constant(values.data[..., triangle.indptr[:-1]])
             remedy = ", as of every precision; its sign may be wrong"
-            check_within(self.label, "diagonal of Q", pt.constant(diagonal.eval()), 0, remedy=remedy)
+            check_within(self.label, "the diagonal of Q", diagonal, 0, remedy=remedy)
         self.parameters = (values, *index_data(triangle.indptr, triangle.indices))
 
     @classmethod

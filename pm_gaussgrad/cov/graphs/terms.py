@@ -65,5 +65,5 @@ def _values(thetas, matrices, keys):
     coefficients = np.concatenate([matrices[k].values for k in few])
     places = np.searchsorted(keys, np.concatenate([matrices[k].keys() for k in few]))
     multiples = pt.stack(pt.broadcast_arrays(*(thetas[k] for k in few)), axis=-1)
-    added = multiples[..., term] * coefficients.astype(multiples.dtype)
-    return (values + pt.zeros_like(added[..., :1]))[..., places].inc(added)
+    added = multiples[..., pt.constant(term)] * coefficients.astype(multiples.dtype)
+    return (values + pt.zeros_like(added[..., :1]))[..., pt.constant(places)].inc(added)
