@@ -29,6 +29,7 @@ def forward(
     inner_analysis,
     inner_height,
 ):
+    """Two factors, and the residual filled with conditional means."""
     values, indptr = np.asarray(values, np.float64), pointers(column_starts, row_indices)
     inner_factor = saved_factor(values[inner], inner_analysis, inner_height)
     filled = np.zeros((residual.shape[0], column_starts.size))
@@ -67,6 +68,7 @@ def pullback(
     quad_bar,
     logdet_bar,
 ):
+    """The filled residual is held fixed."""
     bar = outer_products(filled, quad_bar, pointers(column_starts, row_indices), row_indices)
     if logdet_bar != 0:
         whole = np.asarray(factor, np.float64).ravel()
@@ -123,10 +125,8 @@ def _missing_neighbours(values, column_starts, row_indices, observed, missing):
         Their places among the missing.
     entries : array
     """
-    place, is_missing = (
-        np.empty(column_starts.size, np.int64),
-        np.zeros(column_starts.size, np.bool),
-    )
+    place = np.empty(column_starts.size, np.int64)
+    is_missing = np.zeros(column_starts.size, np.bool_)
     for i in range(observed.size):
         place[observed[i]] = i
     for i in range(missing.size):

@@ -39,6 +39,7 @@ def precision_forward(residual, values, column_starts, row_indices, analysis, he
 def precision_pullback(
     residual, column_starts, row_indices, analysis, factor, quad_bar, logdet_bar
 ):
+    """Entries of the inverse are for the log determinant alone."""
     bar = outer_products(residual, quad_bar, pointers(column_starts, row_indices), row_indices)
     if logdet_bar != 0:
         factor = np.asarray(factor, np.float64).ravel()
@@ -59,6 +60,7 @@ def covariance_forward(residual, values, column_starts, analysis, height):
 
 
 def covariance_pullback(column_starts, row_indices, analysis, alpha, factor, quad_bar, logdet_bar):
+    """As that of the precision, with the signs changed."""
     bar = outer_products(alpha, -quad_bar, pointers(column_starts, row_indices), row_indices)
     if logdet_bar != 0:
         factor = np.asarray(factor, np.float64).ravel()

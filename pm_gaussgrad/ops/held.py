@@ -3,9 +3,9 @@
 numba keeps no function on disk in which a large array is embedded, and takes long over one that is
 smaller: a model with the analysis of a sparse matrix would be compiled anew in every process. So
 graphs that are compiled for numba end with a rewrite that puts an Op without inputs in the place of
-large constants. Its compiled form reads the array by a name, that of its content
-(:func:`pm_gaussgrad.ops.backends.numba_held.held_array`), which means the same in every process that has linked
-the Op; the Op takes the array along where it is pickled.
+large constants. Its compiled form reads the array by a name, that of its content, which means the
+same in every process that has linked the Op (:mod:`pm_gaussgrad.ops.backends.numba_held`); the Op
+takes the array along where it is pickled.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 r"""A sparse symmetric matrix Q on a constant pattern, as a covariance and as a precision.
 
-Definition: Sigma = Q, or Sigma = Q^-1. Storage: the q entries of the lower triangle of Q by columns,
-and the analysis of the pattern (:mod:`pm_gaussgrad.kernels.sparse`). Value: one sparse Cholesky
-factor, P Q P' = L L'. Gradient: the entries of Q^-1 on the pattern. With the covariance Q^-1
+Definition: Sigma = Q, or Sigma = Q^-1. Storage: the q entries of the lower triangle of Q, and the
+analysis of the pattern (:mod:`pm_gaussgrad.kernels.sparse`). Value: one sparse Cholesky factor,
+P Q P' = L L'. Gradient: the entries of Q^-1 on the pattern. With the covariance Q^-1
 
     quad_i = r_i' Q r_i,   logdet = -log|Q|,   alpha = R Q,
     values_bar = (sum_i q_bar_i r_i r_i' - l_bar Q^-1) on the pattern,
@@ -65,11 +65,6 @@ class SparseMatrix(Leaf):
     submatrices_up_to = 0
     information_kernel = staticmethod(kernels.information)
 
-    @property
-    def _index(self):
-        """All parameters but the values."""
-        return self.parameters[1:]
-
     def pattern(self, member):
         """Where columns begin and the rows of the entries, as arrays; ``member`` needs them."""
         _, column_starts, row_indices, *_ = self.parameters
@@ -129,9 +124,8 @@ class SparseInverse(SparseMatrix):
         return self._of_diagonal()
 
     def scaled(self, factor):
-        return self.from_parameters(
-            self.parameters[0] * inverse_scale(factor)[..., None], *self._index
-        )
+        values, *index = self.parameters
+        return self.from_parameters(values * inverse_scale(factor)[..., None], *index)
 
 
 class SparseCovariance(SparseMatrix):
@@ -157,4 +151,5 @@ class SparseCovariance(SparseMatrix):
         return self._of_nodes("precisions")
 
     def scaled(self, factor):
-        return self.from_parameters(self.parameters[0] * factor[..., None], *self._index)
+        values, *index = self.parameters
+        return self.from_parameters(values * factor[..., None], *index)

@@ -85,6 +85,7 @@ def log_determinant(factor, analysis):
 
 
 def read_diagonal(factor, analysis, diagonal):
+    """Write the diagonal of L to ``diagonal`` (n), in the order of elimination."""
     first, panel_start = section(analysis, FIRST), section(analysis, PANEL_START)
     for s in range(first.size - 1):
         columns = first[s + 1] - first[s]
