@@ -176,13 +176,19 @@ def test_gaps(field, share, rng):
     inner = dense[np.ix_(observed, observed)]
     quad, logdet = kept.quad_logdet(rows)
     outputs = [quad, logdet, kept.solve(rows), kept.times(rows), kept.inverse_diagonal()]
-    quad, logdet, solved, product, precisions = evaluated(*outputs)
+    outputs += [kept.whiten(rows), kept.whiten(kept.color(rows)), *kept.innovations(rows)]
+    quad, logdet, solved, product, precisions, white, again, ahead, scales = evaluated(*outputs)
     expected = np.linalg.solve(inner, rows.T).T
     assert_allclose(quad, (rows * expected).sum(axis=1), rtol=1e-11)
     assert_allclose(logdet, np.linalg.slogdet(inner)[1], rtol=1e-11, atol=1e-11)
     assert_allclose(solved, expected, rtol=1e-10, atol=1e-11)
     assert_allclose(product, rows @ inner, rtol=1e-10, atol=1e-11)
     assert_allclose(precisions, np.diag(np.linalg.inv(inner)), rtol=1e-11)
+    assert_allclose((white**2).sum(axis=1), quad, rtol=1e-10)
+    assert_allclose(again, rows, rtol=1e-10, atol=1e-11)
+    factor = np.linalg.cholesky(inner)
+    assert_allclose(ahead, np.linalg.solve(factor, rows.T).T, rtol=1e-9, atol=1e-10)
+    assert_allclose(scales, np.log(np.diag(factor)) + np.zeros((2, 1)), rtol=1e-9, atol=1e-10)
 
 
 def test_gaps_of_gaps(field):

@@ -13,6 +13,9 @@ two sparse factors. r is the minimum of r'Q r over r_m, and held fixed in the de
 Fisher information: dSigma_oo = -(Q^-1 dQ Q^-1)_oo, so that with K = Q^-1 - Q_mm^-1, the inverse of
 Q_mm among zeros, it is 1/2 tr(K dQ_a K dQ_b), column by column.
 
+Roots: with the missing nodes eliminated first, the rows of the others in S' are those of a root of
+their own precision.
+
 The missing entries given the others have the precision Q_mm: their distribution is again a
 ``SparseInverse``.
 
@@ -21,6 +24,7 @@ Source: Rue and Held (2005), Gaussian Markov Random Fields, theorems 2.3 and 2.5
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.graphs.pattern import analysed, index_data, submatrix
 from pm_gaussgrad.cov.graphs.sparse_matrix import SparseInverse
@@ -28,6 +32,7 @@ from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.marginal import Marginal
 from pm_gaussgrad.cov.protocol.scales import inverse_scale
 from pm_gaussgrad.kernels import sparse_marginal as kernels
+from pm_gaussgrad.kernels.sparse.layout import ORDER, section
 from pm_gaussgrad.ops import among_zeros, information_by_kernel, transform_rows
 
 
@@ -85,18 +90,51 @@ class SparseMarginal(Leaf):
     def _observed(self):
         return self.parameters[5]
 
+    def _missing_first(self, backwards=False):
+        """The whole with the missing eliminated first; then the observed, backwards or as before.
+
+        The rows of the observed in S' have no entries elsewhere, and are a root of their own.
+        None where an index is symbolic.
+        """
+        values, *index = self.parameters
+        if not all(isinstance(x, Constant) for x in index):
+            return None
+        _, _, analysis, _, observed, missing, _, inner_analysis, _ = (x.data for x in index)
+        order = section(analysis, ORDER)
+        remaining = observed[::-1] if backwards else order[np.isin(order, observed)]
+        order = np.concatenate([missing[section(inner_analysis, ORDER)], remaining])
+        pattern = self._whole.pattern("whiten()")
+        return SparseInverse.from_parameters(values, *index_data(*pattern, order))
+
+    def _spread(self, rows):
+        """Rows of observed entries among zeros: (..., n) -> (..., N)."""
+        return among_zeros(pt.as_tensor_variable(rows), self._observed, self._whole.size)
+
     def _generic(self):
-        """The same by solves with the whole, for what a factor in its order does not give."""
+        """The same by solves with the whole, for each missing entry."""
         return Marginal.of(self._whole, *self.parameters[5:7])
 
     def to_dense(self):
         return self._generic().to_dense()
 
     def color(self, z):
-        return self._generic().color(z)
+        whole = self._missing_first()
+        if whole is None:
+            return self._generic().color(z)
+        return whole.color(self._spread(z))[..., self._observed]
 
     def whiten(self, residual):
-        return self._generic().whiten(residual)
+        whole = self._missing_first()
+        if whole is None:
+            return self._generic().whiten(residual)
+        return whole.whiten(self._spread(residual))[..., self._observed]
+
+    def innovations(self, residual):
+        whole = self._missing_first(backwards=True)
+        if whole is None:
+            return super().innovations(residual)
+        white = whole.whiten(self._spread(residual))[..., self._observed]
+        return white, pt.zeros_like(white) + whole.log_scales()[..., self._observed]
 
     def noise_size(self, n):
         return self._whole.size
@@ -112,8 +150,7 @@ class SparseMarginal(Leaf):
         return transform_rows(self, "precisions", zeros)
 
     def times(self, rows):
-        rows = among_zeros(pt.as_tensor_variable(rows), self._observed, self._whole.size)
-        return self._whole.times(rows)[..., self._observed]
+        return self._whole.times(self._spread(rows))[..., self._observed]
 
     def rows(self, positions):
         return self._whole.rows(self._observed[positions])[:, self._observed]

@@ -114,6 +114,10 @@ class SparseInverse(SparseMatrix):
     def to_dense(self):
         return pt.linalg.inv(self._matrix())
 
+    def log_scales(self):
+        """The logarithms of the standard deviations of nodes given those eliminated after them."""
+        return -self._of_nodes("log_precisions")
+
     def times(self, rows):
         return SparseCovariance.from_parameters(*self.parameters).solve(rows)
 

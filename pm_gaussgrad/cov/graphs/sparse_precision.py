@@ -192,7 +192,7 @@ class SparsePrecision(SparseInverse):
         index = index_data(indptr, indices, order=backwards)
         ahead = SparseInverse.from_parameters(self.parameters[0], *index)
         white = ahead.whiten(residual)
-        return white, pt.zeros_like(white) - ahead._of_nodes("log_precisions")
+        return white, pt.zeros_like(white) + ahead.log_scales()
 
     def keep(self, observed):
         return SparseMarginal.of(self, *self.pattern("keep()"), observed)
