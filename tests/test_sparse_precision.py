@@ -206,7 +206,7 @@ def test_missing_given_observed(field, rng):
     observed = np.setdiff1d(np.arange(42), missing)
     rows = rng.normal(size=(3, 42))
     entries = cov.conditional(missing)
-    filled, variances = evaluated(entries.fill(pt.constant(rows)), entries.variances())
+    filled, variances = evaluated(entries.fill(rows), entries.variances())
     weights = np.linalg.solve(dense[np.ix_(observed, observed)], dense[np.ix_(observed, missing)])
     assert_array_equal(filled[:, observed], rows[:, observed])
     assert_allclose(filled[:, missing], rows[:, observed] @ weights, rtol=1e-9, atol=1e-11)
@@ -215,9 +215,7 @@ def test_missing_given_observed(field, rng):
     assert not variances[observed].any()
     units = np.zeros((5, 42))
     units[:, missing] = np.eye(5)
-    drawn, mean = evaluated(
-        entries.draw(pt.constant(rows[:1]), pt.constant(units)), entries.fill(pt.constant(rows[:1]))
-    )
+    drawn, mean = evaluated(entries.draw(rows[:1], units), entries.fill(rows[:1]))
     root = (drawn - mean)[:, missing]
     assert_allclose(root.T @ root, rest, rtol=1e-9, atol=1e-12)
 

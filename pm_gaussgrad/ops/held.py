@@ -35,7 +35,7 @@ class Held(DispatchTravels, Op):
     __props__ = ("digest",)
 
     def __init__(self, array: np.ndarray):
-        array = np.ascontiguousarray(array)
+        array = np.array(array, order="C")  # a constant may share the memory of a user's array
         content = hashlib.sha256(array)
         content.update(f"{array.dtype}{array.shape}".encode())
         self.digest = content.hexdigest()

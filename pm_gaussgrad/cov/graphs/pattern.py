@@ -77,7 +77,8 @@ def lower_triangle(owner: str, name: str, matrix, like=None, numbers=True) -> Lo
     TypeError
         If it is symbolic, or not of real numbers.
     ValueError
-        If it is not square, not of this size, not finite, or not symmetric.
+        If it is not square or not of this size, or its pattern is not symmetric; where numbers
+        matter, if these are not finite or not symmetric.
     """
     matrix = _as_csc(owner, name, matrix)
     rows, columns = matrix.shape
@@ -99,13 +100,13 @@ def lower_triangle(owner: str, name: str, matrix, like=None, numbers=True) -> Lo
             "the upper one, or others, expected a symmetric pattern; of a triangle alone pass "
             "W + W.T, of neighbours that are not mutual W.maximum(W.T)."
         )
-    largest = np.abs(lower.data).max(initial=0)
-    asymmetry = np.abs(lower.data - upper.data).max(initial=0)
-    if numbers and asymmetry > _ROUNDING * largest:
-        raise ValueError(
-            f"{owner}: `{name}` differs from its transpose by up to {asymmetry:.3g}, expected a "
-            "symmetric matrix; if the differences are noise, pass (M + M.T) / 2."
-        )
+    if numbers:
+        asymmetry = np.abs(lower.data - upper.data).max(initial=0)
+        if asymmetry > _ROUNDING * np.abs(lower.data).max(initial=0):
+            raise ValueError(
+                f"{owner}: `{name}` differs from its transpose by up to {asymmetry:.3g}, expected "
+                "a symmetric matrix; if the differences are noise, pass (M + M.T) / 2."
+            )
     indptr, indices = (x.astype(np.int64) for x in (lower.indptr, lower.indices))
     return LowerTriangle(indptr, indices, lower.data)
 

@@ -28,6 +28,7 @@ from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.graphs.pattern import analysed, index_data, submatrix
 from pm_gaussgrad.cov.graphs.sparse_matrix import SparseInverse
+from pm_gaussgrad.cov.protocol.kriging import with_entries
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.marginal import Marginal
 from pm_gaussgrad.cov.protocol.scales import inverse_scale
@@ -156,8 +157,10 @@ class SparseMarginal(Leaf):
         return self._whole.rows(self._observed[positions])[:, self._observed]
 
     def keep(self, observed):
-        indptr, indices = self._whole.pattern("keep()")
-        return SparseMarginal.of(self._whole, indptr, indices, self._observed.data[observed])
+        if not isinstance(self._observed, Constant) or not self._whole.has_constant_pattern():
+            return None
+        pattern = self._whole.pattern("keep()")
+        return SparseMarginal.of(self._whole, *pattern, self._observed.data[observed])
 
     def scaled(self, factor):
         values, *index = self.parameters
@@ -187,23 +190,20 @@ class MissingNodes:
         values = whole.parameters[0][..., pt.constant(inner)]
         self.given_observed = SparseInverse.from_parameters(values, *index_data(*pattern))
 
-    def _put(self, residual, entries):
-        leading = pt.broadcast_shape(entries.sum(axis=-1), residual.sum(axis=-1))
-        rows = pt.broadcast_to(residual, (*leading, residual.shape[-1]))
-        return rows[..., self.missing].set(entries)
-
     def _means(self, residual):
         given = self.whole.solve(residual[..., self.missing].set(0))
         return -self.given_observed.times(given[..., self.missing])
 
     def fill(self, residual):
         """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
-        return self._put(residual, self._means(residual))
+        residual = pt.as_tensor_variable(residual)
+        return with_entries(residual, self.missing, self._means(residual))
 
     def draw(self, residual, z):
         """A conditional draw in place of the missing entries: (..., n) -> (..., n)."""
+        residual, z = pt.as_tensor_variable(residual), pt.as_tensor_variable(z)
         white = self.given_observed.color(z[..., self.missing])
-        return self._put(residual, self._means(residual) + white)
+        return with_entries(residual, self.missing, self._means(residual) + white)
 
     def variances(self):
         """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""

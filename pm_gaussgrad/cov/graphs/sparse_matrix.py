@@ -65,13 +65,17 @@ class SparseMatrix(Leaf):
     submatrices_up_to = 0
     information_kernel = staticmethod(kernels.information)
 
+    def has_constant_pattern(self):
+        """Whether the pattern is known, as it is where a constructor has made the structure."""
+        return all(isinstance(x, Constant) for x in self.parameters[1:3])
+
     def pattern(self, member):
         """Where columns begin and the rows of the entries, as arrays; ``member`` needs them."""
-        _, column_starts, row_indices, *_ = self.parameters
-        if not isinstance(column_starts, Constant) or not isinstance(row_indices, Constant):
+        if not self.has_constant_pattern():
             raise NotImplementedError(
                 f"{self.label}: {member} needs a constant pattern, and this one is symbolic."
             )
+        _, column_starts, row_indices, *_ = self.parameters
         return np.append(column_starts.data, row_indices.data.size), row_indices.data
 
     def _of_diagonal(self):

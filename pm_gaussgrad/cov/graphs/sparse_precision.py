@@ -195,7 +195,11 @@ class SparsePrecision(SparseInverse):
         return white, pt.zeros_like(white) + ahead.log_scales()
 
     def keep(self, observed):
+        if not self.has_constant_pattern():
+            return None
         return SparseMarginal.of(self, *self.pattern("keep()"), observed)
 
     def conditional(self, missing):
+        if not self.has_constant_pattern():
+            return None
         return MissingNodes(self, *self.pattern("conditional()"), missing)

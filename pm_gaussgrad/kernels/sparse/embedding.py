@@ -7,6 +7,7 @@ arrays follow from those of parameters.
 import numpy as np
 
 from pm_gaussgrad.kernels.sparse.factorise import factorise_into
+from pm_gaussgrad.kernels.sparse.layout import NODES
 
 
 def pointers(column_starts, row_indices):
@@ -16,7 +17,7 @@ def pointers(column_starts, row_indices):
 
 def saved_factor(values, analysis, height):
     """The factor of a matrix, at the front of an array (n, h)."""
-    n = analysis[0]
+    n = analysis[NODES]
     factor = np.empty(n * height.size)
     factorise_into(values, analysis, factor)
     return factor.reshape((n, height.size))
