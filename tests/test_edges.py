@@ -164,6 +164,9 @@ OF_TENSORS = {
     "RegularAR1",
     "RepeatedMeasures",
     "ScalarDiagonal",
+    "SparseCovariance",
+    "SparseMarginal",
+    "SparsePrecision",
 }
 
 

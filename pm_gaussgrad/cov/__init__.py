@@ -1,5 +1,6 @@
 """Covariance structures, one a file."""
 
+from pm_gaussgrad.cov.graphs.sparse_precision import SparsePrecision
 from pm_gaussgrad.cov.grids import kronecker_pair  # noqa: F401 - the sum of two products
 from pm_gaussgrad.cov.grids.kronecker import Kronecker
 from pm_gaussgrad.cov.grids.toeplitz import Toeplitz
@@ -34,6 +35,7 @@ __all__ = [
     "Precision",
     "RepeatedMeasures",
     "Scaled",
+    "SparsePrecision",
     "Toeplitz",
     "marginal",
 ]

@@ -88,20 +88,17 @@ class GivenObserved:
         self.cov_missing = cov_missing
         self.observed, self.missing = observed, missing
 
-    def _put(self, residual, entries):
-        leading = pt.broadcast_shape(entries.sum(axis=-1), residual.sum(axis=-1))
-        rows = pt.broadcast_to(residual, (*leading, residual.shape[-1]))
-        return rows[..., self.missing].set(entries)
-
     def fill(self, residual):
         """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
-        return self._put(residual, self.kriging.mean(residual[..., self.observed]))
+        return with_entries(residual, self.missing, self.kriging.mean(residual[..., self.observed]))
 
     def draw(self, residual, z):
         """A conditional draw in place of the missing entries: (..., n) -> (..., n)."""
         mean = self.kriging.mean(residual[..., self.observed])
         covariance = self.cov_missing - self.kriging.explained()
-        return self._put(residual, mean + color_semidefinite(covariance, z[..., self.missing]))
+        return with_entries(
+            residual, self.missing, mean + color_semidefinite(covariance, z[..., self.missing])
+        )
 
     def variances(self):
         """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""
@@ -110,6 +107,13 @@ class GivenObserved:
         n = len(self.observed) + len(self.missing)
         zeros = pt.zeros((*tuple(variances.shape)[:-1], n), dtype=variances.dtype)
         return zeros[..., self.missing].set(variances)
+
+
+def with_entries(residual, positions, entries):
+    """Rows with others at some positions, an array of int: (..., n), (k), (..., k) -> (..., n)."""
+    leading = pt.broadcast_shape(entries.sum(axis=-1), residual.sum(axis=-1))
+    rows = pt.broadcast_to(residual, (*leading, residual.shape[-1]))
+    return rows[..., positions].set(entries)
 
 
 def color_semidefinite(matrix, z):

@@ -16,6 +16,7 @@ from pytensor.link.jax.dispatch import jax_funcify
 from pm_gaussgrad.kernels import patterned_rows_jax, woodbury_jax
 from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.gaps import ConditionOnObserved
+from pm_gaussgrad.ops.information import InformationByKernel
 from pm_gaussgrad.ops.inner_products import InnerProducts
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
 from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal
@@ -199,6 +200,17 @@ def jax_funcify_RowTransform(op, node=None, **kwargs):
         return function(*(jnp.asarray(x) for x in inputs))[0]
 
     return row_transform
+
+
+@jax_funcify.register(InformationByKernel)
+def jax_funcify_InformationByKernel(op, node=None, **kwargs):
+    """By callback."""
+    function = _array_function(op, None)
+
+    def information(*inputs):
+        return function(*(jnp.asarray(x) for x in inputs))[0]
+
+    return information
 
 
 @jax_funcify.register(InverseDiagonal)

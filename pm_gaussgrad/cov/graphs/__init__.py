@@ -1,0 +1,1 @@
+"""Structures of graphs: Markov fields and what is made of them."""
