@@ -74,7 +74,8 @@ def predict(
         fitted model, in their order.
     component : gg.cov structure, optional, in units of [y]^2
         A summand of the covariance of the fitted model, or of ``cov``, or a sum of some: the
-        object that was added, as ``smooth`` of ``smooth + gg.cov.Diagonal(variance)``. Without
+        object that was added, as ``smooth`` of ``smooth + gg.cov.Diagonal(variance)``, also where
+        that sum is scaled, a multiple, in ``within`` or a factor. Without
         ``new``, ``cov`` is needed only where the model does not know its sum, as a copy of one.
     diag : bool, default False
         Mean and variance only. Otherwise draws of all new entries together are added; by
