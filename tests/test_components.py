@@ -266,6 +266,25 @@ def test_at_the_entries_of_the_model(panel, idata):
         assert_allclose(moments["f_variance"][0, i], variances, rtol=1e-9)
 
 
+def test_imputed(panel, idata):
+    """What predict draws, in the group of imputed values; of a copy by its sum."""
+    options = {**QUIET, "component": panel.smooth}
+    expected = gg.predict(idata, **options, model=panel, extend_inferencedata=False)
+    found = gg.impute(idata, panel, **options).posterior_predictive["y_imputed_component"]
+    assert found.dims == ("chain", "draw", "series", "time")
+    assert_allclose(found, expected["y_component"], rtol=1e-12)
+    copy = pm.observe(pm.do(panel, {"mean": 1.0}), {})
+    with pytest.raises(ValueError, match="is not known, expected"):
+        gg.impute(idata, copy, **options)
+    smooth = gg.cov.AR1(1.5, copy["rho"])
+    cov = smooth + gg.cov.Diagonal(0.4)
+    options["component"] = smooth
+    again = gg.impute(idata, copy, cov=cov, **options).posterior_predictive["y_imputed_component"]
+    assert_allclose(again[:, :, 1], found[:, :, 1], rtol=1e-9)  # of the row without data
+    with pytest.raises(TypeError, match="found `cov` without `component`"):
+        gg.impute(idata, panel, cov=cov, **QUIET)
+
+
 def test_a_length_that_data_say(rng, idata):
     """Of a sum that has an algorithm for a known length only, and data that may be others."""
     y = rng.normal(size=N)

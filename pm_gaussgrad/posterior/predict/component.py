@@ -27,7 +27,7 @@ from pm_gaussgrad.cov.protocol.products import unit_rows
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.likelihood.missing import common_pattern, given_observed, missing_positions
 from pm_gaussgrad.ops import among_zeros
-from pm_gaussgrad.posterior.draws import white_noise
+from pm_gaussgrad.posterior.draws import over_draws, white_noise
 from pm_gaussgrad.posterior.predict.parted import parted
 from pm_gaussgrad.posterior.predict.predicted import Predicted, Together, together
 
@@ -64,6 +64,26 @@ def of_component(owner, likelihood, component, mu, cov, new, diag) -> Predicted:
         complaint="`cov` is not the covariance of the fitted model, its variances of the "
         "observations are others; pass what the model was given, and its summand.",
     )
+
+
+def drawn_component(owner, likelihood, idata, component, cov, **options):
+    """Draws of a component at the entries of the fitted model, at each draw of a posterior."""
+    found = of_component(owner, likelihood, component, None, cov, None, diag=False)
+    outputs, model = [found.draw, found.mean, found.contradictory], likelihood.model
+    *arrays, contradictory = over_draws(owner, model, idata, outputs, noise=found.noise, **options)
+    found.check(owner, contradictory)
+    check_drawn(owner, *arrays)
+    return arrays[0]
+
+
+def check_drawn(owner, draws, means) -> None:
+    """Raise a ValueError where a component has a mean and no draw."""
+    if (np.isnan(draws) & ~np.isnan(means)).any():
+        raise ValueError(
+            f"{owner}: draws of the component are NaN, expected summands that have a root by "
+            "themselves; in place of one that is singular up to rounding add the matrix, "
+            "gg.cov.Dense(summand.to_dense()), or ask for moments alone, gg.predict(diag=True)."
+        )
 
 
 def _entries(owner, likelihood, mu, cov, new) -> Together:
