@@ -243,7 +243,8 @@ def _by_submatrices(cov, residual, missing):
     entries = np.where(entries < n, entries, -1)
     rows = residual.reshape((pattern.size, n))
     index = pt.constant(entries), pt.constant(pattern.ravel())
-    matrix = of_finite(cov, lambda cov: cov.to_dense(), 2)
+    is_matrix = "n n" in cov.structure.parameter_shapes.values()
+    matrix = cov.to_dense() if is_matrix else of_finite(cov, lambda cov: cov.to_dense(), 2)
     matrix = matrix[(0,) * (matrix.type.ndim - 2)]  # a batch of one
     quad, logdet, _ = patterned_rows(rows, matrix, *index)
     return quad.reshape(lead), logdet.reshape(lead)
