@@ -54,7 +54,7 @@ def _forward(residual, variance, correlation):
 
 def _pullback(variance, correlation, alpha, quad_within, quad_between, quad_bar, logdet_bar):
     within, between = eigenvalue_weights(alpha, quad_within, quad_between, quad_bar, logdet_bar)
-    others = alpha.shape[1] - 1
+    others = max(alpha.shape[1] - 1, 0)
     through_between = others * between / (1 + others * correlation)
     correlation_bar = through_between - within / (1 - correlation) if others > 0 else 0.0
     return (within + between) / variance, correlation_bar

@@ -6,8 +6,9 @@ With P = Sigma^-1, alpha = P (y - mu), c = diag(P), and a group g of observation
     y_g | y_-g ~ N(y_g - P_gg^-1 alpha_g, P_gg^-1)
 
 and y_g ~ N(mu_g, Sigma_g) of independent groups, the product of what each of its observations is
-given those before. And y_i | y_<i, its mean and variance from the rows of the factor L of Sigma = L L'. Missing
-observations are integrated out first: what is left out and what is given are observed.
+given those before. And y_i | y_<i, its mean and variance from the rows of the factor L of
+Sigma = L L'. Missing observations are integrated out first: what is left out and what is given are
+observed.
 
 Sources: Sundararajan and Keerthi (2001), Predictive approaches for choosing hyperparameters in
 Gaussian processes, Neural Computation 13, 1103-1118, section 3; Buerkner, Gabry and Vehtari (2021),
