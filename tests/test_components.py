@@ -387,6 +387,10 @@ def test_which_is_meant():
     with pytest.raises(ValueError, match=r"several summands of \['gg.cov.AR1 in gg.cov.Scaled'"):
         parted("test", part, one + other)
     assert parted("test", other, one + other)[1] == [one]
+    whole = total.summands[0]
+    for twice in (part + whole, whole + part, whole + one):
+        with pytest.raises(ValueError, match="of `component` is not among"):
+            parted("test", twice, total)
     with pytest.raises(ValueError, match=r"AR1 in gg.cov.Scaled', 'gg.cov.Diagonal', 'gg"):
         parted("test", gg.cov.AR1(1.0, 0.4), total)
 

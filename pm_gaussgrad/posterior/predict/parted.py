@@ -41,10 +41,12 @@ class _Term:
         return [_Term(cov) for cov in terms_of(self.cov)]
 
     def known_as(self, wanted, taken, depth=0):
-        """The parts that may be meant, each with its depth."""
+        """The parts that may be meant, each with its depth; none of which something is taken."""
         if self in taken:
             return []
-        meant = any(_is_same(wanted, name) for name in names_of(self.cov))
+        meant = not self._holds(taken) and any(
+            _is_same(wanted, name) for name in names_of(self.cov)
+        )
         finer = (x for term in self.finer for x in term.known_as(wanted, taken, depth + 1))
         return [(depth, self), *finer] if meant else list(finer)
 
