@@ -112,7 +112,7 @@ def sample(data):
         print(f"\n{name}\n{within.plan()}", flush=True)
         with model, pytensor.config.change_flags(cxx=""):
             idata = pm.sample(500, tune=500, chains=4, target_accept=0.9, random_seed=SEED)
-        thinned = idata.isel(draw=slice(None, None, 2))
+        thinned = idata.isel(draw=slice(None, None, 4))
         gg.loo_log_likelihood(thinned, model, group=True, progressbar=False)
         idata["log_likelihood"] = thinned["log_likelihood"]
         summary = az.summary(idata, round_to="none")

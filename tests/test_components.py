@@ -11,6 +11,7 @@ from registry import BACKENDS, CASES, each, interpreted
 import pm_gaussgrad as gg
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
 from pm_gaussgrad.posterior.predict.component import of_component
+from pm_gaussgrad.posterior.predict.parted import parted
 
 QUIET = {"progressbar": False, "random_seed": 1}
 BY_NAME = {case.name: case for case in CASES}
@@ -99,10 +100,95 @@ def dense(cov, n=N):
     return cov.sized(n).to_dense().eval(mode="FAST_COMPILE")
 
 
+# What is summed inside of a structure: the total, the object that is asked for, its covariance.
+INTERCEPT, SERIES = gg.cov.CompoundSymmetry(0.8, 1.0), gg.cov.AR1(0.7, 0.5, size=3)
+NOISE, SCALE = gg.cov.Diagonal(0.3), np.array([1.0, 2.0, 0.5])
+WITHIN, OUTER = INTERCEPT + SERIES + NOISE, PLACE + 1
+FACTOR = np.array([[1.0, 0.3], [0.3, 2.0]])
+
+
+def of_visits(within):
+    same = SUBJECT[:, None] == SUBJECT
+    return np.where(same, within[np.ix_(VISIT, VISIT)], 0)
+
+
+def by_stratum(one, other):
+    return np.where((SUBJECT == 1)[:, None], of_visits(other), of_visits(one))
+
+
+LAGS = np.abs(np.subtract.outer(np.arange(3), np.arange(3)))
+ALIKE, DYING = np.full((3, 3), 0.8), 0.7 * 0.5**LAGS
+INSIDE = {
+    "within": (
+        gg.cov.RepeatedMeasures(WITHIN, SUBJECT, VISIT),
+        INTERCEPT + SERIES,
+        of_visits(ALIKE + DYING),
+    ),
+    "a multiple of a sum, scaled, within, beside another": (
+        gg.cov.RepeatedMeasures(gg.cov.Scaled(2.0 * WITHIN, SCALE), SUBJECT, VISIT)
+        + gg.cov.Diagonal(0.1),
+        SERIES,
+        of_visits(2 * SCALE[:, None] * DYING * SCALE),
+    ),
+    "a multiple of the whole": (
+        3.0 * gg.cov.RepeatedMeasures(WITHIN, SUBJECT, VISIT),
+        INTERCEPT,
+        of_visits(3 * ALIKE),
+    ),
+    "the structure of a summand": (
+        gg.cov.RepeatedMeasures(WITHIN, SUBJECT, VISIT),
+        gg.cov.RepeatedMeasures(INTERCEPT + SERIES, SUBJECT, VISIT),
+        of_visits(ALIKE + DYING),
+    ),
+    "scaled": (
+        gg.cov.Scaled(SUMS["intercept"][0] + SUMS["smooth"][0], OUTER),
+        SUMS["smooth"][0],
+        OUTER[:, None] * 1.5 * 0.8 ** np.abs(np.subtract.outer(TIME, TIME)) * OUTER,
+    ),
+    "strata": (
+        gg.cov.RepeatedMeasures(
+            gg.cov.AR1([0.7, 1.4], 0.5, size=3) + NOISE,
+            SUBJECT,
+            VISIT,
+            stratum=(SUBJECT == 1).astype(int),
+        ),
+        NOISE,
+        0.3 * np.eye(N),
+    ),
+    "one of the strata's": (
+        gg.cov.RepeatedMeasures(
+            (of_arms := gg.cov.AR1([0.7, 1.4], 0.5, size=3)) + NOISE,
+            SUBJECT,
+            VISIT,
+            stratum=(SUBJECT == 1).astype(int),
+        ),
+        of_arms,
+        by_stratum(DYING, 2 * DYING),
+    ),
+    "a factor": (
+        gg.cov.Kronecker(FACTOR, SERIES + NOISE) + gg.cov.Diagonal(0.2),
+        SERIES,
+        np.kron(FACTOR, DYING),
+    ),
+}
+
+
 @pytest.mark.parametrize("name", SUMS)
 def test_mean_variance_and_draws(name, rng):
-    """A draw is an affine function of white noise: its mean and covariance are known exactly."""
     component, total = sum(SUMS[name][:-1]), sum(SUMS[name])
+    check_moments(component, dense(component), total, rng)
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_sums_inside(name, rng):
+    total, component, of = INSIDE[name]
+    check_moments(component, of, total, rng)
+    again, component = cloudpickle.loads(cloudpickle.dumps((total, component)))
+    check_moments(component, of, again, rng)
+
+
+def check_moments(component, of, total, rng):
+    """A draw is an affine function of white noise: its mean and covariance are known exactly."""
     y = rng.normal(size=N)
     y[[1, 4]] = np.nan
     with pm.Model() as model:
@@ -115,7 +201,7 @@ def test_mean_variance_and_draws(name, rng):
     outputs = [moments.mean, moments.variances, drawn.mean, drawn.draw, drawn.contradictory]
     function = interpreted(drawn.noise, outputs)
     zeros = [np.zeros(z.type.shape) for z in drawn.noise]
-    mean, covariance = given(y, dense(component), dense(total))
+    mean, covariance = given(y, of, dense(total))
     *found, differs = function(*zeros)
     for x, expected in zip(found, [mean, np.diag(covariance), mean, mean], strict=True):
         assert_allclose(x, expected, rtol=1e-7, atol=1e-8)
@@ -178,6 +264,25 @@ def test_at_the_entries_of_the_model(panel, idata):
         assert_allclose(found["y_component_mean"][0, i], means, rtol=1e-9, atol=1e-12)
         assert_allclose(moments["f_mean"][0, i], means, rtol=1e-9, atol=1e-12)
         assert_allclose(moments["f_variance"][0, i], variances, rtol=1e-9)
+
+
+def test_imputed(panel, idata):
+    """What predict draws, in the group of imputed values; of a copy by its sum."""
+    options = {**QUIET, "component": panel.smooth}
+    expected = gg.predict(idata, **options, model=panel, extend_inferencedata=False)
+    found = gg.impute(idata, panel, **options).posterior_predictive["y_imputed_component"]
+    assert found.dims == ("chain", "draw", "series", "time")
+    assert_allclose(found, expected["y_component"], rtol=1e-12)
+    copy = pm.observe(pm.do(panel, {"mean": 1.0}), {})
+    with pytest.raises(ValueError, match="is not known, expected"):
+        gg.impute(idata, copy, **options)
+    smooth = gg.cov.AR1(1.5, copy["rho"])
+    cov = smooth + gg.cov.Diagonal(0.4)
+    options["component"] = smooth
+    again = gg.impute(idata, copy, cov=cov, **options).posterior_predictive["y_imputed_component"]
+    assert_allclose(again[:, :, 1], found[:, :, 1], rtol=1e-9)  # of the row without data
+    with pytest.raises(TypeError, match="found `cov` without `component`"):
+        gg.impute(idata, panel, cov=cov, **QUIET)
 
 
 def test_a_length_that_data_say(rng, idata):
@@ -269,6 +374,25 @@ def test_no_root():
         dense_sum = gg.cov.Dense(matrix) + gg.cov.Diagonal(0.5)
         found = gg.predict(idata, component=dense_sum.summands[0], cov=dense_sum, **QUIET)
         assert_allclose(found.predictions["y_component_mean"], means, rtol=1e-9)
+
+
+def test_which_is_meant():
+    """Blocks of one part under two scales are two components; the scaled part is one of them."""
+    part, noise = gg.cov.AR1(1.0, 0.5, size=N), gg.cov.Diagonal(0.3)
+    one, other = gg.cov.Scaled(part, OUTER), gg.cov.Scaled(part, 2 * OUTER)
+    total = gg.cov.Scaled(part + noise, OUTER) + gg.cov.Dense(SMOOTH)
+    own, others = parted("test", one, total)
+    assert_allclose(dense(own[0]), dense(one))
+    assert_allclose(sum(map(dense, others)), dense(total) - dense(one))
+    with pytest.raises(ValueError, match=r"several summands of \['gg.cov.AR1 in gg.cov.Scaled'"):
+        parted("test", part, one + other)
+    assert parted("test", other, one + other)[1] == [one]
+    whole = total.summands[0]
+    for twice in (part + whole, whole + part, whole + one):
+        with pytest.raises(ValueError, match="of `component` is not among"):
+            parted("test", twice, total)
+    with pytest.raises(ValueError, match=r"AR1 in gg.cov.Scaled', 'gg.cov.Diagonal', 'gg"):
+        parted("test", gg.cov.AR1(1.0, 0.4), total)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from scipy.stats import multivariate_normal, multivariate_t, norm
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.posterior.leave_out.groups import equal_sized
+from pm_gaussgrad.posterior.leave_out.terms import leave_out_terms
+from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
 
 N, CHAINS, DRAWS = 7, 2, 3
 TIMES = np.arange(1990, 1990 + N)
@@ -183,6 +185,44 @@ def test_groups_of_rows_with_gaps(posterior):
     for row in range(3):
         expected = brute_force(posterior, "ar1", y[row], sets, observed)
         assert_allclose(found[:, :, row], expected, rtol=1e-9)
+
+
+SUBJECT, VISIT = np.array([0, 1, 0, 2, 1, 0, 3]), np.array([0, 0, 1, 2, 1, 2, 0])
+INDEPENDENT = {
+    "measures": lambda v, rho: gg.cov.RepeatedMeasures(
+        gg.cov.AR1(v, rho, size=3) + gg.cov.Diagonal(0.2), SUBJECT, VISIT
+    ),
+    "scaled": lambda v, rho: gg.cov.Scaled(
+        gg.cov.AR1(v, rho, time=TIMES, group=SUBJECT), np.arange(1.0, N + 1)
+    ),
+    "symmetric": lambda v, rho: gg.cov.CompoundSymmetry(v, rho, group=SUBJECT),
+    "blocks": lambda v, rho: gg.cov.BlockDiagonal(
+        gg.cov.AR1(v, rho, size=3), gg.cov.Dense(v * np.eye(1)), gg.cov.CompoundSymmetry(v, rho, 3)
+    ),
+}
+
+
+@pytest.mark.parametrize("student", [False, True])
+@pytest.mark.parametrize("name", INDEPENDENT)
+def test_groups_that_the_structure_is_made_of(posterior, name, student):
+    """Without solves, unions of them too; what cuts through one is solved for as any group."""
+    models = []
+    for dense in (False, True):
+        with pm.Model(coords={"who": ["x", "y"], "time": TIMES}) as model:
+            cov = INDEPENDENT[name](pm.HalfNormal("sigma") ** 2, pm.Uniform("rho"))
+            mean = pm.Normal("slope") * np.ones((2, 1))
+            nu, kind = ([5.0], gg.MvStudentT) if student else ([], gg.MvNormal)
+            cov = gg.cov.Dense(cov.to_dense()) if dense else cov
+            kind("y", *nu, mean, cov, observed=data(2), dims=("who", "time"))
+        models.append(model)
+    likelihood = gaussian_likelihood("test", models[0], student=True)
+    own = pt.as_tensor(likelihood.cov.groups()[1]).eval()
+    for group, solves in ((own, False), (own == own[0], False), (np.arange(N) // 2, True)):
+        terms = leave_out_terms("test", likelihood, tree(posterior), group)
+        assert bool(terms.pieces[0]) is solves
+        found, expected = (loo(posterior, x, group=group).log_likelihood["y"] for x in models)
+        assert_allclose(found, expected, rtol=1e-10)
+        assert found.dims == expected.dims == ("chain", "draw", "who", "group")
 
 
 def test_groups_by_name(posterior):

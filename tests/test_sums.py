@@ -171,6 +171,60 @@ def test_the_error_is_about_two_summands(names):
     assert str(error.value).startswith(TROUBLES[names])
 
 
+def test_a_common_part_beside_noise_by_observation():
+    """The error says how the same is written, and it is the same."""
+    v, rho, noise = 1.5, 0.4, np.arange(1.0, 4)
+    symmetry = gg.cov.CompoundSymmetry(v, rho, size=3)
+    with pytest.raises(TypeError, match=r"With common = v \* rho it is, for common >= 0, gg.cov.L"):
+        gg.logp(np.zeros(3), 0.0, gg.cov.Diagonal(noise) + symmetry)
+    common = v * rho
+    written = gg.cov.LowRank(np.sqrt(common) * np.ones((3, 1)))
+    written = written + gg.cov.Diagonal(v - common + noise)
+    expected = (symmetry.to_dense() + np.diag(noise)).eval(mode=AS_WRITTEN)
+    assert_allclose(written.to_dense().eval(mode=AS_WRITTEN), expected, rtol=1e-14)
+
+
+def test_plans_name_the_noise_of_what_is_beside_factors():
+    factors, noise = gg.cov.LowRank(np.ones((4, 1))), gg.cov.Diagonal(0.3)
+    for base, name in (
+        (gg.cov.Toeplitz(0.5 ** np.arange(4.0)), "gg.cov.Toeplitz"),
+        (gg.cov.CompoundSymmetry(1.0, 0.5), "gg.cov.CompoundSymmetry"),
+        (gg.cov.Kronecker(np.eye(2), np.eye(2)), "gg.cov.Kronecker"),
+    ):
+        for total in (base + factors + noise, 2.0 * (base + factors + noise)):
+            [part] = total.plan().parts
+            assert part.label == f"{name} + gg.cov.Diagonal"
+
+
+LAGS = {
+    "ar1": lambda v, rho: gg.cov.AR1(v, rho),
+    "symmetry": lambda v, rho: gg.cov.CompoundSymmetry(v, rho),
+}
+GAPS = {"none": [], "one pattern": [(0, 1), (1, 1), (2, 1)], "several": [(0, 1), (1, 3), (2, 2)]}
+
+
+@pytest.mark.parametrize("gaps", GAPS)
+@pytest.mark.parametrize("n", [5, 40])
+def test_parameters_that_are_not_finite(n, gaps, rng):
+    """-inf, and a gradient of zero, of sums of functions of the lag, whichever parameter it is."""
+    y = rng.normal(size=(3, n))
+    for row, entry in GAPS[gaps]:
+        y[row, entry] = np.nan
+    parameters = [pt.dscalar() for _ in range(4)]
+    outputs = []
+    for left, right in (("ar1", "ar1"), ("ar1", "symmetry"), ("symmetry", "ar1")):
+        cov = LAGS[left](*parameters[:2]) + LAGS[right](*parameters[2:])
+        logp = gg.logp(y, 0.0, cov).sum()
+        outputs += [logp, pt.stack(pt.grad(logp, parameters))]
+    function = interpreted(parameters, outputs)
+    for i in range(4):
+        for bad in (np.nan, np.inf):
+            found = function(*np.where(np.arange(4) == i, bad, [1.0, 0.3, 0.8, 0.2]))
+            for value, gradient in zip(found[::2], found[1::2], strict=True):
+                assert value == -np.inf
+                assert_allclose(gradient, 0)
+
+
 def test_a_subclass_is_of_the_family():
     """What a structure closes with, its subclass does, until it has a rule of its own."""
 

@@ -44,6 +44,7 @@ from pm_gaussgrad.cov.protocol.kriging import semidefinite_root
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import matmul, rows_of_diagonal
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, mends
+from pm_gaussgrad.cov.protocol.terms import made_of, terms_of
 from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
 from pm_gaussgrad.kernels import kronecker as kernels
 from pm_gaussgrad.kernels.definite import constant_cholesky
@@ -135,6 +136,9 @@ class Kronecker(Leaf):
             raise TypeError("gg.cov.Kronecker: found no factor, expected at least one.")
         parameters = [p for i, factor in enumerate(factors) for p in _flattened(i, factor)]
         self.parameters = tuple(parameters)
+        for i, factor in enumerate(factors):
+            if isinstance(factor, Covariance) and terms_of(factor):
+                made_of(self, factor, functools.partial(_with_factor, factors=factors, i=i))
 
     @property
     def order(self):
@@ -325,6 +329,12 @@ class NoisyKronecker(Kronecker):
         return kronecker_jax.noisy_pullback(
             noise, rotated, vectors, values, symmetric, quad_bar, logdet_bar
         )
+
+
+def _with_factor(factor, factors, i):
+    """The product with another factor in the i-th place."""
+    product = Kronecker(*factors[:i], factor, *factors[i + 1 :])
+    return made_of(product, factor, functools.partial(_with_factor, factors=factors, i=i))
 
 
 def _flattened(i, factor):

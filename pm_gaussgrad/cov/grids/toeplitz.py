@@ -24,6 +24,7 @@ from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_variance
 from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.scales import of_finite
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, falls_back
 from pm_gaussgrad.kernels.symmetric import log_product
@@ -312,8 +313,13 @@ def _sum_of_stationary(summands):
     """Functions of the lag: n^2, where nothing faster is known."""
     if common_size(*summands) is None:
         return None
-    found = [cov.autocovariances() for cov in summands]
-    return None if any(x is None for x in found) else Toeplitz(reduce(add, found))
+    if any(cov.autocovariances() is None for cov in summands):
+        return None
+    return Toeplitz(reduce(add, (of_finite(cov, _of_lags, 1) for cov in summands)))
+
+
+def _of_lags(cov):
+    return cov.autocovariances()
 
 
 def _toeplitz_times(columns, vector):

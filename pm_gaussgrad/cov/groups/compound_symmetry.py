@@ -25,8 +25,8 @@ A.10 with a single column of ones; Searle, Casella and McCulloch (1992), Varianc
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.groups.grouped_symmetry import GroupedSymmetry
-from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.groups.grouped_symmetry import BESIDE_NOISE, GroupedSymmetry
+from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.arguments import as_size
 from pm_gaussgrad.cov.protocol.base import as_parameter, length
 from pm_gaussgrad.cov.protocol.constants import (
@@ -38,7 +38,7 @@ from pm_gaussgrad.cov.protocol.constants import (
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
-from pm_gaussgrad.cov.protocol.sums import closes, common_size
+from pm_gaussgrad.cov.protocol.sums import closes, common_size, mends
 from pm_gaussgrad.kernels.compound_symmetry import (
     eigenvalue_weights,
     split_and_solve,
@@ -54,11 +54,9 @@ def _forward(residual, variance, correlation):
 
 def _pullback(variance, correlation, alpha, quad_within, quad_between, quad_bar, logdet_bar):
     within, between = eigenvalue_weights(alpha, quad_within, quad_between, quad_bar, logdet_bar)
-    others = alpha.shape[1] - 1
-    correlation_bar = 0.0
-    if others > 0:
-        correlation_bar = others * between / (1 + others * correlation)
-        correlation_bar -= within / (1 - correlation)
+    others = max(alpha.shape[1] - 1, 0)
+    through_between = others * between / (1 + others * correlation)
+    correlation_bar = through_between - within / (1 - correlation) if others > 0 else 0.0
     return (within + between) / variance, correlation_bar
 
 
@@ -186,8 +184,7 @@ class CompoundSymmetry(ScalarLeaf):
         Returns
         -------
         CompoundSymmetry
-            Of these two parameters. It keeps all digits where the correlation, at a distance of
-            1e-10 from one, would have lost ten.
+            Of these two parameters, which keep the digits that a correlation near one loses.
 
         Examples
         --------
@@ -391,6 +388,9 @@ def _sum_with_noise(left, right):
     own, common = left._components()
     size = common_size(left, right)
     return ComponentSymmetry.from_parameters(own + right.parameters[0], common, size=size)
+
+
+mends(CompoundSymmetry, Diagonal, BESIDE_NOISE)
 
 
 def _of_two_eigenvalues(others, within, between, single):

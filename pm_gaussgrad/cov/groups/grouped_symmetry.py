@@ -206,6 +206,13 @@ def _sum_with_noise(groups, noise):
     return GroupedSymmetry.from_parameters(own + noise.parameters[0][..., None], *others)
 
 
+# Of one group, beside a variance of each observation's own.
+BESIDE_NOISE = (
+    "With common = v * rho it is, for common >= 0, gg.cov.LowRank(pt.sqrt(common) * np.ones((n, "
+    "1))) + gg.cov.Diagonal(v - common + variance); for a standard deviation of each observation "
+    "write gg.cov.Scaled(gg.cov.CompoundSymmetry(1.0, rho), sigma)."
+)
+
 mends(
     GroupedSymmetry,
     Covariance,

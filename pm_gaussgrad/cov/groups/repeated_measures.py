@@ -24,6 +24,8 @@ covariance matrices, section 2; Laird and Ware (1982), Random-effects models for
 data, section 2.
 """
 
+from functools import partial
+
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
@@ -37,13 +39,16 @@ from pm_gaussgrad.cov.groups.subjects import (
     check_same_subjects,
     check_visits,
     layout,
+    of_strata,
 )
 from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
+from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.kriging import semidefinite_root
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
+from pm_gaussgrad.cov.protocol.terms import made_of
 from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
 from pm_gaussgrad.kernels import repeated_measures as kernels
 from pm_gaussgrad.ops import inverse_diagonal, rows_last
@@ -139,12 +144,18 @@ class RepeatedMeasures(Leaf):
     pullback = staticmethod(kernels.pullback)
 
     def __init__(self, within, subject, visit, *, stratum=None):
-        within = as_within(within)
+        given, within = within, as_within(within)
         subject, visit = as_subject(subject), as_visit(visit)
+        strata = None
         if stratum is not None:
+            n_visits = within.type.shape[-1]
             within, visit = by_stratum(within, subject, visit, stratum)
+            strata = within.type.shape[-1] // n_visits
         check_visits(subject, visit, within.type.shape[-1])
-        self.parameters = (within, *map(pt.constant, layout(subject, visit)))
+        index = tuple(map(pt.constant, layout(subject, visit)))
+        self.parameters = (within, *index)
+        if isinstance(given, Covariance):
+            made_of(self, given, partial(_of_another, index=index, strata=strata))
 
     def check_constants(self, n=None):
         check_patterns(*self.parameters[:2])
@@ -317,6 +328,14 @@ class RepeatedMeasures(Leaf):
         subjects = pt.eq(pattern, numbers[:, None]).sum(axis=1).astype(tangent.dtype)
         whitened = _congruence(inverse, of_patterns)
         return half_gram(pt.sqrt(subjects)[:, None, None] * whitened)
+
+
+def _of_another(within, index, strata):
+    """The same subjects and visits with another structure of a subject."""
+    matrix = as_within(within)
+    matrix = matrix if strata is None else of_strata(matrix, strata)
+    made = RepeatedMeasures.from_parameters(matrix, *index)
+    return made_of(made, within, partial(_of_another, index=index, strata=strata))
 
 
 def _products(factors, columns):

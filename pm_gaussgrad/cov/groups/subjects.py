@@ -85,12 +85,18 @@ def by_stratum(within, subject, visit, stratum):
             f"{NAME}: the subject of observation {i} is in several strata, expected one; number "
             "the subjects of each stratum apart."
         )
+    return of_strata(within, n_strata), visit + n_visits * numbers
+
+
+def of_strata(within, n_strata):
+    """Of each stratum, (..., a, t, t), or of all, (t, t), to that of their visits together."""
+    n_visits = within.type.shape[-1]
     own = pt.eye(n_strata, dtype=within.dtype)[:, None, :, None]
-    blocks = within[..., None, :] * own
+    blocks = pt.atleast_3d(within)[..., None, :] * own
     size = n_strata * n_visits
     square = blocks.reshape((*blocks.shape[:-4], size, size), ndim=blocks.type.ndim - 2)
     known = (*[None] * (square.type.ndim - 2), size, size)
-    return pt.specify_shape(square, known), visit + n_visits * numbers
+    return pt.specify_shape(square, known)
 
 
 def check_visits(subject, visit, n_visits):

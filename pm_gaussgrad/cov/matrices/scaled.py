@@ -21,6 +21,8 @@ Agric. Biol. Environ. Stat. 1, 205-230; Pinheiro and Bates (2000), Mixed-Effects
 S-PLUS, section 5.1.3 (the decomposition into standard deviations and correlations).
 """
 
+from functools import partial
+
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, equal_computations
@@ -46,6 +48,7 @@ from pm_gaussgrad.cov.protocol.scales import (
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.strips import scale_by_strips
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, resolved_if_possible, summed
+from pm_gaussgrad.cov.protocol.terms import made_of
 
 NAME = "gg.cov.Scaled"
 
@@ -143,9 +146,9 @@ class Scaled(Composite):
         if not isinstance(cov, Covariance):
             cov = Dense(as_parameter(NAME, "cov", cov, 2))
         scale = _as_scale(cov, scale)
-        cov = resolved_if_possible(of_size(cov, length(scale)))
-        own = rescaled(cov, scale)
-        return cls.of(cov, scale) if own is None else own
+        unscaled = resolved_if_possible(of_size(cov, length(scale)))
+        scaled = rescaled(unscaled, scale) or cls.of(unscaled, scale)
+        return made_of(scaled, cov, partial(Scaled, scale=scale))
 
     @classmethod
     def of(cls, cov, scale):
@@ -189,8 +192,7 @@ class Scaled(Composite):
 
     def _scale(self):
         """The scale without leading dimensions that are known to be one."""
-        leading = self.scale.type.broadcastable[:-1]
-        count = next((i for i, is_one in enumerate(leading) if not is_one), len(leading))
+        count = (*self.scale.type.broadcastable[:-1], False).index(False)
         return self.scale.squeeze(axis=tuple(range(count))) if count else self.scale
 
     def _log_scales(self):

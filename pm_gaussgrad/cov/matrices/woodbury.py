@@ -23,6 +23,7 @@ the method of seminormal equations for linear least squares problems; Danskin (1
 Max-Min.
 """
 
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -115,6 +116,8 @@ class Woodbury(Composite):
 
     part_name = "summand"
     same_observations = True
+    # The summands that the base came of, where that is known.
+    of_base: str | None = None
     how = "Woodbury's identity: n k^2 for k factors, and twice k + 1 rows of the other summand"
 
     def __init__(self, base, factors):
@@ -246,7 +249,8 @@ class Woodbury(Composite):
         return Woodbury(*(part.scaled(factor) for part in self.parts))
 
     def plan(self):
-        return Plan(self.label, self.how, (self._base.plan(),))
+        base = self._base.plan()
+        return Plan(self.label, self.how, (replace(base, label=self.of_base or base.label),))
 
 
 @falls_back(20, partner="gg.cov.LowRank")
@@ -259,4 +263,6 @@ def _factors_and_others(summands):
     base = resolve(others)
     if isinstance(base, Dense) and not isinstance(base.parameters[0], Constant):
         return None  # it is factored at each evaluation, so that factors can be added to it
-    return Woodbury(base, reduce(closed_sum, factors))
+    found = Woodbury(base, reduce(closed_sum, factors))
+    found.of_base = label_of_sum(others)
+    return found

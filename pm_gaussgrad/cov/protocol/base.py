@@ -14,6 +14,7 @@ from pm_gaussgrad.cov.protocol.products import standardised_by
 from pm_gaussgrad.cov.protocol.sized import with_known_shape, with_size
 from pm_gaussgrad.cov.protocol.strips import by_strips, times_by_strips
 from pm_gaussgrad.cov.protocol.sums import summed
+from pm_gaussgrad.cov.protocol.terms import Inside, multiple
 from pm_gaussgrad.ops import count_batch_dims
 from pm_gaussgrad.ops.form import Form, named_parameters
 
@@ -87,6 +88,7 @@ class Covariance:
     how: ClassVar[str] = "by its own kernels"
     submatrices_up_to: ClassVar[int] = 32
     summand: ClassVar[str]
+    inside: Inside | None = None
     # NumPy scalars and arrays leave `*` and `+` to this class.
     __array_ufunc__ = None
     parameters: tuple[TensorVariable, ...]
@@ -323,7 +325,6 @@ class Covariance:
         tangents : list of TensorVariable
             Derivatives of :attr:`parameters` in p directions, (p, core shape); None for index
             data. The structure has no batch dimensions, and its size is known.
-
         """
         return by_strips(self, tangents)
 
@@ -365,7 +366,7 @@ class Covariance:
         remedy = "; no negative multiple of a covariance is one"
         check_within(f"scalar * {self.label}", "scalar", factor, 0, remedy=remedy)
         # Constants such as 2.5 come as float32; their square root must not.
-        return self.scaled(factor.astype(upcast(factor.dtype, self.dtype)))
+        return multiple(self, factor.astype(upcast(factor.dtype, self.dtype)))
 
     __rmul__ = __mul__
 
@@ -383,7 +384,7 @@ class Covariance:
         return self if isinstance(other, int) and other == 0 else self.__add__(other)
 
     def __reduce__(self):
-        return _rebuild, (self.structure, self.parameters, self.size)
+        return _rebuild, (self.structure, self.parameters, self.size), {"inside": self.inside}
 
     def __repr__(self):
         described = ", ".join(

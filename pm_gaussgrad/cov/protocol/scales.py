@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
+
+from pm_gaussgrad.ops.form import named_parameters
 
 _RULES: dict[type, Callable] = {}
 
@@ -57,6 +60,27 @@ def times_both(matrix, scale):
     positive, safe = as_positive(scale)
     both = positive[..., :, None] & positive[..., None, :]
     return nan_unless(both, matrix * (safe[..., :, None] * safe[..., None, :]))
+
+
+def of_finite(cov, compute, ndim):
+    """``compute(cov)``; where a parameter is not finite NaN, with a gradient of zero.
+
+    What is computed has ``ndim`` core dimensions.
+    A formula of NaN has a slope of NaN, by which a cotangent of zero is NaN too.
+    """
+    structure, safe, usable = cov.structure, [], []
+    for _, dims, parameter in named_parameters(structure, cov.parameters):
+        if parameter.dtype.startswith("float") and not isinstance(parameter, Constant):
+            finite = pt.isfinite(pt.ceil(parameter))  # as above, of the dtype of the parameter
+            core = tuple(range(-len(dims.split()), 0))
+            usable.append(finite.all(axis=core) if core else finite)
+            parameter = pt.switch(finite, parameter, 1)
+        safe.append(parameter)
+    found = compute(structure.from_parameters(*safe, size=cov.size))
+    for whole in usable:
+        depth = whole.type.ndim
+        found = nan_unless(pt.expand_dims(whole, tuple(range(depth, depth + ndim))), found)
+    return found
 
 
 def root(factor):

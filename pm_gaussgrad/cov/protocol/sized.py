@@ -15,7 +15,10 @@ def of_size(cov, n):
     """
     if cov.size is not None and (isinstance(cov.size, int) or not isinstance(n, int)):
         return cov
-    return cov.sized(n)
+    sized = cov.sized(n)
+    # What it was made of is still known.
+    sized.inside = cov.inside
+    return sized
 
 
 def with_size(cov, n):

@@ -23,6 +23,7 @@ from pm_gaussgrad.cov.protocol.sums import (
     resolve,
     summands_of,
 )
+from pm_gaussgrad.cov.protocol.terms import multiple
 
 
 @keeps_summands
@@ -122,7 +123,7 @@ class Sum(Covariance):
         return reduce(add, (getattr(cov, member)(*arguments) for cov in self._summands()))
 
     def scaled(self, factor):
-        return Sum(*(cov.scaled(factor) for cov in self.summands))
+        return Sum(*(multiple(cov, factor) for cov in self.summands))
 
     def keep(self, observed):
         kept = self.resolved.keep(observed)

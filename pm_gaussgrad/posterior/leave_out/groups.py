@@ -63,7 +63,19 @@ def _of_structure(owner, cov):
             "its own, as subjects or blocks of known size are; pass a label for each observation."
         )
     name, labels = found
-    return pd.Series(labels.eval() if isinstance(labels, Variable) else labels, name=name)
+    return pd.Series(_as_array(labels), name=name)
+
+
+def are_unions(codes, cov) -> bool:
+    """Whether each group is made of groups that a structure is independent between."""
+    if (found := cov.groups()) is None:
+        return False
+    labels = _as_array(found[1])
+    return bool((pd.Series(codes).groupby(labels).nunique() == 1).all())
+
+
+def _as_array(labels):
+    return labels.eval() if isinstance(labels, Variable) else labels
 
 
 def _found(owner, name, idata, entries):

@@ -61,8 +61,9 @@ def loo_log_likelihood(
     :math:`y_i \mid y_{-i} \sim N(y_i - \alpha_i / c_i,\, 1 / c_i)` with
     :math:`\alpha = \Sigma^{-1}(y - \mu)` and :math:`c = \operatorname{diag}(\Sigma^{-1})`. The
     cost of a draw is that of ``solve`` and ``inverse_diagonal`` of the covariance; the memory
-    that of the result. Groups take a solve for each observation. Rows of data are independent:
-    one entry of a row is left out, given the others of that row.
+    that of the result. Groups take a solve for each observation, but for those that the
+    structure is independent between, such as subjects, which take whitening. Rows of data are
+    independent: one entry of a row is left out, given the others of that row.
 
     Under a Student-t the conditional has :math:`\nu + n - 1` degrees of freedom and a scale
     that is :math:`(\nu + q_{-i}) / (\nu + n - 1)` times as large, q the quadratic form of the

@@ -5,8 +5,10 @@ With P = Sigma^-1, alpha = P (y - mu), c = diag(P), and a group g of observation
     y_i | y_-i ~ N(y_i - alpha_i / c_i, 1 / c_i)
     y_g | y_-g ~ N(y_g - P_gg^-1 alpha_g, P_gg^-1)
 
-and y_i | y_<i, its mean and variance from the rows of the factor L of Sigma = L L'. Missing
-observations are integrated out first: what is left out and what is given are observed.
+and y_g ~ N(mu_g, Sigma_g) of independent groups, the product of what each of its observations is
+given those before. And y_i | y_<i, its mean and variance from the rows of the factor L of
+Sigma = L L'. Missing observations are integrated out first: what is left out and what is given are
+observed.
 
 Sources: Sundararajan and Keerthi (2001), Predictive approaches for choosing hyperparameters in
 Gaussian processes, Neural Computation 13, 1103-1118, section 3; Buerkner, Gabry and Vehtari (2021),
@@ -23,7 +25,7 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.protocol.gaps import left_out_quad_logdet
 from pm_gaussgrad.posterior.draws import labelled, over_draws, posterior_of
-from pm_gaussgrad.posterior.leave_out.groups import as_groups, equal_sized
+from pm_gaussgrad.posterior.leave_out.groups import are_unions, as_groups, equal_sized
 from pm_gaussgrad.posterior.leave_out.observed import ObservedEntries
 from pm_gaussgrad.posterior.likelihood import Likelihood
 
@@ -94,7 +96,7 @@ class Terms:
     def single(self):
         """One term: an expression, its inputs, and the values of these for the i-th of all."""
         index = pt.lscalar("index")
-        if self.codes is None:
+        if not self.pieces[0]:
             return self.logp.ravel()[index], [index], lambda i: (i,)
         count = 1 + self.codes.max()
 
@@ -141,14 +143,18 @@ def left_out(entries, standardised, log_scale):
 
 def _of_groups(owner, likelihood, entries, idata, group):
     name, codes, labels = as_groups(owner, group, idata, entries, likelihood.cov)
-    order, pieces = equal_sized(entries.cov, codes)
-    positions = pt.lmatrix("positions")
-    quad, logdet = left_out_quad_logdet(entries.cov, entries.residual, positions, codes.size)
+    if (found := _independent(entries, codes)) is not None:
+        quad, logdet = found
+        order, pieces, sizes = None, ((), [()]), np.bincount(codes)
+    else:
+        positions = pt.lmatrix("positions")
+        order, pieces = equal_sized(entries.cov, codes)
+        quad, logdet = left_out_quad_logdet(entries.cov, entries.residual, positions, codes.size)
+        pieces, sizes = ([positions], pieces), positions.shape[1]
     total = None if entries.nu is None else entries.quad()
-    logp = entries.log_density(quad, logdet, positions.shape[1], total, codes.size)
+    logp = entries.log_density(quad, logdet, sizes, total, codes.size)
     rows = entries.dims[:-1]
     coords = {dim: entries.coords[dim] for dim in rows} | {name: labels}
-    pieces = [positions], pieces
     return Terms(
         likelihood,
         OTHER_GROUPS,
@@ -159,6 +165,24 @@ def _of_groups(owner, likelihood, entries, idata, group):
         pieces=pieces,
         order=order,
     )
+
+
+def _independent(entries, codes):
+    """Quad and logdet of each group, (..., g), where all others say nothing of it; else None."""
+    if not are_unions(codes, entries.cov):
+        return None
+    try:
+        standardised, log_scale = entries.innovations()
+    except NotImplementedError:
+        return None
+    return [_of_each(codes, x) for x in (standardised**2, 2 * log_scale)]
+
+
+def _of_each(codes, x):
+    """Sums over the observations of each group, (..., n) -> (..., g)."""
+    by_observation = pt.moveaxis(x, -1, 0)
+    sums = pt.zeros((1 + codes.max(), *tuple(by_observation.shape)[1:]), dtype=x.dtype)
+    return pt.moveaxis(sums[codes].inc(by_observation), 0, -1)
 
 
 def ahead_terms(owner, likelihood) -> Terms:

@@ -13,9 +13,11 @@ eq. 2.25 (sums of processes); Chiles and Delfiner (2012), Geostatistics, 2nd ed.
 and 7.3.1 (factorial kriging; draws, after Matheron).
 """
 
+from functools import reduce
+from operator import add
+
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import equal_computations
 
 from pm_gaussgrad.cov import Covariance, Dense, marginal
 from pm_gaussgrad.cov.protocol.base import as_parameter
@@ -25,7 +27,8 @@ from pm_gaussgrad.cov.protocol.products import unit_rows
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.likelihood.missing import common_pattern, given_observed, missing_positions
 from pm_gaussgrad.ops import among_zeros
-from pm_gaussgrad.posterior.draws import white_noise
+from pm_gaussgrad.posterior.draws import over_draws, white_noise
+from pm_gaussgrad.posterior.predict.parted import parted
 from pm_gaussgrad.posterior.predict.predicted import Predicted, Together, together
 
 
@@ -38,8 +41,10 @@ def of_component(owner, likelihood, component, mu, cov, new, diag) -> Predicted:
             f"{owner}: `component` is a {type(component).__name__}, expected a gg.cov structure, "
             "a summand of the covariance."
         )
-    own, others = _parted(owner, component, entries.cov, n)
-    component = of_size(component, n)
+    own, others = (
+        [of_size(cov, n) for cov in covs] for covs in parted(owner, component, entries.cov)
+    )
+    component = reduce(add, own)
     residuals, draw, noise = entries.residual[None], None, ()
     if not diag:
         (drawn, noise), (beside, more) = (_drawn(covs, entries) for covs in (own, others))
@@ -52,13 +57,33 @@ def of_component(owner, likelihood, component, mu, cov, new, diag) -> Predicted:
     return Predicted(
         n_new=len(entries.wanted),
         mean=found[0][..., entries.wanted],
-        variances=_variances(component, entries) if diag else None,
+        variances=_variances(own, entries) if diag else None,
         draw=draw,
         noise=noise,
         contradictory=_differs(likelihood, entries) if given else pt.constant(np.array(False)),
         complaint="`cov` is not the covariance of the fitted model, its variances of the "
         "observations are others; pass what the model was given, and its summand.",
     )
+
+
+def drawn_component(owner, likelihood, idata, component, cov, **options):
+    """Draws of a component at the entries of the fitted model, at each draw of a posterior."""
+    found = of_component(owner, likelihood, component, None, cov, None, diag=False)
+    outputs, model = [found.draw, found.mean, found.contradictory], likelihood.model
+    *arrays, contradictory = over_draws(owner, model, idata, outputs, noise=found.noise, **options)
+    found.check(owner, contradictory)
+    check_drawn(owner, *arrays)
+    return arrays[0]
+
+
+def check_drawn(owner, draws, means) -> None:
+    """Raise a ValueError where a component has a mean and no draw."""
+    if (np.isnan(draws) & ~np.isnan(means)).any():
+        raise ValueError(
+            f"{owner}: draws of the component are NaN, expected summands that have a root by "
+            "themselves; in place of one that is singular up to rounding add the matrix, "
+            "gg.cov.Dense(summand.to_dense()), or ask for moments alone, gg.predict(diag=True)."
+        )
 
 
 def _entries(owner, likelihood, mu, cov, new) -> Together:
@@ -83,32 +108,6 @@ def _entries(owner, likelihood, mu, cov, new) -> Together:
     return Together(
         of_size(cov, shape[-1]), likelihood.mu, likelihood.residual, missing, np.arange(shape[-1])
     )
-
-
-def _parted(owner, component, cov, n):
-    """The summands of a component, and the others; ValueError where it is no part of the sum."""
-    own, others = ([of_size(x, n) for x in _summands(whole)] for whole in (component, cov))
-    labels = [x.label for x in others]
-    for summand in own:
-        place = next((i for i, x in enumerate(others) if _is_same(summand, x)), None)
-        if place is None:
-            raise ValueError(
-                f"{owner}: {summand.label} of `component` is not among the summands {labels} of "
-                "the covariance, expected one of them or a sum of some, of the same parameters: "
-                "keep the object that was added."
-            )
-        others.pop(place)
-    return own, others
-
-
-def _summands(cov):
-    return getattr(cov, "summands", (cov,))
-
-
-def _is_same(one, other) -> bool:
-    if one.structure != other.structure:
-        return False
-    return equal_computations(list(one.parameters), list(other.parameters))
 
 
 def _drawn(covs, entries):
@@ -138,13 +137,14 @@ def _alpha(entries, residuals):
     return pt.switch(missing, 0, alpha)
 
 
-def _variances(component, entries):
+def _variances(own, entries):
     """Of each wanted entry: (..., n_wanted)."""
     cov, missing, wanted = entries.cov.resolved, entries.missing, entries.wanted
+    component, batch_ndim = reduce(add, own), max(x.batch_ndim for x in own)
     positions, prior = pt.constant(wanted), component.diagonal()
-    if component.batch_ndim:
+    if batch_ndim:
         rows = unit_rows(positions, missing.shape[-1], prior.dtype)
-        rows = component.times(pt.expand_dims(rows, tuple(range(1, 1 + component.batch_ndim))))
+        rows = component.times(pt.expand_dims(rows, tuple(range(1, 1 + batch_ndim))))
     else:
         rows = component.rows(positions)
     columns, pattern = pt.moveaxis(rows, 0, -1), common_pattern(missing)

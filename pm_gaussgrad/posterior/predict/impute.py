@@ -5,6 +5,7 @@ import pytensor.tensor as pt
 from pm_gaussgrad.likelihood.missing import given_observed
 from pm_gaussgrad.posterior.draws import over_draws, posterior_of, white_noise
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
+from pm_gaussgrad.posterior.predict.component import drawn_component
 from pm_gaussgrad.posterior.predict.labels import store
 
 NAME = "gg.impute"
@@ -15,6 +16,8 @@ def impute(
     model=None,
     var_name=None,
     *,
+    component=None,
+    cov=None,
     name=None,
     extend_inferencedata=True,
     random_seed=None,
@@ -38,9 +41,14 @@ def impute(
         By default the one on the context stack.
     var_name : str, optional
         The observed variable, where several are multivariate normal.
+    component : gg.cov structure, optional, in units of [y]^2
+        A summand of the covariance, as for :func:`gg.predict`: draws of it alone. It is observed
+        nowhere, so that there are draws at all entries, given the data.
+    cov : gg.cov structure, optional, in units of [y]^2
+        With ``component``: the covariance with its summands, where the model does not know them.
     name : str, optional
         By default the observed variable's, and ``_imputed``: its own name belongs to replicated
-        data, as ``pm.sample_posterior_predictive`` draws them.
+        data, as ``pm.sample_posterior_predictive`` draws them; and ``_component`` of a component.
     extend_inferencedata : bool, default True
         Add the draws to ``idata`` and return it.
     random_seed : int or numpy.random.Generator, optional
@@ -54,19 +62,21 @@ def impute(
     xarray.DataTree or xarray.Dataset
         ``idata`` with the draws in the group ``posterior_predictive``, or what would be in it:
         the whole variable with its dimensions, data where they are observed and draws where they
-        are missing.
+        are missing; of a component draws everywhere.
 
     Raises
     ------
+    TypeError
+        If ``cov`` is given without ``component``, or that is no structure.
     ValueError
-        If nothing is missing, or the model has no such variable.
+        If nothing is missing, the model has no such variable, or the covariance no such summand.
 
     Notes
     -----
     ``pm.sample_posterior_predictive`` replaces the whole group: call it first, if at all.
 
-    A summand of the covariance, observed and missing entries alike, is ``component=`` of
-    :func:`gg.predict`.
+    Draws of a component are those of :func:`gg.predict`, which has its moments too, and predicts
+    it where nothing is missing.
 
     Which entries are missing is read from the data when this is called. Rows may miss different
     entries. Cost of a draw of the posterior: a draw from the whole covariance, two solves and, for
@@ -94,12 +104,34 @@ def impute(
     array([0. , 0.8, 0. ])
     """
     posterior_of(NAME, idata)
+    if cov is not None and component is None:
+        raise TypeError(
+            f"{NAME}: found `cov` without `component`, expected both or neither: data are imputed "
+            "by the covariance of the fitted model."
+        )
     likelihood = gaussian_likelihood(NAME, model, var_name)
     if likelihood.missing is None:
         raise ValueError(
             f"{NAME}: no entry of {likelihood.name!r} is missing, expected NaN in its data; for "
-            "replicated data call pm.sample_posterior_predictive."
+            "replicated data call pm.sample_posterior_predictive, for a component gg.predict."
         )
+    options = {
+        "random_seed": random_seed,
+        "progressbar": progressbar,
+        "compile_kwargs": compile_kwargs,
+    }
+    if component is None:
+        array = _drawn(likelihood, idata, **options)
+    else:
+        array = drawn_component(NAME, likelihood, idata, component, cov, **options)
+    if name is None:
+        name = f"{likelihood.name}_imputed{'_component' * (component is not None)}"
+    dims, labels = likelihood.dims, likelihood.coords
+    return store(idata, "posterior_predictive", {name: array}, dims, labels, extend_inferencedata)
+
+
+def _drawn(likelihood, idata, **options):
+    """The data with draws in place of what is missing."""
     cov, missing = likelihood.cov, likelihood.missing
     *rows, n = missing.shape
     residual = likelihood.residual
@@ -111,10 +143,6 @@ def impute(
         idata,
         [pt.switch(missing, drawn, likelihood.value)],
         noise=(z,),
-        random_seed=random_seed,
-        progressbar=progressbar,
-        compile_kwargs=compile_kwargs,
+        **options,
     )
-    named = {f"{likelihood.name}_imputed" if name is None else name: array}
-    dims, labels = likelihood.dims, likelihood.coords
-    return store(idata, "posterior_predictive", named, dims, labels, extend_inferencedata)
+    return array

@@ -10,7 +10,7 @@ from pm_gaussgrad.likelihood.condition import check_blocks, matrix_of, variances
 from pm_gaussgrad.likelihood.missing import common_pattern, given_observed
 from pm_gaussgrad.posterior.draws import evaluated_size, over_draws, posterior_of, white_noise
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
-from pm_gaussgrad.posterior.predict.component import of_component
+from pm_gaussgrad.posterior.predict.component import check_drawn, of_component
 from pm_gaussgrad.posterior.predict.labels import dims_of_new, store
 from pm_gaussgrad.posterior.predict.predicted import Predicted, together
 
@@ -74,7 +74,8 @@ def predict(
         fitted model, in their order.
     component : gg.cov structure, optional, in units of [y]^2
         A summand of the covariance of the fitted model, or of ``cov``, or a sum of some: the
-        object that was added, as ``smooth`` of ``smooth + gg.cov.Diagonal(variance)``. Without
+        object that was added, as ``smooth`` of ``smooth + gg.cov.Diagonal(variance)``, also where
+        that sum is scaled, a multiple, in ``within`` or a factor. Without
         ``new``, ``cov`` is needed only where the model does not know its sum, as a copy of one.
     diag : bool, default False
         Mean and variance only. Otherwise draws of all new entries together are added; by
@@ -196,24 +197,13 @@ def predict(
         progressbar=progressbar,
         compile_kwargs=compile_kwargs,
     )
-    if contradictory.any():
-        raise ValueError(f"{NAME}: {predicted.complaint}")
+    predicted.check(NAME, contradictory)
     if predicted.variances is not None:
         arrays[-1] = np.where(arrays[-1] < 0, 0, arrays[-1])  # negative by rounding
     if component is not None and not diag:
-        _check_drawn(*arrays)
+        check_drawn(NAME, *arrays)
     named = dict(zip(outputs, arrays, strict=True))
     return store(idata, "predictions", named, dims, labels, extend_inferencedata)
-
-
-def _check_drawn(draws, means):
-    """Raise a ValueError where a component has a mean and no draw."""
-    if (np.isnan(draws) & ~np.isnan(means)).any():
-        raise ValueError(
-            f"{NAME}: draws of the component are NaN, expected summands that have a root by "
-            "themselves; in place of one that is singular up to rounding add the matrix, "
-            "gg.cov.Dense(summand.to_dense()), or ask for moments alone, diag=True."
-        )
 
 
 def _way(blocks, joint, component) -> bool:

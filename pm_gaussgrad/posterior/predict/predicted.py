@@ -36,6 +36,11 @@ class Predicted:
     contradictory: pt.TensorVariable = field(default_factory=lambda: pt.constant(np.array(False)))
     complaint: str = ""
 
+    def check(self, owner, contradictory) -> None:
+        """Raise a ValueError where that is so at a draw of the parameters."""
+        if contradictory.any():
+            raise ValueError(f"{owner}: {self.complaint}")
+
 
 @dataclass(frozen=True)
 class Together:
