@@ -1,0 +1,105 @@
+"""Sparse latents with noise: square root, marginal and leave-one-out variances.
+
+Letters and derivations as in :mod:`pm_gaussgrad.kernels.sparse.latents`. Each factors anew.
+"""
+
+import numpy as np
+
+from pm_gaussgrad.kernels.sparse.arrangement import SYSTEM
+from pm_gaussgrad.kernels.sparse.factorise import factorise
+from pm_gaussgrad.kernels.sparse.latents import (
+    explained_variances,
+    prior_system,
+    rows_of_inverse,
+    system,
+    times,
+    transposed_times,
+)
+from pm_gaussgrad.kernels.sparse.layout import NODES, ORDER, section
+from pm_gaussgrad.kernels.sparse.relative import relative_factors, relative_loadings
+from pm_gaussgrad.kernels.sparse.selected_inverse import selected_inverse
+from pm_gaussgrad.kernels.sparse.solve import solve_root_transposed
+from pm_gaussgrad.kernels.sparse.substitution import (
+    in_order,
+    out_of_order,
+    substitute_backward,
+    substitute_forward,
+)
+
+
+def _relative(covariances, loadings, entries, index):
+    factors, pivots = relative_factors(covariances.astype(np.float64), index)
+    return relative_loadings(loadings.astype(np.float64), factors, pivots, entries, index)
+
+
+def _factors(relative, values, variance, entries, index):
+    """L of H and K of P, in one order."""
+    analysis = section(index, SYSTEM)
+    whole = factorise(system(relative, values, variance, entries, index), analysis)
+    return whole, factorise(prior_system(values, index), analysis)
+
+
+def color(rows, covariances, values, variance, loadings, entries, index):
+    """S z of each row z: (m, n) -> (m, n)."""
+    return _by_root(rows, covariances, values, variance, loadings, entries, index, False)
+
+
+def whiten(rows, covariances, values, variance, loadings, entries, index):
+    """S^-1 r of each row r: (m, n) -> (m, n)."""
+    return _by_root(rows, covariances, values, variance, loadings, entries, index, True)
+
+
+def _by_root(rows, covariances, values, variance, loadings, entries, index, inverse):
+    noise, analysis = variance.astype(np.float64), section(index, SYSTEM)
+    relative = _relative(covariances, loadings, entries, index)
+    whole, prior = _factors(relative, values.astype(np.float64), noise, entries, index)
+    scale, white = np.sqrt(noise), rows.astype(np.float64)
+    if inverse:
+        white = white / scale
+    score = transposed_times(white / scale, relative, entries, analysis[NODES])
+    score = in_order(score, section(analysis, ORDER))
+    if inverse:
+        substitute_forward(whole, analysis, score)
+        substitute_backward(whole + prior, analysis, score)
+    else:
+        substitute_forward(whole + prior, analysis, score)
+        substitute_backward(prior, analysis, score)
+    latent = out_of_order(score, section(analysis, ORDER))
+    common = times(latent, relative, entries, noise.size)
+    white = white - common / scale if inverse else scale * white + common
+    return (white.astype(rows.dtype),)
+
+
+def signal(rows, covariances, values, loadings, entries, extent, index):
+    """A x with x of the covariance M for each row of white noise: (m, p) -> (m, n)."""
+    relative, analysis = _relative(covariances, loadings, entries, index), section(index, SYSTEM)
+    prior = factorise(prior_system(values.astype(np.float64), index), analysis)
+    latent = solve_root_transposed(prior, analysis, rows.astype(np.float64))
+    return (times(latent, relative, entries, extent.shape[0]).astype(rows.dtype),)
+
+
+def signal_variances(rows, covariances, values, loadings, entries, extent, index):
+    """diag(A M A') in each row: (m, n) -> (m, n)."""
+    relative, analysis = _relative(covariances, loadings, entries, index), section(index, SYSTEM)
+    prior = factorise(prior_system(values.astype(np.float64), index), analysis)
+    half = rows_of_inverse(relative, selected_inverse(prior, analysis), entries, index)
+    return (_in_each(rows, explained_variances(relative, half, entries, extent.shape[0])),)
+
+
+def inverse_diagonal(rows, covariances, values, variance, loadings, entries, index):
+    """diag(Sigma^-1) in each row: (m, n) -> (m, n)."""
+    noise, relative = variance.astype(np.float64), _relative(covariances, loadings, entries, index)
+    analysis = section(index, SYSTEM)
+    found = system(relative, values.astype(np.float64), noise, entries, index)
+    inverse = selected_inverse(factorise(found, analysis), analysis)
+    half = rows_of_inverse(relative, inverse, entries, index)
+    explained = explained_variances(relative, half, entries, noise.size)
+    return (_in_each(rows, (1 - explained / noise) / noise),)
+
+
+def _in_each(rows, values):
+    filled = np.empty(rows.shape, rows.dtype)
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            filled[i, j] = values[j]
+    return filled
