@@ -1,4 +1,6 @@
-r"""Solutions with a sparse precision matrix, differentiable: x = Q^-1 r.
+r"""Solutions with the precision matrix of sparse latents, differentiable: x = Q^-1 r.
+
+Rows are those of all coefficients; those of effects, which have no precision, become zero.
 
 With s = Q^-1 x_bar, r_bar = s and Q_bar = -s x' on the pattern, both triangles of which count: a
 graph of the same Op, so that it is closed under differentiation.
@@ -12,7 +14,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType
 from pytensor.tensor.blockwise import Blockwise
 
-from pm_gaussgrad.kernels.sparse.arrangement import PRIOR
+from pm_gaussgrad.kernels.sparse.arrangement import PRIOR, UNIT
 from pm_gaussgrad.kernels.sparse.factorise import factorise
 from pm_gaussgrad.kernels.sparse.layout import section
 from pm_gaussgrad.kernels.sparse.solve import solve
@@ -22,20 +24,24 @@ from pm_gaussgrad.ops.signature import Signature
 
 
 def _solve(rows, values, index):
-    analysis = section(index, PRIOR)
+    analysis, effects, solved = section(index, PRIOR), section(index, UNIT).size, rows.copy()
     factor = factorise(values.astype(np.float64), analysis)
-    return (solve(factor, analysis, rows.astype(np.float64)).astype(rows.dtype),)
+    fields = solve(factor, analysis, rows[:, effects:].astype(np.float64))
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            solved[i, j] = fields[i, j - effects] if j >= effects else 0.0
+    return (solved,)
 
 
 class SparseSolve(CompiledOp):
-    """``(rows (m, l), values (q), precision (2, q), index (i)) -> (m, l)``."""
+    """``(rows (m, p), values (q), precision (2, q), index (i)) -> (m, p)``."""
 
     __props__ = ()
     index_inputs = ("precision", "index")
     signature = Signature(
         "sparse solve",
-        (("rows", ("m", "l")), ("values", ("q",)), ("precision", ("2", "q")), ("index", ("i",))),
-        (("solved", ("m", "l")),),
+        (("rows", ("m", "p")), ("values", ("q",)), ("precision", ("2", "q")), ("index", ("i",))),
+        (("solved", ("m", "p")),),
         "rows",
     )
     kernel = staticmethod(_solve)
@@ -55,15 +61,15 @@ class SparseSolve(CompiledOp):
 
 
 def sparse_solve(rows, values, precision, index):
-    """Q^-1 r for each row r, (..., l) -> (..., l).
+    """Q^-1 r in the place of the fields for each row r, zero elsewhere, (..., p) -> (..., p).
 
     Parameters
     ----------
-    rows : tensor, shape (..., l)
+    rows : tensor, shape (..., p)
     values : tensor, shape (..., q)
         Of the lower triangle of Q. Leading dimensions are batches, as of structures.
     precision : tensor of int, shape (2, q)
-        Row and column of each value.
+        The coefficients in whose row and column each value is.
     index : tensor of int, shape (i)
         Of :func:`pm_gaussgrad.kernels.sparse.arrangement.arrange`.
     """

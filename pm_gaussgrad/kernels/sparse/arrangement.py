@@ -13,6 +13,7 @@ where each section begins:
 ``TERM_SIZE``         (t) the number k of coefficients of a level
 ``TERM_START``        (t + 1) the first coefficient of each term, and where the fields begin
 ``COLUMN_START``      (l + 1) where the columns of the precision begin
+``NODE``              (q) the row of each of its entries, from 0 to l - 1
 ``SYSTEM``            the analysis of H
 ``PRIOR``             the analysis of the precision of the fields
 ====================  ==========================================================================
@@ -24,8 +25,10 @@ from pm_gaussgrad.kernels.sparse.analysis import analyse, as_written
 from pm_gaussgrad.kernels.sparse.elimination_tree import starts
 from pm_gaussgrad.kernels.sparse.layout import FACTOR_SIZE
 
-PAIR, UNIT, FIELD, TERM_SIZE, TERM_START, COLUMN_START, SYSTEM, PRIOR, END = range(9)
-HEADER = 9
+PAIR, UNIT, FIELD, TERM_SIZE, TERM_START, COLUMN_START, NODE, SYSTEM, PRIOR, END = range(
+    10
+)
+HEADER = 10
 
 
 def arrange(n, entries, precision, terms, nodes, compiled=as_written):
@@ -37,7 +40,8 @@ def arrange(n, entries, precision, terms, nodes, compiled=as_written):
     entries : array of int, shape (2, a)
         Row and column of each entry of A.
     precision : array of int, shape (2, q)
-        Row and column of each entry of the lower triangle, by columns, with the diagonal.
+        Row and column of each entry of the lower triangle of the precision of the fields, by
+        columns, with the diagonal, as numbers of coefficients.
     terms : array of int, shape (2, t)
         Coefficients of a level, and levels, of each term of effects.
     nodes : int
@@ -48,14 +52,16 @@ def arrange(n, entries, precision, terms, nodes, compiled=as_written):
     first = starts(terms.prod(axis=0))
     effects, p = first[-1], first[-1] + nodes
     one, other = _pairs(n, entries)
-    unit, (row, column) = np.arange(effects), precision + effects
-    keys = np.concatenate([entries[1, other] * p + entries[1, one], unit * (p + 1), column * p + row])
-    found, places = np.unique(keys, return_inverse=True)
-    system = analyse(starts(np.bincount(found // max(p, 1), minlength=p)), found % max(p, 1), compiled)
-    columns = starts(np.bincount(precision[1], minlength=nodes))
-    prior = analyse(columns, precision[0], compiled)
+    unit, (row, column) = np.arange(effects), precision
+    keys = [entries[1, other] * p + entries[1, one], unit * (p + 1), column * p + row]
+    found, places = np.unique(np.concatenate(keys), return_inverse=True)
+    column, row = np.divmod(found, max(p, 1))
+    system = analyse(starts(np.bincount(column, minlength=p)), row, compiled)
+    node, columns = precision - effects
+    columns = starts(np.bincount(columns, minlength=nodes))
+    prior = analyse(columns, node, compiled)
     parts = np.split(places, np.cumsum([one.size, unit.size]))
-    sections = [*parts, terms[0], first, columns, system, prior]
+    sections = [*parts, terms[0], first, columns, node, system, prior]
     header = HEADER + starts([x.size for x in sections])
     packed = np.concatenate([header, *sections]).astype(np.int64)
     return packed, system[FACTOR_SIZE], prior[FACTOR_SIZE]
@@ -68,23 +74,3 @@ def _pairs(n, entries):
     one = np.repeat(np.arange(begin.size), counts)
     return one, np.arange(one.size) - np.repeat(starts(counts)[:-1] - begin, counts)
 
-
-def without_rows(index, entries, kept):
-    """The constants of some of the observations, and the positions of the entries they have.
-
-    The analyses stay what they are: those of a larger pattern.
-
-    Parameters
-    ----------
-    kept : array of int, shape (n_kept)
-        Increasing.
-    """
-    number = np.full(max(entries[0].max(initial=-1), kept.max(initial=-1)) + 1, -1)
-    number[kept] = np.arange(kept.size)
-    remain = number[entries[0]] >= 0
-    one, _ = _pairs(number.size, entries)
-    sections = np.split(index[HEADER:], index[1:END] - HEADER)
-    sections[PAIR] = sections[PAIR][remain[one]]
-    header = HEADER + starts([x.size for x in sections])
-    rows = np.stack([number[entries[0][remain]], entries[1][remain]])
-    return np.concatenate([header, *sections]), rows, np.flatnonzero(remain)

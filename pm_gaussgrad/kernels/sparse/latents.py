@@ -35,6 +35,7 @@ from pm_gaussgrad.kernels.apart import apart
 from pm_gaussgrad.kernels.sparse.arrangement import (
     COLUMN_START,
     FIELD,
+    NODE,
     PAIR,
     PRIOR,
     SYSTEM,
@@ -55,17 +56,17 @@ from pm_gaussgrad.kernels.sparse.solve import solve
 from pm_gaussgrad.kernels.symmetric import log_product
 
 
-def forward(residual, covariances, values, variance, loadings, entries, precision, index):
-    """quad (m), logdet, alpha (m, n), the fields (m, l), and the factors of H and Q."""
+def forward(residual, covariances, values, variance, loadings, entries, index):
+    """quad (m), logdet, alpha (m, n), x^ (m, p), and the factors of H and Q."""
     noise, prior_values = variance.astype(np.float64), values.astype(np.float64)
     factors, pivots = relative_factors(covariances.astype(np.float64), index)
     relative = relative_loadings(loadings.astype(np.float64), factors, pivots, entries, index)
     factor = factorise(system(relative, prior_values, noise, entries, index), section(index, SYSTEM))
     prior_factor = factorise(prior_values, section(index, PRIOR))
     rows = residual.astype(np.float64)
-    latent, rest = _posterior(rows, relative, prior_values, noise, factor, entries, precision, index)
+    latent, rest = _posterior(rows, relative, prior_values, noise, factor, entries, index)
     quad = np.zeros(rows.shape[0])
-    product = _times_prior(latent, prior_values, precision, index)
+    product = _times_prior(latent, prior_values, index)
     for i in range(rows.shape[0]):
         for j in range(rest.shape[1]):
             weighted = rest[i, j] / noise[j]
@@ -75,13 +76,12 @@ def forward(residual, covariances, values, variance, loadings, entries, precisio
             quad[i] += latent[i, j] * product[i, j]
     logdet = log_determinant(factor, section(index, SYSTEM)) + log_product(noise)
     logdet -= log_determinant(prior_factor, section(index, PRIOR))
-    fields = latent[:, section(index, UNIT).size :].copy()
     kind = residual.dtype
     return (
         quad.astype(kind),
         logdet,
         rest.astype(kind),
-        fields.astype(kind),
+        latent.astype(kind),
         factor.astype(kind),
         prior_factor.astype(kind),
     )
@@ -93,10 +93,9 @@ def pullback(
     variance,
     loadings,
     entries,
-    precision,
     index,
     alpha,
-    fields,
+    latent,
     factor,
     prior_factor,
     quad_bar,
@@ -106,8 +105,9 @@ def pullback(
     noise, design = variance.astype(np.float64), loadings.astype(np.float64)
     factors, pivots = relative_factors(covariances.astype(np.float64), index)
     solved, weights = alpha.astype(np.float64), quad_bar.astype(np.float64)
-    columns = section(index, COLUMN_START)
-    values_bar = outer_products(fields.astype(np.float64), weights, columns, precision[0])
+    columns, node = section(index, COLUMN_START), section(index, NODE)
+    fields = latent[:, section(index, UNIT).size :].astype(np.float64)
+    values_bar = outer_products(fields, weights, columns, node)
     effects, variance_bar = np.zeros(covariances.size), np.zeros(noise.size)
     if logdet_bar != 0:
         relative = relative_loadings(design, factors, pivots, entries, index)
@@ -122,9 +122,10 @@ def pullback(
         field = section(index, FIELD)
         for e in range(values_bar.size):
             values_bar[e] += logdet_bar * (inverse[field[e]] - prior[e])
-    for e in range(values_bar.size):
-        if precision[0, e] != precision[1, e]:
-            values_bar[e] *= 2
+    for j in range(columns.size - 1):  # both triangles count
+        for e in range(columns[j], columns[j + 1]):
+            if node[e] != j:
+                values_bar[e] *= 2
     for i in range(weights.size):
         for j in range(noise.size):
             variance_bar[j] -= weights[i] * solved[i, j] * solved[i, j]
@@ -177,16 +178,18 @@ def times(latent, loadings, entries, n):
     return product
 
 
-def _times_prior(latent, values, precision, index):
+def _times_prior(latent, values, index):
     """P x of each row x: (m, p) -> (m, p)."""
     effects = section(index, UNIT).size
     product = latent.copy()
     fields = latent[:, effects:].copy()
-    product[:, effects:] = multiply(values, section(index, COLUMN_START), precision[0], fields)
+    product[:, effects:] = multiply(
+        values, section(index, COLUMN_START), section(index, NODE), fields
+    )
     return product
 
 
-def _posterior(rows, relative, values, variance, factor, entries, precision, index):
+def _posterior(rows, relative, values, variance, factor, entries, index):
     """x^ (m, p), refined once, and r - B x^ (m, n)."""
     analysis = section(index, SYSTEM)
     p, n = analysis[NODES], variance.size
@@ -194,7 +197,7 @@ def _posterior(rows, relative, values, variance, factor, entries, precision, ind
     for step in range(2):
         score = transposed_times(rest / variance, relative, entries, p)
         if step == 1:
-            score -= _times_prior(latent, values, precision, index)
+            score -= _times_prior(latent, values, index)
         latent += solve(factor, analysis, score)
         rest = rows - times(latent, relative, entries, n)
     return latent, rest

@@ -25,6 +25,7 @@ from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected, 
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
 from pm_gaussgrad.ops.remembered import Remembered
 from pm_gaussgrad.ops.select import Select
+from pm_gaussgrad.ops.sparse_solve import SparseSolve
 from pm_gaussgrad.ops.woodbury import FactorCotangent, TakeOutFactors
 
 
@@ -199,6 +200,17 @@ def jax_funcify_RowTransform(op, node=None, **kwargs):
         return function(*(jnp.asarray(x) for x in inputs))[0]
 
     return row_transform
+
+
+@jax_funcify.register(SparseSolve)
+def jax_funcify_SparseSolve(op, node=None, **kwargs):
+    """By callback, on the CPU."""
+    function = _array_function(op, None)
+
+    def sparse_solve(*inputs):
+        return function(*(jnp.asarray(x) for x in inputs))[0]
+
+    return sparse_solve
 
 
 @jax_funcify.register(InverseDiagonal)

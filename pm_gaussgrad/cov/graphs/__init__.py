@@ -1,0 +1,1 @@
+"""Structures of sparse graphs: latent fields and random effects."""
