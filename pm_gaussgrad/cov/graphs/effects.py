@@ -44,12 +44,14 @@ class Effects(Latents):
 
     Notes
     -----
-    ``Effects(subject, G, design) + Effects(item, v) + Diagonal(variance)`` is a mixed model with all
-    effects integrated out, as fitted by lme4. It is evaluated in relative form: with a factor of
-    each G a sparse Cholesky factor of I + Lambda'Z'D^-1 Z Lambda, of the size of all coefficients,
-    whose pattern is analysed once. The pullback is
+    ``Effects(subject, G, design) + Effects(item, v) + Diagonal(variance)`` is a mixed model with
+    all effects integrated out, as fitted by lme4. It is evaluated in relative form: with a factor
+    of each :math:`G = \Lambda \Lambda^\top`, by a sparse Cholesky factor of
+    :math:`I + \Lambda^\top Z^\top D^{-1} Z \Lambda`, of the size of all coefficients, whose pattern
+    is analysed once. The pullback is
     :math:`\bar G = \sum_g \bar\ell\,(Z^\top \Sigma^{-1} Z)_{gg} - \sum_i \bar q_i w_{ig}
-    w_{ig}^\top` with :math:`w = Z^\top \alpha`.
+    w_{ig}^\top` with :math:`w = Z^\top \alpha`. A covariance that is not positive semidefinite
+    gives a log density of -inf; its lower triangle is read.
 
     References
     ----------

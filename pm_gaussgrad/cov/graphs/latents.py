@@ -122,14 +122,14 @@ class Latents(Covariance):
     def rows(self, positions):
         return self.times(unit_rows(positions, self.size, self.dtype))
 
-    def _nothing(self):
-        """Zeros, (..., n)."""
+    def zeros(self):
+        """As many as observations, (..., n)."""
         covariances, values, loadings, *_ = self.parameters
         zero = sum(x[..., :0].sum(axis=-1) for x in (covariances, values, loadings))
         return zero[..., None] + pt.zeros(self.size, dtype=self.dtype)
 
     def diagonal(self):
-        return transform_rows(self, "signal_variances", self._nothing())
+        return transform_rows(self, "signal_variances", self.zeros())
 
     def noise_size(self, n):
         return _length(self.parameters[-2], 1)

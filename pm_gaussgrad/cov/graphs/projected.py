@@ -104,7 +104,5 @@ def _as_sparse(matrix):
     matrix.sum_duplicates()
     broken = np.count_nonzero(~np.isfinite(matrix.data))
     if broken:
-        raise ValueError(
-            f"{NAME}: `A` has {broken} entries that are not finite, expected numbers."
-        )
+        raise ValueError(f"{NAME}: `A` has {broken} entries that are not finite, expected numbers.")
     return matrix

@@ -36,8 +36,8 @@ class SparseLatents(Leaf):
     """
 
     how = (
-        "sparse Cholesky factor of the size of the latents, its inverse on the pattern; the squares "
-        "of the entries of each row of A"
+        "sparse Cholesky factor of the size of the latents, and its inverse on the pattern; for "
+        "each observation the square of how many latents it sees"
     )
     label = "gg.cov.Projected or gg.cov.Effects, + gg.cov.Diagonal"
     parameter_shapes = {"covariances": "c", "values": "q", "variance": "n", **CONSTANTS}
@@ -45,10 +45,14 @@ class SparseLatents(Leaf):
     saved_shapes = {"latent": "m p", "factor": "f", "prior_factor": "g"}
     forward = staticmethod(forward)
     pullback = staticmethod(pullback)
-    row_transforms = dict.fromkeys(("color", "whiten", "inverse_diagonal"), "n")
+    row_transforms = dict.fromkeys(
+        ("color", "whiten", "inverse_diagonal", "innovations", "log_scales"), "n"
+    )
     color_kernel = staticmethod(members.color)
     whiten_kernel = staticmethod(members.whiten)
     inverse_diagonal_kernel = staticmethod(members.inverse_diagonal)
+    innovations_kernel = staticmethod(members.innovations)
+    log_scales_kernel = staticmethod(members.log_scales)
 
     def __init__(self, latents, variance):
         self._latents, self._variance = latents, variance
@@ -90,9 +94,17 @@ class SparseLatents(Leaf):
     def diagonal(self):
         return self._latents.diagonal() + self._variance
 
+    def _nothing(self):
+        """Zeros, (..., n)."""
+        return self._latents.zeros() + pt.zeros_like(self._variance)
+
     def inverse_diagonal(self):
-        nothing = pt.zeros_like(self._latents.diagonal() + self._variance)
-        return transform_rows(self, "inverse_diagonal", nothing)
+        return transform_rows(self, "inverse_diagonal", self._nothing())
+
+    def innovations(self, residual):
+        white = transform_rows(self, "innovations", residual)
+        log_scales = transform_rows(self, "log_scales", self._nothing())
+        return white, log_scales + pt.zeros_like(white)
 
     def noise_size(self, n):
         return self._latents.noise_size(n) + self.size
@@ -126,7 +138,9 @@ def _sum_with_noise(latents, noise):
 @closes(SparseLatents, Diagonal)
 def _sum_with_more_noise(cov, noise):
     size = common_size(cov, noise)
-    return SparseLatents(cov.summands[0], closed_sum(cov.summands[1], of_size(noise, size)).diagonal())
+    return SparseLatents(
+        cov.summands[0], closed_sum(cov.summands[1], of_size(noise, size)).diagonal()
+    )
 
 
 @closes(SparseLatents, Latents)

@@ -74,9 +74,7 @@ class Terms:
             _joined(self.values, other.values),
             np.concatenate([self.loadings, other.loadings])[order],
             entries[:, order],
-            np.concatenate(
-                [self.precision + right, other.precision + left + self.nodes], axis=1
-            ),
+            np.concatenate([self.precision + right, other.precision + left + self.nodes], axis=1),
             np.concatenate([self.levels, other.levels], axis=1),
         )
 
@@ -86,9 +84,7 @@ class Terms:
         number[observed] = np.arange(len(observed))
         rows = number[self.entries[0]]
         entries = np.stack([rows, self.entries[1]])[:, rows >= 0]
-        return replace(
-            self, size=len(observed), loadings=self.loadings[rows >= 0], entries=entries
-        )
+        return replace(self, size=len(observed), loadings=self.loadings[rows >= 0], entries=entries)
 
     @cached_property
     def tensors(self):
@@ -137,9 +133,7 @@ class Terms:
 def of_effects(size, covariance, levels, count, design):
     """Random effects: G (..., k, k), the level (n) of each observation, and the design (n, k)."""
     n, k = design.shape
-    entries = np.stack(
-        [np.repeat(np.arange(n), k), (levels[:, None] * k + np.arange(k)).ravel()]
-    )
+    entries = np.stack([np.repeat(np.arange(n), k), (levels[:, None] * k + np.arange(k)).ravel()])
     flat = covariance.reshape((*covariance.shape[:-2], k * k))
     nothing = pt.constant(np.empty(0, covariance.dtype))
     pattern, shape = np.empty((2, 0), np.int64), np.array([[k], [count]])

@@ -25,9 +25,7 @@ from pm_gaussgrad.kernels.sparse.analysis import analyse, as_written
 from pm_gaussgrad.kernels.sparse.elimination_tree import starts
 from pm_gaussgrad.kernels.sparse.layout import FACTOR_SIZE
 
-PAIR, UNIT, FIELD, TERM_SIZE, TERM_START, COLUMN_START, NODE, SYSTEM, PRIOR, END = range(
-    10
-)
+PAIR, UNIT, FIELD, TERM_SIZE, TERM_START, COLUMN_START, NODE, SYSTEM, PRIOR, END = range(10)
 HEADER = 10
 
 
@@ -73,4 +71,3 @@ def _pairs(n, entries):
     counts = np.arange(begin.size) - begin + 1
     one = np.repeat(np.arange(begin.size), counts)
     return one, np.arange(one.size) - np.repeat(starts(counts)[:-1] - begin, counts)
-

@@ -18,7 +18,7 @@ from pm_gaussgrad.kernels.sparse.latents import (
 from pm_gaussgrad.kernels.sparse.layout import NODES, ORDER, section
 from pm_gaussgrad.kernels.sparse.relative import relative_factors, relative_loadings
 from pm_gaussgrad.kernels.sparse.selected_inverse import selected_inverse
-from pm_gaussgrad.kernels.sparse.solve import solve_root_transposed
+from pm_gaussgrad.kernels.sparse.solve import solve, solve_root_transposed
 from pm_gaussgrad.kernels.sparse.substitution import (
     in_order,
     out_of_order,
@@ -95,6 +95,61 @@ def inverse_diagonal(rows, covariances, values, variance, loadings, entries, ind
     half = rows_of_inverse(relative, inverse, entries, index)
     explained = explained_variances(relative, half, entries, noise.size)
     return (_in_each(rows, (1 - explained / noise) / noise),)
+
+
+def innovations(rows, covariances, values, variance, loadings, entries, index):
+    """Each observation given those before it, in units of its deviation: (m, n) -> (m, n)."""
+    relative, noise = _relative(covariances, loadings, entries, index), variance.astype(np.float64)
+    spread = _dense_prior(values.astype(np.float64), index)
+    white, _ = _one_by_one(rows.astype(np.float64), relative, noise, entries, spread)
+    return (white.astype(rows.dtype),)
+
+
+def log_scales(rows, covariances, values, variance, loadings, entries, index):
+    """Logarithms of these deviations in each row: (m, n) -> (m, n)."""
+    relative, noise = _relative(covariances, loadings, entries, index), variance.astype(np.float64)
+    spread = _dense_prior(values.astype(np.float64), index)
+    return (_in_each(rows, _one_by_one(rows[:0], relative, noise, entries, spread)[1]),)
+
+
+def _dense_prior(values, index):
+    """P^-1, (p, p)."""
+    analysis = section(index, SYSTEM)
+    return solve(
+        factorise(prior_system(values, index), analysis), analysis, np.eye(analysis[NODES])
+    )
+
+
+def _one_by_one(rows, relative, variance, entries, spread):
+    """Standardised innovations (m, n), and log scales (n).
+
+    ``spread`` (p, p) is the covariance of the coefficients given the observations so far, and is
+    overwritten; n p^2.
+    """
+    (m, n), p = rows.shape, len(spread)
+    white, means, begin = np.zeros(rows.shape), np.zeros((m, p)), 0
+    scales, gain = np.empty(n), np.empty(p)
+    for i in range(n):
+        end, total = begin, variance[i]
+        gain[:] = 0
+        while end < relative.size and entries[0, end] == i:
+            gain += relative[end] * spread[entries[1, end]]
+            end += 1
+        for e in range(begin, end):
+            total += relative[e] * gain[entries[1, e]]
+        scales[i] = np.log(total) / 2
+        for r in range(m):
+            deviation = rows[r, i]
+            for e in range(begin, end):
+                deviation -= relative[e] * means[r, entries[1, e]]
+            white[r, i] = deviation / np.sqrt(total)
+            means[r] += (deviation / total) * gain
+        if end > begin:
+            for a in range(p):
+                if gain[a] != 0:
+                    spread[a] -= (gain[a] / total) * gain
+        begin = end
+    return white, scales
 
 
 def _in_each(rows, values):

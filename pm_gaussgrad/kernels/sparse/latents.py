@@ -11,7 +11,8 @@ one, let B = A Lambda and P = diag(I, Q), the precision of (u, fields). With
 where quad is a minimum over x^, in which an error of x^ enters squared; one step of refinement
 makes up for having formed B'D^-1 B. Pullback, Z = H^-1 on the pattern of H:
 
-    Q_bar = sum_i q_i x^_i x^_i' + l (Z - Q^-1),    D_bar = l (1/D - diag(B Z B')/D^2) - sum q alpha^2,
+    Q_bar = sum_i q_i x^_i x^_i' + l (Z - Q^-1),
+    D_bar = l (1/D - diag(B Z B')/D^2) - sum_i q_i alpha_i^2,
     G_bar = sum_g l X_gg - sum_i q_i w_ig w_ig',    w = A'alpha,    X = A'Sigma^-1 A,
 
 over the levels g. From H - P = Lambda'A'D^-1 A Lambda, X Lambda = A'D^-1 B Z on the columns of
@@ -61,7 +62,9 @@ def forward(residual, covariances, values, variance, loadings, entries, index):
     noise, prior_values = variance.astype(np.float64), values.astype(np.float64)
     factors, pivots = relative_factors(covariances.astype(np.float64), index)
     relative = relative_loadings(loadings.astype(np.float64), factors, pivots, entries, index)
-    factor = factorise(system(relative, prior_values, noise, entries, index), section(index, SYSTEM))
+    factor = factorise(
+        system(relative, prior_values, noise, entries, index), section(index, SYSTEM)
+    )
     prior_factor = factorise(prior_values, section(index, PRIOR))
     rows = residual.astype(np.float64)
     latent, rest = _posterior(rows, relative, prior_values, noise, factor, entries, index)
@@ -130,7 +133,7 @@ def pullback(
         for j in range(noise.size):
             variance_bar[j] -= weights[i] * solved[i, j] * solved[i, j]
     _subtract_effects(solved, weights, design, entries, index, effects)
-    kind = alpha.dtype
+    kind = quad_bar.dtype
     return effects.astype(kind), values_bar.astype(kind), variance_bar.astype(kind)
 
 

@@ -47,6 +47,7 @@ def _factor(matrix, factor, order, k):
     scale = np.empty(k)
     for i in range(k):
         order[i] = i
+    for i in range(k):
         scale[i] = matrix[i * k + i]
         if not (scale[i] >= 0 and scale[i] < np.inf):
             return False
