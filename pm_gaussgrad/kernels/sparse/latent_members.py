@@ -28,8 +28,8 @@ from pm_gaussgrad.kernels.sparse.substitution import (
 
 
 def _relative(covariances, loadings, entries, index):
-    factors, pivots = relative_factors(covariances.astype(np.float64), index)
-    return relative_loadings(loadings.astype(np.float64), factors, pivots, entries, index)
+    factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
+    return relative_loadings(np.asarray(loadings, np.float64), factors, pivots, entries, index)
 
 
 def _factors(relative, values, variance, entries, index):
@@ -50,10 +50,10 @@ def whiten(rows, covariances, values, variance, loadings, entries, index):
 
 
 def _by_root(rows, covariances, values, variance, loadings, entries, index, inverse):
-    noise, analysis = variance.astype(np.float64), section(index, SYSTEM)
+    noise, analysis = np.asarray(variance, np.float64), section(index, SYSTEM)
     relative = _relative(covariances, loadings, entries, index)
-    whole, prior = _factors(relative, values.astype(np.float64), noise, entries, index)
-    scale, white = np.sqrt(noise), rows.astype(np.float64)
+    whole, prior = _factors(relative, np.asarray(values, np.float64), noise, entries, index)
+    scale, white = np.sqrt(noise), np.asarray(rows, np.float64)
     if inverse:
         white = white / scale
     score = transposed_times(white / scale, relative, entries, analysis[NODES])
@@ -67,30 +67,33 @@ def _by_root(rows, covariances, values, variance, loadings, entries, index, inve
     latent = out_of_order(score, section(analysis, ORDER))
     common = times(latent, relative, entries, noise.size)
     white = white - common / scale if inverse else scale * white + common
-    return (white.astype(rows.dtype),)
+    return (np.asarray(white, rows.dtype),)
 
 
 def signal(rows, covariances, values, loadings, entries, extent, index):
     """A x with x of the covariance M for each row of white noise: (m, p) -> (m, n)."""
     relative, analysis = _relative(covariances, loadings, entries, index), section(index, SYSTEM)
-    prior = factorise(prior_system(values.astype(np.float64), index), analysis)
-    latent = solve_root_transposed(prior, analysis, rows.astype(np.float64))
+    prior = factorise(prior_system(np.asarray(values, np.float64), index), analysis)
+    latent = solve_root_transposed(prior, analysis, np.asarray(rows, np.float64))
     return (times(latent, relative, entries, extent.shape[0]).astype(rows.dtype),)
 
 
 def signal_variances(rows, covariances, values, loadings, entries, extent, index):
     """diag(A M A') in each row: (m, n) -> (m, n)."""
     relative, analysis = _relative(covariances, loadings, entries, index), section(index, SYSTEM)
-    prior = factorise(prior_system(values.astype(np.float64), index), analysis)
+    prior = factorise(prior_system(np.asarray(values, np.float64), index), analysis)
     half = rows_of_inverse(relative, selected_inverse(prior, analysis), entries, index)
     return (_in_each(rows, explained_variances(relative, half, entries, extent.shape[0])),)
 
 
 def inverse_diagonal(rows, covariances, values, variance, loadings, entries, index):
     """diag(Sigma^-1) in each row: (m, n) -> (m, n)."""
-    noise, relative = variance.astype(np.float64), _relative(covariances, loadings, entries, index)
+    noise, relative = (
+        np.asarray(variance, np.float64),
+        _relative(covariances, loadings, entries, index),
+    )
     analysis = section(index, SYSTEM)
-    found = system(relative, values.astype(np.float64), noise, entries, index)
+    found = system(relative, np.asarray(values, np.float64), noise, entries, index)
     inverse = selected_inverse(factorise(found, analysis), analysis)
     half = rows_of_inverse(relative, inverse, entries, index)
     explained = explained_variances(relative, half, entries, noise.size)
@@ -99,16 +102,22 @@ def inverse_diagonal(rows, covariances, values, variance, loadings, entries, ind
 
 def innovations(rows, covariances, values, variance, loadings, entries, index):
     """Each observation given those before it, in units of its deviation: (m, n) -> (m, n)."""
-    relative, noise = _relative(covariances, loadings, entries, index), variance.astype(np.float64)
-    spread = _dense_prior(values.astype(np.float64), index)
-    white, _ = _one_by_one(rows.astype(np.float64), relative, noise, entries, spread)
-    return (white.astype(rows.dtype),)
+    relative, noise = (
+        _relative(covariances, loadings, entries, index),
+        np.asarray(variance, np.float64),
+    )
+    spread = _dense_prior(np.asarray(values, np.float64), index)
+    white, _ = _one_by_one(np.asarray(rows, np.float64), relative, noise, entries, spread)
+    return (np.asarray(white, rows.dtype),)
 
 
 def log_scales(rows, covariances, values, variance, loadings, entries, index):
     """Logarithms of these deviations in each row: (m, n) -> (m, n)."""
-    relative, noise = _relative(covariances, loadings, entries, index), variance.astype(np.float64)
-    spread = _dense_prior(values.astype(np.float64), index)
+    relative, noise = (
+        _relative(covariances, loadings, entries, index),
+        np.asarray(variance, np.float64),
+    )
+    spread = _dense_prior(np.asarray(values, np.float64), index)
     return (_in_each(rows, _one_by_one(rows[:0], relative, noise, entries, spread)[1]),)
 
 

@@ -59,14 +59,14 @@ from pm_gaussgrad.kernels.symmetric import log_product
 
 def forward(residual, covariances, values, variance, loadings, entries, index):
     """quad (m), logdet, alpha (m, n), x^ (m, p), and the factors of H and Q."""
-    noise, prior_values = variance.astype(np.float64), values.astype(np.float64)
-    factors, pivots = relative_factors(covariances.astype(np.float64), index)
-    relative = relative_loadings(loadings.astype(np.float64), factors, pivots, entries, index)
+    noise, prior_values = np.asarray(variance, np.float64), np.asarray(values, np.float64)
+    factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
+    relative = relative_loadings(np.asarray(loadings, np.float64), factors, pivots, entries, index)
     factor = factorise(
         system(relative, prior_values, noise, entries, index), section(index, SYSTEM)
     )
     prior_factor = factorise(prior_values, section(index, PRIOR))
-    rows = residual.astype(np.float64)
+    rows = np.asarray(residual, np.float64)
     latent, rest = _posterior(rows, relative, prior_values, noise, factor, entries, index)
     quad = np.zeros(rows.shape[0])
     product = _times_prior(latent, prior_values, index)
@@ -81,12 +81,12 @@ def forward(residual, covariances, values, variance, loadings, entries, index):
     logdet -= log_determinant(prior_factor, section(index, PRIOR))
     kind = residual.dtype
     return (
-        quad.astype(kind),
+        np.asarray(quad, kind),
         logdet,
-        rest.astype(kind),
-        latent.astype(kind),
-        factor.astype(kind),
-        prior_factor.astype(kind),
+        np.asarray(rest, kind),
+        np.asarray(latent, kind),
+        np.asarray(factor, kind),
+        np.asarray(prior_factor, kind),
     )
 
 
@@ -105,17 +105,17 @@ def pullback(
     logdet_bar,
 ):
     """Cotangents of the covariances (c), the values (q) and the variance (n)."""
-    noise, design = variance.astype(np.float64), loadings.astype(np.float64)
-    factors, pivots = relative_factors(covariances.astype(np.float64), index)
-    solved, weights = alpha.astype(np.float64), quad_bar.astype(np.float64)
+    noise, design = np.asarray(variance, np.float64), np.asarray(loadings, np.float64)
+    factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
+    solved, weights = np.asarray(alpha, np.float64), np.asarray(quad_bar, np.float64)
     columns, node = section(index, COLUMN_START), section(index, NODE)
     fields = latent[:, section(index, UNIT).size :].astype(np.float64)
     values_bar = outer_products(fields, weights, columns, node)
     effects, variance_bar = np.zeros(covariances.size), np.zeros(noise.size)
     if logdet_bar != 0:
         relative = relative_loadings(design, factors, pivots, entries, index)
-        inverse = selected_inverse(factor.astype(np.float64), section(index, SYSTEM))
-        prior = selected_inverse(prior_factor.astype(np.float64), section(index, PRIOR))
+        inverse = selected_inverse(np.asarray(factor, np.float64), section(index, SYSTEM))
+        prior = selected_inverse(np.asarray(prior_factor, np.float64), section(index, PRIOR))
         half = rows_of_inverse(relative, inverse, entries, index)
         effects = _crossed(design, half, noise, entries, index)
         without_factor(factors, pivots, effects, index)
@@ -134,7 +134,7 @@ def pullback(
             variance_bar[j] -= weights[i] * solved[i, j] * solved[i, j]
     _subtract_effects(solved, weights, design, entries, index, effects)
     kind = quad_bar.dtype
-    return effects.astype(kind), values_bar.astype(kind), variance_bar.astype(kind)
+    return np.asarray(effects, kind), np.asarray(values_bar, kind), np.asarray(variance_bar, kind)
 
 
 @apart("float64 1", "float64 1", "float64 1", "int64 2", "int64 1")
