@@ -317,10 +317,46 @@ def kronecker_pair(rng, n):
     )
 
 
+def sparse_precision(rng, n):
+    """On a random pattern, as its values or as a sum of terms."""
+    pattern = np.tril(rng.uniform(size=(n, n)) < 0.4, -1)
+    pattern = pattern + pattern.T + np.eye(n)
+    rows, columns = np.nonzero(np.tril(pattern).T)[::-1]
+    on_diagonal = rows == columns
+    if rng.uniform() < 0.5:
+
+        def draw():
+            values = rng.uniform(-1, 1, rows.size)
+            return [np.where(on_diagonal, rng.uniform(n, n + 2, rows.size), values)]
+
+        def matrix(values):
+            entries = np.zeros((n, n), values.dtype)
+            entries[rows, columns] = values
+            return np.linalg.inv(entries + np.tril(entries, -1).T)
+
+        return Structure(
+            n,
+            "SparsePrecision",
+            lambda values: gg.cov.SparsePrecision(values, pattern),
+            matrix,
+            draw,
+            (free,),
+        )
+    weights = pattern * symmetric(rng.uniform(0, 1, (n, n)))
+    return Structure(
+        n,
+        "SparsePrecision.from_terms",
+        lambda a, b: gg.cov.SparsePrecision.from_terms([(a, np.eye(n)), (b, weights)]),
+        lambda a, b: np.linalg.inv(a * np.eye(n) + b * weights),
+        lambda: [_scalar(rng, n, n + 2.0), _scalar(rng, -0.5, 0.5)],
+        (free, free),
+    )
+
+
 LEAVES = (
     *(dense, cholesky, precision, diagonal, scalar_diagonal, low_rank, ar1, compound_symmetry),
     *(components, random_intercept, toeplitz, eigenbasis, repeated_measures, kronecker),
-    *(noisy_ar1, ar1_by_group, symmetry_by_group, kronecker_pair),
+    *(noisy_ar1, ar1_by_group, symmetry_by_group, kronecker_pair, sparse_precision),
 )
 
 

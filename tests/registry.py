@@ -12,6 +12,8 @@ from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov.graphs.sparse_latents import SparseLatents
+from pm_gaussgrad.cov.graphs.sparse_marginal import SparseMarginal
+from pm_gaussgrad.cov.graphs.sparse_matrix import SparseCovariance
 from pm_gaussgrad.cov.groups.grouped_symmetry import GroupedSymmetry
 from pm_gaussgrad.cov.protocol.constants import constant_value
 from pm_gaussgrad.cov.protocol.leaf import Leaf
@@ -98,6 +100,32 @@ def gaps(rng, n):
     """Positions of n observed entries among n + 2, and of the two that are missing."""
     missing = np.sort(rng.choice(n + 2, size=2, replace=False))
     return [np.setdiff1d(np.arange(n + 2), missing), missing]
+
+
+def ring_and_island(n):
+    """A ring of n - 1 nodes, and one without neighbours."""
+    ring = np.arange(n - 1)
+    pattern = np.eye(n)
+    pattern[ring, np.roll(ring, 1)] = pattern[np.roll(ring, 1), ring] = 1
+    return pattern
+
+
+def sparse_matrix(rng, n):
+    """Values on that pattern, diagonally dominant, and its index data."""
+    pattern = ring_and_island(n)
+    q = int(np.count_nonzero(np.tril(pattern)))
+    cov = gg.cov.SparsePrecision(pt.vector(shape=(q,)), pattern)
+    values, index = rng.uniform(-1, 1, q), [p.data for p in cov.parameters[1:]]
+    values[index[0]] = rng.uniform(2.5, 4.0, n)
+    return [values, *index]
+
+
+def sparse_marginal(rng, n):
+    """Two missing nodes, neighbours among n + 2, and one of them the last but one."""
+    values, *index = sparse_matrix(rng, n + 2)
+    cov = gg.cov.SparsePrecision.from_parameters(values, *map(pt.constant, index))
+    kept = cov.keep(np.setdiff1d(np.arange(n + 2), [max(n - 1, 0), n]))
+    return [values, *(p.data for p in kept.parameters[1:])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -378,6 +406,24 @@ CASES = [
         repeated_measures,
         rejected=(-np.eye(3),),
         tangents={0: symmetric_part},
+    ),
+    Case(
+        "SparsePrecision",
+        lambda n, *parameters: gg.cov.SparsePrecision.from_parameters(*parameters),
+        sparse_matrix,
+        rejected=(np.array([1.0, -1.0]),),
+    ),
+    Case(
+        "SparseCovariance",
+        lambda n, *parameters: SparseCovariance.from_parameters(*parameters),
+        sparse_matrix,
+        rejected=(np.array([1.0, -1.0]),),
+    ),
+    Case(
+        "SparseMarginal",
+        lambda n, *parameters: SparseMarginal.from_parameters(*parameters),
+        sparse_marginal,
+        rejected=(np.array([2.0, 0.1, 0.0, -3.0, 0.5, 2.0, 1.0]),),
     ),
     Case(
         "Marginal",

@@ -165,6 +165,9 @@ OF_TENSORS = {
     "RepeatedMeasures",
     "ScalarDiagonal",
     "SparseLatents",
+    "SparseCovariance",
+    "SparseMarginal",
+    "SparsePrecision",
 }
 
 

@@ -15,6 +15,7 @@ from pm_gaussgrad.ops import inverse_diagonal
 
 # Eigenvectors and gaps mix observations: nothing but the dense factor is causal.
 WITHOUT = {"Eigenbasis", "KroneckerPair", "Marginal", "NoisyKronecker"}
+WITHOUT |= {"SparseCovariance", "SparseMarginal"}  # nor are they asked for
 # The index data say in which order observations come, and must be known.
 SEQUENTIAL = [case for case in CASES if case.name not in WITHOUT]
 

@@ -11,11 +11,14 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
+from pytensor.graph.basic import Constant
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.ops.held import Held
 
 pytestmark = pytest.mark.compiled
 
+LARGE = np.linspace(0, 1, 10_000)
 OBJECT_MODE = "error:Numba will use object mode:UserWarning"
 # Nothing is imported that the pickle does not ask for.
 EVALUATE = """
@@ -31,12 +34,12 @@ print(repr(np.asarray(value).item()), *map(repr, np.asarray(gradient).tolist()))
 
 
 def _function(mode):
-    """Value and gradient of a density: kernels, their pullbacks, and blocks cut and joined."""
+    """Value and gradient: kernels, their pullbacks, blocks cut and joined, a large constant."""
     theta = pt.dvector("theta")
     cov = gg.cov.BlockDiagonal(
         gg.cov.AR1(theta[1], theta[0], size=2), gg.cov.Diagonal(theta[1], size=1)
     )
-    value = gg.logp([0.3, -0.2, 1.0], 0.0, cov)
+    value = gg.logp([0.3, -0.2, 1.0], 0.0, cov) + pt.exp(theta[0] * LARGE).mean()
     return pytensor.function([theta], [value, pt.grad(value, theta)], mode=mode)
 
 
@@ -59,6 +62,17 @@ def test_unpickled_in_a_process_that_has_imported_nothing(backend, tmp_path):
 
 def _evaluate_pickled(pickled):
     return _numbers(cloudpickle.loads(pickled))
+
+
+def test_large_constants_are_not_compiled_in():
+    """numba would keep no function on disk that they are embedded in."""
+    function = _function("NUMBA")
+    nodes = function.maker.fgraph.toposort()
+    assert any(isinstance(node.op, Held) for node in nodes)
+    assert not any(
+        isinstance(x, Constant) and x.data.size == LARGE.size for node in nodes for x in node.inputs
+    )
+    assert_allclose(_numbers(function), _numbers(_function("FAST_COMPILE")), rtol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

@@ -201,7 +201,8 @@ def _needs_no_batches(case, backend):
     JAX needs the lengths of batches known: with gaps, rows that differ in test_missing.py.
     """
     other = case.name != "AR1"
-    return (backend == "numba" and other) or (backend == "jax" and case.name == "Marginal")
+    gaps = case.name in {"Marginal", "SparseMarginal"}
+    return (backend == "numba" and other) or (backend == "jax" and gaps)
 
 
 @each(CASES, BACKENDS, unless=_needs_no_batches)

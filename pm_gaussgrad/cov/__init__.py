@@ -3,6 +3,7 @@
 from pm_gaussgrad.cov.graphs import sparse_latents  # noqa: F401 - latents and noise
 from pm_gaussgrad.cov.graphs.effects import Effects
 from pm_gaussgrad.cov.graphs.projected import Projected
+from pm_gaussgrad.cov.graphs.sparse_precision import SparsePrecision
 from pm_gaussgrad.cov.grids import kronecker_pair  # noqa: F401 - the sum of two products
 from pm_gaussgrad.cov.grids.kronecker import Kronecker
 from pm_gaussgrad.cov.grids.toeplitz import Toeplitz
@@ -39,6 +40,7 @@ __all__ = [
     "Projected",
     "RepeatedMeasures",
     "Scaled",
+    "SparsePrecision",
     "Toeplitz",
     "marginal",
 ]

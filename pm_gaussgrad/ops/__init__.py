@@ -1,6 +1,6 @@
 """The custom Op, its pullback, and the one place where backends are registered."""
 
-from pm_gaussgrad.ops import memory  # noqa: F401  (registers its rewrites)
+from pm_gaussgrad.ops import held, memory  # noqa: F401  (register their rewrites)
 from pm_gaussgrad.ops.backends.loading import register_backends
 from pm_gaussgrad.ops.batching import (
     count_batch_dims,
@@ -15,6 +15,7 @@ from pm_gaussgrad.ops.definition import is_disconnected, pullback_by_definition
 from pm_gaussgrad.ops.factor_product import FactorProduct, multiply_factor
 from pm_gaussgrad.ops.gamma_ratio import log_gamma_ratio
 from pm_gaussgrad.ops.gaps import condition_on_observed_rows
+from pm_gaussgrad.ops.information import information_by_kernel
 from pm_gaussgrad.ops.inner_products import inner_products
 from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdet,
@@ -43,6 +44,7 @@ __all__ = [
     "count_batch_dims",
     "dense_quad_logdet",
     "entries_at",
+    "information_by_kernel",
     "inner_products",
     "inverse_diagonal",
     "is_disconnected",

@@ -1,1 +1,1 @@
-"""Structures of sparse graphs: latent fields and random effects."""
+"""Structures of graphs: Markov fields and what is made of them."""

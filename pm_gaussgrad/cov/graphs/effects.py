@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from pm_gaussgrad.cov.graphs.latents import Latents
-from pm_gaussgrad.cov.graphs.terms import of_effects
+from pm_gaussgrad.cov.graphs.stacked_terms import of_effects
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_symmetric, check_variance
 from pm_gaussgrad.cov.protocol.labels import as_labels

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.graphs.terms import Terms
+from pm_gaussgrad.cov.graphs.stacked_terms import Terms
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.products import unit_rows
 from pm_gaussgrad.cov.protocol.scales import inverse_scale
@@ -43,7 +43,7 @@ class Latents(Covariance):
     values : tensor, shape (..., q), in units of [y]^-2
         Of the lower triangle of the precision of the fields.
     loadings, entries, precision, blocks, index, extent, fill
-        Constant: see :class:`~pm_gaussgrad.cov.graphs.terms.Terms` and
+        Constant: see :class:`~pm_gaussgrad.cov.graphs.stacked_terms.Terms` and
         :mod:`pm_gaussgrad.kernels.sparse.arrangement`. ``extent`` and ``fill`` have no entries, and
         say by their shapes how many observations and coefficients there are, and how long the
         factors of both precision matrices are.

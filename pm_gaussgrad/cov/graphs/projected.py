@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from pytensor.graph.basic import Variable
 
 from pm_gaussgrad.cov.graphs.latents import Latents
-from pm_gaussgrad.cov.graphs.terms import of_fields
+from pm_gaussgrad.cov.graphs.stacked_terms import of_fields
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.sized import of_size
 

@@ -40,7 +40,6 @@ from pm_gaussgrad.kernels.symmetric import log_product
 _EPS = float(np.finfo(np.float64).eps)
 
 
-@apart("float64 1", "int64 1")
 def factorise(values, analysis):
     """The factor of a symmetric matrix.
 
@@ -59,6 +58,13 @@ def factorise(values, analysis):
         up to rounding, by the estimate of :mod:`pm_gaussgrad.kernels.definite`.
     """
     factor = np.empty(analysis[FACTOR_SIZE])
+    factorise_into(values, analysis, factor)
+    return factor
+
+
+@apart("float64 1", "int64 1", "float64 1")
+def factorise_into(values, analysis, factor):
+    """As :func:`factorise`, in given memory, which may be longer: there it is zero."""
     scales = np.empty(analysis[NODES])
     if analysis[SUPERNODAL]:
         done = _by_fronts(values, analysis, factor, scales)
@@ -67,17 +73,19 @@ def factorise(values, analysis):
     if not done or _is_singular(factor, analysis, scales):
         for i in range(factor.size):
             factor[i] = np.nan
-    return factor
+    for i in range(analysis[FACTOR_SIZE], factor.size):
+        factor[i] = 0
 
 
 def log_determinant(factor, analysis):
     """log|Q|, from its factor; NaN where that is."""
     diagonal = np.empty(analysis[NODES])
-    _read_diagonal(factor, analysis, diagonal)
+    read_diagonal(factor, analysis, diagonal)
     return 2 * log_product(diagonal)
 
 
-def _read_diagonal(factor, analysis, diagonal):
+def read_diagonal(factor, analysis, diagonal):
+    """Write the diagonal of L to ``diagonal`` (n), in the order of elimination."""
     first, panel_start = section(analysis, FIRST), section(analysis, PANEL_START)
     for s in range(first.size - 1):
         columns = first[s + 1] - first[s]
@@ -177,7 +185,7 @@ def _is_singular(factor, analysis, scales):
     """Whether a pivot is not finite, or the matrix singular; ``scales`` is its diagonal."""
     n = scales.size
     row, suspect = np.empty((1, n)), False
-    _read_diagonal(factor, analysis, row[0])
+    read_diagonal(factor, analysis, row[0])
     for j in range(n):
         pivot = row[0, j] * row[0, j]
         if not pivot < np.inf:

@@ -16,6 +16,7 @@ from pytensor.link.jax.dispatch import jax_funcify
 from pm_gaussgrad.kernels import patterned_rows_jax, woodbury_jax
 from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.gaps import ConditionOnObserved
+from pm_gaussgrad.ops.information import InformationByKernel
 from pm_gaussgrad.ops.inner_products import InnerProducts
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
 from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal
@@ -203,14 +204,15 @@ def jax_funcify_RowTransform(op, node=None, **kwargs):
 
 
 @jax_funcify.register(SparseSolve)
-def jax_funcify_SparseSolve(op, node=None, **kwargs):
-    """By callback, on the CPU."""
+@jax_funcify.register(InformationByKernel)
+def jax_funcify_by_callback(op, node=None, **kwargs):
+    """What has compiled kernels alone."""
     function = _array_function(op, None)
 
-    def sparse_solve(*inputs):
+    def by_callback(*inputs):
         return function(*(jnp.asarray(x) for x in inputs))[0]
 
-    return sparse_solve
+    return by_callback
 
 
 @jax_funcify.register(InverseDiagonal)

@@ -11,8 +11,10 @@ from pytensor.link.numba.dispatch.basic import (
 )
 
 from pm_gaussgrad.ops.backends import numba_memory
+from pm_gaussgrad.ops.backends.numba_held import held_array
 from pm_gaussgrad.ops.compiled import CompiledKernel
 from pm_gaussgrad.ops.compiled_op import CompiledOp
+from pm_gaussgrad.ops.held import Held
 from pm_gaussgrad.ops.partition import Partition
 from pm_gaussgrad.ops.remembered import Remembered
 
@@ -24,6 +26,15 @@ def numba_funcify_compiled(op, node=None, **kwargs):
     if not isinstance(kernel, CompiledKernel):
         return kernel, None
     return kernel.linked([x.type for x in node.inputs]), kernel.key
+
+
+@register_funcify_and_cache_key(Held)
+def numba_funcify_Held(op, node=None, **kwargs):
+    """The array, by the name of its content."""
+    held = held_array(op.array, op.digest)
+    source = "def held_constant():\n    return held()\n"
+    function = compile_numba_function_src(source, "held_constant", {"held": held})
+    return numba_njit(function), op.digest
 
 
 @register_funcify_default_op_cache_key(Partition)
