@@ -11,17 +11,20 @@ G, no variance at all among them, are ordinary points.
 Sources: as of :mod:`pm_gaussgrad.kernels.sparse.latents`.
 """
 
-from functools import cached_property
+from functools import cached_property, reduce
 
 import pytensor.tensor as pt
+import scipy.sparse as sp
 
 from pm_gaussgrad.cov.graphs.latents import CONSTANTS, Latents
+from pm_gaussgrad.cov.graphs.projected import Projected
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal
+from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.constants import check_positive
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
 from pm_gaussgrad.cov.protocol.sized import of_size
-from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size
+from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size, falls_back
 from pm_gaussgrad.kernels.sparse import latent_members as members
 from pm_gaussgrad.kernels.sparse.latents import forward, pullback
 from pm_gaussgrad.ops import transform_rows
@@ -40,6 +43,7 @@ class SparseLatents(Leaf):
         "each observation the square of how many latents it sees"
     )
     label = "gg.cov.Projected or gg.cov.Effects, + gg.cov.Diagonal"
+    summand = "gg.cov.Effects + gg.cov.Diagonal"
     parameter_shapes = {"covariances": "c", "values": "q", "variance": "n", **CONSTANTS}
     constant_parameters = frozenset(CONSTANTS)
     saved_shapes = {"latent": "m p", "factor": "f", "prior_factor": "g"}
@@ -155,3 +159,26 @@ def _sum_of_both(left, right):
     common_size(left, right)
     latents, noise = (closed_sum(*pair) for pair in zip(left.summands, right.summands, strict=True))
     return SparseLatents(latents, noise.diagonal())
+
+
+def _is_field(cov) -> bool:
+    """Whether a structure has a sparse precision matrix."""
+    return type(cov).precision_entries is not Covariance.precision_entries
+
+
+def _beside_fields(cov):
+    """For errors: what can be added to a field where there is noise."""
+    return "fields, gg.cov.Effects and gg.cov.Projected beside a gg.cov.Diagonal" * _is_field(cov)
+
+
+@falls_back(15, partner=_beside_fields)
+def _fields_and_noise(summands):
+    """Fields that are observed themselves, latents, and noise."""
+    noise = [cov for cov in summands if isinstance(cov, Diagonal)]
+    latents = [cov for cov in summands if isinstance(cov, Latents)]
+    fields = [cov for cov in summands if cov not in noise and cov not in latents]
+    n = common_size(*summands)
+    if not (noise and fields and isinstance(n, int) and all(map(_is_field, fields))):
+        return None
+    seen = [Projected(sp.eye_array(n), field) for field in fields]
+    return reduce(closed_sum, [*seen, *latents, *noise])
