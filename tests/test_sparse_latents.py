@@ -115,6 +115,21 @@ def test_among_other_structures(rng):
         assert_allclose(logdet, np.linalg.slogdet(expected)[1], rtol=1e-10)
 
 
+def test_fields_that_are_observed_themselves(rng):
+    """A field, a series and effects beside noise, in any order; without noise there is no sum."""
+    series, field = gg.cov.AR1(1.0, 0.5), path(N)
+    parts = [series, field, SUMMANDS["items"], gg.cov.Diagonal(0.2), gg.cov.Diagonal(VARIANCES)]
+    dense = [x.sized(N).to_dense() for x in parts]
+    expected, rows = sum(evaluated(*dense)), rng.normal(size=(2, N))
+    for order in (parts, parts[::-1], [parts[i] for i in (0, 3, 2, 1, 4)]):
+        cov = sum(order)
+        assert type(cov.resolved) is SparseLatents
+        assert_allclose(evaluated(cov.solve(rows))[0], np.linalg.solve(expected, rows.T).T, 1e-10)
+    assert type((field + gg.cov.Diagonal(0.2)).resolved) is SparseLatents
+    with pytest.raises(TypeError, match=r"gg\.cov\.Effects beside a gg\.cov\.Diagonal"):
+        (field + SUMMANDS["items"]).plan()
+
+
 def test_gradient_by_what_a_model_has():
     """Through LKJ factors, precisions and a scalar noise, against the dense matrix."""
     chol, rho, noise, theta = pt.dmatrix(), pt.dscalar(), pt.dscalar(), pt.dscalar()

@@ -51,6 +51,7 @@ class Latents(Covariance):
 
     how = "singular by itself; with a Diagonal by a sparse Cholesky factor"
     label = "gg.cov.Projected or gg.cov.Effects"
+    summand = "gg.cov.Effects"
     parameter_shapes = {"covariances": "c", "values": "q", **CONSTANTS}
     constant_parameters = frozenset(CONSTANTS)
     saved_shapes, overwrites = {}, {}  # as of every structure with kernels

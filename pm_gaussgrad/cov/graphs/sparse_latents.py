@@ -43,7 +43,7 @@ class SparseLatents(Leaf):
         "each observation the square of how many latents it sees"
     )
     label = "gg.cov.Projected or gg.cov.Effects, + gg.cov.Diagonal"
-    summand = "gg.cov.Effects + gg.cov.Diagonal"
+    summand = "gg.cov.Effects"
     parameter_shapes = {"covariances": "c", "values": "q", "variance": "n", **CONSTANTS}
     constant_parameters = frozenset(CONSTANTS)
     saved_shapes = {"latent": "m p", "factor": "f", "prior_factor": "g"}
@@ -166,12 +166,13 @@ def _is_field(cov) -> bool:
     return type(cov).precision_entries is not Covariance.precision_entries
 
 
-def _beside_fields(cov):
-    """For errors: what can be added to a field where there is noise."""
-    return "fields, gg.cov.Effects and gg.cov.Projected beside a gg.cov.Diagonal" * _is_field(cov)
+def _beside_noise(cov):
+    """For errors: what can be added to a field."""
+    noise = isinstance(cov, Diagonal)
+    return "gg.cov.Effects beside a gg.cov.Diagonal" if _is_field(cov) and not noise else ""
 
 
-@falls_back(15, partner=_beside_fields)
+@falls_back(15, partner=_beside_noise)
 def _fields_and_noise(summands):
     """Fields that are observed themselves, latents, and noise."""
     noise = [cov for cov in summands if isinstance(cov, Diagonal)]
