@@ -3,8 +3,8 @@
     python -m benchmarks.effects                  # half a minute
 
 Value and gradient of a mixed model with two covariates, as a sampler calls them: CPU milliseconds
-of one evaluation and the bar that they must not exceed, the sparse engine's part of it, CPU seconds to
-analyse and to compile, resident memory at its peak; and how far value and gradient of the first
+of one evaluation and the bar that they must not exceed, the sparse engine's part of it, CPU seconds
+to analyse and to compile, resident memory at its peak; and how far value and gradient of the first
 rows are from dense algebra.
 """
 

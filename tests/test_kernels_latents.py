@@ -229,7 +229,7 @@ def test_noise_far_below_the_signal():
     expected = in_50_digits(model, row)
     assert_allclose(quad[0], expected[0], rtol=1e-9)
     assert_allclose(logdet, expected[1], atol=1e10 * np.finfo(float).eps)
-    assert_allclose(found[0], expected[2], rtol=1e11 * np.finfo(float).eps)
+    assert_allclose(found[0], expected[2], rtol=5e11 * np.finfo(float).eps)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pm_gaussgrad.kernels.sparse.arrangement import SYSTEM
 from pm_gaussgrad.kernels.sparse.factorise import factorise
 from pm_gaussgrad.kernels.sparse.latents import (
     explained_variances,
+    in_units,
     prior_system,
     rows_of_inverse,
     system,
@@ -53,10 +54,11 @@ def _by_root(rows, covariances, values, variance, loadings, entries, index, inve
     noise, analysis = np.asarray(variance, np.float64), section(index, SYSTEM)
     relative = _relative(covariances, loadings, entries, index)
     whole, prior = _factors(relative, np.asarray(values, np.float64), noise, entries, index)
-    scale, white = np.sqrt(noise), np.asarray(rows, np.float64)
-    if inverse:
-        white = white / scale
-    score = transposed_times(white / scale, relative, entries, analysis[NODES])
+    scale, white = np.sqrt(noise), np.empty(rows.shape)
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            white[i, j] = rows[i, j] / scale[j] if inverse else rows[i, j]
+    score = transposed_times(white, in_units(relative, scale, entries), entries, analysis[NODES])
     score = in_order(score, section(analysis, ORDER))
     if inverse:
         substitute_forward(whole, analysis, score)
@@ -66,7 +68,12 @@ def _by_root(rows, covariances, values, variance, loadings, entries, index, inve
         substitute_backward(prior, analysis, score)
     latent = out_of_order(score, section(analysis, ORDER))
     common = times(latent, relative, entries, noise.size)
-    white = white - common / scale if inverse else scale * white + common
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            if inverse:
+                white[i, j] -= common[i, j] / scale[j]
+            else:
+                white[i, j] = scale[j] * white[i, j] + common[i, j]
     return (np.asarray(white, rows.dtype),)
 
 

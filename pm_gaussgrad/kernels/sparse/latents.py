@@ -46,7 +46,6 @@ from pm_gaussgrad.kernels.sparse.arrangement import (
 )
 from pm_gaussgrad.kernels.sparse.factorise import factorise, log_determinant
 from pm_gaussgrad.kernels.sparse.layout import ENTRY, NODES, section
-from pm_gaussgrad.kernels.sparse.products import multiply, outer_products
 from pm_gaussgrad.kernels.sparse.relative import (
     relative_factors,
     relative_loadings,
@@ -108,9 +107,12 @@ def pullback(
     noise, design = np.asarray(variance, np.float64), np.asarray(loadings, np.float64)
     factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
     solved, weights = np.asarray(alpha, np.float64), np.asarray(quad_bar, np.float64)
-    columns, node = section(index, COLUMN_START), section(index, NODE)
-    fields = latent[:, section(index, UNIT).size :].astype(np.float64)
-    values_bar = outer_products(fields, weights, columns, node)
+    columns, node, unit = section(index, COLUMN_START), section(index, NODE), section(index, UNIT)
+    values_bar = np.zeros(values.size)
+    for i in range(weights.size):
+        _add_outer(
+            np.asarray(latent[i], np.float64), weights[i], unit.size, columns, node, values_bar
+        )
     effects, variance_bar = np.zeros(covariances.size), np.zeros(noise.size)
     if logdet_bar != 0:
         relative = relative_loadings(design, factors, pivots, entries, index)
@@ -119,9 +121,11 @@ def pullback(
         half = rows_of_inverse(relative, inverse, entries, index)
         effects = _crossed(design, half, noise, entries, index)
         without_factor(factors, pivots, effects, index)
-        effects *= logdet_bar
         explained = explained_variances(relative, half, entries, noise.size)
-        variance_bar = logdet_bar * (1 - explained / noise) / noise
+        for e in range(effects.size):
+            effects[e] *= logdet_bar
+        for j in range(noise.size):
+            variance_bar[j] = logdet_bar * (1 - explained[j] / noise[j]) / noise[j]
         field = section(index, FIELD)
         for e in range(values_bar.size):
             values_bar[e] += logdet_bar * (inverse[field[e]] - prior[e])
@@ -183,27 +187,58 @@ def times(latent, loadings, entries, n):
 
 def _times_prior(latent, values, index):
     """P x of each row x: (m, p) -> (m, p)."""
-    effects = section(index, UNIT).size
-    product = latent.copy()
-    fields = latent[:, effects:].copy()
-    product[:, effects:] = multiply(
-        values, section(index, COLUMN_START), section(index, NODE), fields
+    effects, columns, node = (
+        section(index, UNIT).size,
+        section(index, COLUMN_START),
+        section(index, NODE),
     )
+    product = latent.copy()
+    for r in range(latent.shape[0]):
+        row, out = latent[r], product[r]
+        for j in range(effects, row.size):
+            out[j] = 0
+        for j in range(columns.size - 1):
+            for e in range(columns[j], columns[j + 1]):
+                i = node[e]
+                out[effects + i] += values[e] * row[effects + j]
+                if i != j:
+                    out[effects + j] += values[e] * row[effects + i]
     return product
 
 
+def in_units(loadings, variance, entries):
+    """D^-1 A, entry by entry."""
+    scaled = np.empty(loadings.size)
+    for e in range(loadings.size):
+        scaled[e] = loadings[e] / variance[entries[0, e]]
+    return scaled
+
+
+@apart("float64 2", "float64 1", "float64 1", "float64 1", "float64 1", "int64 2", "int64 1")
 def _posterior(rows, relative, values, variance, factor, entries, index):
     """x^ (m, p), refined once, and r - B x^ (m, n)."""
-    analysis = section(index, SYSTEM)
-    p, n = analysis[NODES], variance.size
-    latent, rest = np.zeros((rows.shape[0], p)), rows
+    analysis, weighted = section(index, SYSTEM), in_units(relative, variance, entries)
+    p, n, m = analysis[NODES], variance.size, rows.shape[0]
+    latent, rest = np.zeros((m, p)), rows.copy()
     for step in range(2):
-        score = transposed_times(rest / variance, relative, entries, p)
+        score = transposed_times(rest, weighted, entries, p)
         if step == 1:
-            score -= _times_prior(latent, values, index)
-        latent += solve(factor, analysis, score)
-        rest = rows - times(latent, relative, entries, n)
+            score = _minus(score, _times_prior(latent, values, index))
+        change = solve(factor, analysis, score)
+        for i in range(m):
+            for j in range(p):
+                latent[i, j] += change[i, j]
+        rest = _minus(rows, times(latent, relative, entries, n))
     return latent, rest
+
+
+def _minus(left, right):
+    """Differences (m, k); numba takes long to compile them as expressions of arrays."""
+    difference = np.empty(left.shape)
+    for i in range(left.shape[0]):
+        for j in range(left.shape[1]):
+            difference[i, j] = left[i, j] - right[i, j]
+    return difference
 
 
 @apart("float64 1", "float64 1", "int64 2", "int64 1")
@@ -253,6 +288,16 @@ def _crossed(loadings, half, variance, entries, index):
                 crossed[offset + a * k + b] += weighted * half[e + b]
         e += k
     return crossed
+
+
+def _add_outer(latent, weight, effects, columns, node, bars):
+    """Add w x x' on the pattern of the precision; without weight nothing, whatever x is."""
+    if weight == 0:
+        return
+    for j in range(columns.size - 1):
+        weighted = weight * latent[effects + j]
+        for e in range(columns[j], columns[j + 1]):
+            bars[e] += weighted * latent[effects + node[e]]
 
 
 def _subtract_effects(alpha, weights, loadings, entries, index, bars):
