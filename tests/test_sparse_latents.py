@@ -152,6 +152,20 @@ def test_gradient_by_what_a_model_has():
         assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
 
 
+def test_the_lower_triangle_is_read():
+    """Of a matrix that is not symmetric, value and slope; of a symmetric one the slope is, too."""
+    matrix = pt.dmatrix()
+    logp = gg.logp(
+        np.linspace(-1, 2, N), 0.0, gg.cov.Effects(SUBJECT, matrix, DESIGN) + gg.cov.Diagonal(0.5)
+    )
+    function = interpreted([matrix], [logp, pt.grad(logp, matrix)])
+    value, slope = function(SLOPES)
+    assert_allclose(slope, slope.T, rtol=1e-12)
+    of_lower, folded = function(np.tril(SLOPES))
+    assert_allclose(of_lower, value, rtol=1e-12)
+    assert_allclose(folded, np.tril(slope) + np.tril(slope, -1), rtol=1e-12)
+
+
 def test_zero_variance_is_an_ordinary_point():
     """The density is that without the effects, and its slope that of dense algebra."""
     v = pt.dscalar()

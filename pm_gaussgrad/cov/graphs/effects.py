@@ -14,6 +14,7 @@ from pm_gaussgrad.cov.graphs.stacked_terms import of_effects
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_symmetric, check_variance
 from pm_gaussgrad.cov.protocol.labels import as_labels
+from pm_gaussgrad.cov.protocol.triangular import symmetric_from_lower
 
 NAME = "gg.cov.Effects"
 
@@ -109,7 +110,8 @@ def _as_matrix(covariance, k):
     if covariance.type.ndim < 2 or any(s not in (None, k) for s in shape[-2:]):
         raise TypeError(f"{NAME}: `covariance` has shape {shape}, {_expected(covariance, k)}.")
     check_symmetric(NAME, "covariance", covariance)
-    return pt.specify_shape(covariance, (*[None] * (len(shape) - 2), k, k))
+    covariance = pt.specify_shape(covariance, (*[None] * (len(shape) - 2), k, k))
+    return symmetric_from_lower(covariance)
 
 
 def _expected(covariance, k) -> str:
