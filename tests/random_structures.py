@@ -353,10 +353,39 @@ def sparse_precision(rng, n):
     )
 
 
+def mixed_effects(rng, n):
+    """Slopes of groups, of a covariance that may be singular, crossed intercepts, and noise."""
+    k, noise = int(rng.integers(1, 3)), rng.choice([diagonal, scalar_diagonal])(rng, n)
+    first, second = rng.integers(0, 3, (2, n))
+    design, rank = rng.normal(size=(n, k)), int(rng.integers(0, k + 1))
+
+    def draw():
+        root = rng.normal(size=(k, rank))
+        return [root @ root.T, _scalar(rng), *noise.draw()]
+
+    def matrix(covariance, v, s):
+        slopes = (first[:, None] == first) * (design @ covariance @ design.T)
+        return slopes + v * (second[:, None] == second) + noise.matrix(s)
+
+    return Structure(
+        n,
+        f"Effects[{k}] + Effects + {noise.name}",
+        lambda covariance, v, s: (
+            gg.cov.Effects(first, covariance, design)
+            + gg.cov.Effects(second, v[..., None, None])
+            + noise.build(s)
+        ),
+        matrix,
+        draw,
+        (symmetric, free, free),
+    )
+
+
 LEAVES = (
     *(dense, cholesky, precision, diagonal, scalar_diagonal, low_rank, ar1, compound_symmetry),
     *(components, random_intercept, toeplitz, eigenbasis, repeated_measures, kronecker),
     *(noisy_ar1, ar1_by_group, symmetry_by_group, kronecker_pair, sparse_precision),
+    mixed_effects,
 )
 
 

@@ -11,9 +11,11 @@ import pytest
 from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.cov.graphs.sparse_latents import SparseLatents
 from pm_gaussgrad.cov.graphs.sparse_marginal import SparseMarginal
 from pm_gaussgrad.cov.graphs.sparse_matrix import SparseCovariance
 from pm_gaussgrad.cov.groups.grouped_symmetry import GroupedSymmetry
+from pm_gaussgrad.cov.protocol.constants import constant_value
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.marginal import Marginal
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
@@ -68,6 +70,24 @@ def series_by_group(rng, n):
     noise = rng.uniform(0.2, 1.0, n)
     ends = np.bincount(group, minlength=2).cumsum()
     return [times, rng.uniform(0.5, 2.0, 2), rng.uniform(0.2, 0.7, 2), noise, group, order, ends]
+
+
+def mixed_effects(rng, n, field=False):
+    """Crossed effects, of two coefficients and of one, beside a series that is seen in means."""
+    design = np.stack([np.ones(n), rng.normal(size=n)], axis=1)
+    cov = gg.cov.Effects(np.arange(n) % 2, positive_definite(rng, 2), design)
+    cov += gg.cov.Effects(np.arange(n) // 2, rng.uniform(0.5, 2.0))
+    if field:
+        means = np.eye(n, 3) * rng.uniform(0.5, 1.0) + np.eye(n, 3, k=1)
+        cov += gg.cov.Projected(means, gg.cov.AR1(rng.uniform(0.5, 2.0), 0.5))
+    cov += gg.cov.Diagonal(rng.uniform(0.5, 2.0, size=n))
+    return [constant_value(x) for x in cov.parameters]
+
+
+def symmetric_blocks(covariances):
+    """The symmetric part of each matrix of effects (2, 2) and (1, 1), flattened."""
+    swapped = covariances[..., [0, 2, 1, 3, 4]]
+    return (covariances + swapped) / 2
 
 
 def kronecker_factors(rng, n):
@@ -425,6 +445,22 @@ CASES = [
             rng.normal(size=(n, 2)),
         ],
         rejected=(np.asarray(1.0), np.asarray(-1.5), np.ones((2, 2))),
+    ),
+    Case(
+        "SparseLatents",
+        lambda n, *parameters: SparseLatents.from_parameters(*parameters),
+        lambda rng, n: mixed_effects(rng, n, field=True),
+        rejected=(np.eye(5)[[0, 3, 4]].sum(axis=0), np.full(5, -1.0), np.ones(2)),
+        tangents={0: symmetric_blocks},
+        fixed=frozenset({0, 1}),
+    ),
+    Case(
+        "MixedEffects",
+        lambda n, *parameters: SparseLatents.from_parameters(*parameters),
+        mixed_effects,
+        rejected=(np.full(5, -1.0), np.zeros(0), np.ones(2)),
+        tangents={0: symmetric_blocks},
+        fixed=frozenset({0, 1}),
     ),
     Case(
         "ScaledAR1",

@@ -76,6 +76,12 @@ SUMS = {
         gg.cov.CompoundSymmetry.from_components(0.0, 1.3, group=GROUP),
         gg.cov.Diagonal(1.1),
     ],
+    "effects": [
+        gg.cov.Effects(GROUP, ONES + np.eye(2), np.stack([PLACE, PLACE**2], axis=1)),
+        gg.cov.Effects(SUBJECT, 0.0),
+        gg.cov.Projected(np.eye(N, 3) + np.eye(N, 3, k=-3), gg.cov.AR1(0.7, 0.5)),
+        gg.cov.Diagonal(PLACE + 0.2),
+    ],
     "visits": [
         gg.cov.RepeatedMeasures(np.ones((3, 3)), SUBJECT, VISIT),
         gg.cov.RepeatedMeasures(gg.cov.AR1(0.7, 0.5, size=3), SUBJECT, VISIT),

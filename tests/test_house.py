@@ -35,7 +35,7 @@ EXPORTED = [
     if isinstance(kind := getattr(gg.cov, name), type) and kind is not gg.cov.Covariance
 ]
 # Singular alone: in the registry with the noise that makes it a covariance.
-SUMMANDS = {gg.cov.LowRank}
+SUMMANDS = {gg.cov.LowRank, gg.cov.Projected, gg.cov.Effects}
 FAMILIES = {path.name for path in (PACKAGE / "cov").iterdir() if path.is_dir()} - {
     "protocol",
     "__pycache__",
@@ -197,6 +197,7 @@ def test_every_structure_is_in_the_registry():
 
 def test_every_class_that_is_built_is_in_the_registry():
     """Not only those with names for users: what sums, marginals and other constructors return."""
+    from pm_gaussgrad.cov.graphs.latents import Latents
     from pm_gaussgrad.cov.matrices.precision import ConstantPrecision
     from pm_gaussgrad.cov.protocol.leaf import Leaf, ScalarLeaf
     from pm_gaussgrad.cov.protocol.sum import Sum
@@ -209,7 +210,7 @@ def test_every_class_that_is_built_is_in_the_registry():
     untested = {kind for kind in built - tested if not tested & set(kind.__bases__) - {Leaf}}
     # What sums come to is there: test_sums.py. The form that a compiled graph has of a constant
     # Precision: test_rewrites.py.
-    assert untested - {Leaf, ScalarLeaf, Sum, ConstantPrecision} <= {*SUMMANDS, Composite}
+    assert untested - {Leaf, ScalarLeaf, Sum, ConstantPrecision} <= {*SUMMANDS, Latents, Composite}
 
 
 def _needed(requirements):

@@ -1,4 +1,4 @@
-"""Posteriors by quadrature through ``LowRank`` and ``RepeatedMeasures``.
+"""Posteriors by quadrature through ``LowRank``, ``Effects`` and ``RepeatedMeasures``.
 
 Regression coefficients and random effects with normal priors are factors, their design matrix
 times their standard deviation, and the covariance of the rats is common to all. The same posteriors
@@ -6,6 +6,7 @@ as through ``Dense`` and ``Diagonal`` in test_reference_posteriors.py, and two m
 """
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from reference_cases import read_json, require
@@ -126,6 +127,30 @@ def test_varying_intercepts_and_slopes(radon):
     )
     expected = read_json("pdb_radon_mn")["quadrature_variable_intercept_slope"]
     names = ["sigma_alpha", "sigma_beta", "sigma_y"]
+    assert_radon(result, names, expected["summary"], expected["log_evidence"])
+
+
+@pytest.mark.compiled
+def test_varying_intercepts_and_slopes_of_all_observations(radon):
+    """Through ``Effects``, those that are fixed with a covariance that is."""
+    (y, member, _, floor), scales = radon, pt.dscalars("intercepts", "slopes", "noise")
+    county, floor = member.argmax(axis=1), floor[:, None]
+    of_intercepts, of_slopes, noise = scales
+    fixed = np.column_stack([np.ones_like(floor), floor])
+    cov = (
+        gg.cov.Effects(county, of_intercepts**2)
+        + gg.cov.Effects(county, of_slopes**2, floor)
+        + gg.cov.Effects(np.zeros(len(y)), 100 * np.eye(2), fixed)
+        + gg.cov.Diagonal(noise**2)
+    )
+    function = pytensor.function(scales, gg.logp(y, 0.0, cov), mode="NUMBA")
+    axes = log_axis(0.15, 0.65, 10), legendre_axis(0, 0.9, 16), log_axis(0.62, 0.84, 10)
+    points = grid(*axes)
+    log_density = np.array([function(*point) for point in zip(*points, strict=True)])
+    log_density += sum(stats.halfnorm.logpdf(scale) for scale in points)
+    expected = read_json("pdb_radon_mn")["quadrature_variable_intercept_slope"]
+    names = ["sigma_alpha", "sigma_beta", "sigma_y"]
+    result = integrate(log_density, *axes)
     assert_radon(result, names, expected["summary"], expected["log_evidence"])
 
 

@@ -243,7 +243,8 @@ def test_the_error_says_what_each_does_combine_with():
     assert str(error.value) == (
         "gg.cov.AR1 + gg.cov.Cholesky has no algorithm here, and nothing is made dense unasked. "
         "gg.cov.AR1 combines with gg.cov.Diagonal(scalar), gg.cov.Diagonal(vector), functions of "
-        "the lag like gg.cov.Toeplitz. gg.cov.Cholesky combines with nothing by itself. "
+        "the lag like gg.cov.Toeplitz, gg.cov.Effects beside a gg.cov.Diagonal. gg.cov.Cholesky "
+        "combines with nothing by itself. "
         "gg.cov.LowRank and gg.cov.Dense can be added to anything. For the dense sum, at a cost of "
         "n^3, write gg.cov.Dense((a + b).to_dense())."
     )

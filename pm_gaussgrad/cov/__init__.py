@@ -1,5 +1,8 @@
 """Covariance structures, one a file."""
 
+from pm_gaussgrad.cov.graphs import sparse_latents  # noqa: F401 - latents and noise
+from pm_gaussgrad.cov.graphs.effects import Effects
+from pm_gaussgrad.cov.graphs.projected import Projected
 from pm_gaussgrad.cov.graphs.sparse_precision import SparsePrecision
 from pm_gaussgrad.cov.grids import kronecker_pair  # noqa: F401 - the sum of two products
 from pm_gaussgrad.cov.grids.kronecker import Kronecker
@@ -29,10 +32,12 @@ __all__ = [
     "Covariance",
     "Dense",
     "Diagonal",
+    "Effects",
     "Eigenbasis",
     "Kronecker",
     "LowRank",
     "Precision",
+    "Projected",
     "RepeatedMeasures",
     "Scaled",
     "SparsePrecision",

@@ -18,6 +18,7 @@ from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf, ScalarLeaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
 from pm_gaussgrad.cov.protocol.scales import rescales, times_scale
+from pm_gaussgrad.cov.protocol.sized import as_known_size
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
 from pm_gaussgrad.ops.stacking import side_by_side
@@ -138,6 +139,10 @@ class Diagonal(Leaf):
     def innovations(self, residual):
         white = self.whiten(pt.as_tensor_variable(residual))
         return white, self._log_variances() / 2 + pt.zeros_like(white)
+
+    def precision_entries(self):
+        n = as_known_size(self)
+        return 1 / self._variances(), np.arange(n + 1), np.arange(n)
 
     def _log_variances(self):
         """With a last dimension of n or one."""

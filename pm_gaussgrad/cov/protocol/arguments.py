@@ -7,9 +7,12 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor import config
 from pytensor.graph.basic import Constant, Variable
+from pytensor.scalar import upcast
 from pytensor.tensor.type import discrete_dtypes
 from pytensor.tensor.variable import TensorVariable
 from scipy.sparse import issparse
+
+from pm_gaussgrad.cov.protocol.constants import check_within
 
 
 def as_floats(owner: str, name: str, value) -> TensorVariable:
@@ -42,6 +45,27 @@ def as_floats(owner: str, name: str, value) -> TensorVariable:
     if not tensor.dtype.startswith("float"):
         raise _not_real(owner, name, tensor.dtype)
     return tensor
+
+
+def as_multiple(owner: str, factor, dtype: str) -> TensorVariable:
+    """A user's factor of a covariance, at least of the precision of a dtype.
+
+    Raises
+    ------
+    TypeError
+        If it is no scalar.
+    ValueError
+        If it is a negative constant.
+    """
+    factor = as_floats(owner, "scalar", factor)
+    if factor.type.ndim:
+        raise TypeError(
+            f"{owner}: the factor has shape {factor.type.shape}, expected a scalar; for a standard "
+            "deviation of each observation write gg.cov.Scaled(cov, scale)."
+        )
+    check_within(owner, "scalar", factor, 0, remedy="; no negative multiple of a covariance is one")
+    # Constants such as 2.5 come as float32; their square root must not.
+    return factor.astype(upcast(factor.dtype, dtype))
 
 
 def named_dims_hint(value) -> str:

@@ -3,11 +3,9 @@
 from typing import ClassVar
 
 import pytensor.tensor as pt
-from pytensor.scalar import upcast
 from pytensor.tensor.variable import TensorVariable
 
-from pm_gaussgrad.cov.protocol.arguments import as_floats
-from pm_gaussgrad.cov.protocol.constants import check_within
+from pm_gaussgrad.cov.protocol.arguments import as_floats, as_multiple
 from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.cov.protocol.products import standardised_by
@@ -349,6 +347,16 @@ class Covariance:
         """How log density and gradient are evaluated, in words, and what that costs."""
         return Plan(self.label, self.how)
 
+    def precision_entries(self):
+        """A sparse precision matrix: values (..., q), indptr (n + 1) and indices (q), constant.
+
+        Of its lower triangle by columns, rows ascending, with the whole diagonal.
+        """
+        raise TypeError(
+            f"{self.label} has no sparse precision matrix, expected a structure that has one, as "
+            "an autoregression at equal steps, or one that defines precision_entries()."
+        )
+
     def autocovariances(self):
         """Sigma_ij as a function of the lag, shape (..., n); None where it is none."""
         return None
@@ -356,17 +364,7 @@ class Covariance:
     def __mul__(self, factor):
         if isinstance(factor, Covariance):
             return NotImplemented
-        factor = as_parameter(f"scalar * {self.label}", "scalar", factor, 0)
-        if factor.type.ndim:
-            raise TypeError(
-                f"scalar * {self.label}: the factor has shape {factor.type.shape}, "
-                "expected a scalar; for a standard deviation of each observation write "
-                "gg.cov.Scaled(cov, scale)."
-            )
-        remedy = "; no negative multiple of a covariance is one"
-        check_within(f"scalar * {self.label}", "scalar", factor, 0, remedy=remedy)
-        # Constants such as 2.5 come as float32; their square root must not.
-        return multiple(self, factor.astype(upcast(factor.dtype, self.dtype)))
+        return multiple(self, as_multiple(f"scalar * {self.label}", factor, self.dtype))
 
     __rmul__ = __mul__
 

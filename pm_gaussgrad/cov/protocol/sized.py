@@ -53,3 +53,13 @@ def with_known_shape(to_dense):
         return pt.specify_shape(matrix, (*[None] * (matrix.type.ndim - 2), n, n))
 
     return of_known_shape
+
+
+def as_known_size(cov) -> int:
+    """The size of a structure whose pattern depends on it."""
+    if isinstance(cov.size, int):
+        return cov.size
+    raise ValueError(
+        f"{cov.label}: the number of observations is not known, expected an integer, as the "
+        "pattern of a sparse precision matrix depends on it; pass size=n."
+    )

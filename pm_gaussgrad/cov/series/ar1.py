@@ -34,6 +34,7 @@ from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance, check_within
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
+from pm_gaussgrad.cov.protocol.sized import as_known_size
 from pm_gaussgrad.cov.series.both_ways import both_ways
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
 from pm_gaussgrad.cov.series.regular_ar1 import RegularAR1
@@ -43,7 +44,7 @@ from pm_gaussgrad.kernels.regular_series import (
     log_determinant_slope,
     solve_series,
 )
-from pm_gaussgrad.ops import linear_recurrence
+from pm_gaussgrad.ops import join_dims, linear_recurrence
 
 
 def _forward(residual, variance, correlation):
@@ -217,6 +218,15 @@ class AR1(ScalarLeaf):
         before = pt.switch(pt.eq(time, 1), 1 / variance, 1 / (variance * shrinkage))
         after = correlation**2 / (variance * shrinkage)
         return before + pt.switch(pt.eq(time, self.size), 0, after)
+
+    def precision_entries(self):
+        n = as_known_size(self)
+        variance, correlation, shrinkage = self._columns()
+        diagonal = self.inverse_diagonal()
+        below = -correlation / (variance * shrinkage) + pt.zeros_like(diagonal)
+        values = join_dims(pt.stack([diagonal, below], axis=-1), diagonal.type.ndim - 1, 2)
+        indptr = np.minimum(2 * np.arange(n + 1), max(2 * n - 1, 0))
+        return values[..., : indptr[-1]], indptr, (np.arange(indptr[-1]) + 1) // 2
 
     def innovations(self, residual):
         white = self.whiten(residual)

@@ -26,6 +26,7 @@ from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected, 
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
 from pm_gaussgrad.ops.remembered import Remembered
 from pm_gaussgrad.ops.select import Select
+from pm_gaussgrad.ops.sparse_solve import SparseSolve
 from pm_gaussgrad.ops.woodbury import FactorCotangent, TakeOutFactors
 
 
@@ -202,15 +203,16 @@ def jax_funcify_RowTransform(op, node=None, **kwargs):
     return row_transform
 
 
+@jax_funcify.register(SparseSolve)
 @jax_funcify.register(InformationByKernel)
-def jax_funcify_InformationByKernel(op, node=None, **kwargs):
-    """By callback."""
+def jax_funcify_by_callback(op, node=None, **kwargs):
+    """What has compiled kernels alone."""
     function = _array_function(op, None)
 
-    def information(*inputs):
+    def by_callback(*inputs):
         return function(*(jnp.asarray(x) for x in inputs))[0]
 
-    return information
+    return by_callback
 
 
 @jax_funcify.register(InverseDiagonal)

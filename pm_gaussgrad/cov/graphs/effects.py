@@ -1,0 +1,128 @@
+r"""``Effects``: random effects of groups, crossed and nested by adding them.
+
+Definition: Sigma_ij = z_i' G z_j where i and j are of one group, else 0, with z_i = ``design[i]``
+(k), and G = ``covariance`` (k, k) that of the coefficients of a group. With independent noise it is
+a ``SparseLatents``, where costs and sources are.
+"""
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from pm_gaussgrad.cov.graphs.latents import Latents
+from pm_gaussgrad.cov.graphs.stacked_terms import of_effects
+from pm_gaussgrad.cov.protocol.base import as_parameter
+from pm_gaussgrad.cov.protocol.constants import check_symmetric, check_variance
+from pm_gaussgrad.cov.protocol.labels import as_labels
+from pm_gaussgrad.cov.protocol.triangular import symmetric_from_lower
+
+NAME = "gg.cov.Effects"
+
+
+class Effects(Latents):
+    r"""Random effects of groups, :math:`\Sigma_{ij} = z_i^\top G z_j` within each: a summand.
+
+    Parameters
+    ----------
+    group : array_like, shape (n), in units of labels
+        Constant: the group, subject, item or site that each observation belongs to, in any order.
+    covariance : tensor_like, shape () or (..., k, k), in units of [y]^2 / [design]^2
+        Covariance G of the k coefficients of a group; of a single one its variance. Zero variances
+        and singular matrices are ordinary points.
+    design : array_like, shape (n, k), in units of [design], optional
+        Constant: what the coefficients of a group are multiplied by, one column each. By default a
+        column of ones, random intercepts.
+
+    Raises
+    ------
+    TypeError
+        If ``group`` or ``design`` is symbolic, or ``covariance`` is not of the shape of the design.
+    ValueError
+        If a label is missing, there are not as many rows of the design as labels, or a constant
+        covariance is negative or not symmetric.
+    NotImplementedError
+        If a log density, an inverse or a determinant is asked for before noise was added.
+
+    Notes
+    -----
+    ``Effects(subject, G, design) + Effects(item, v) + Diagonal(variance)`` is a mixed model with
+    all effects integrated out, as fitted by lme4. It is evaluated in relative form: with a factor
+    of each :math:`G = \Lambda \Lambda^\top`, by a sparse Cholesky factor of
+    :math:`I + \Lambda^\top Z^\top D^{-1} Z \Lambda`, of the size of all coefficients, whose pattern
+    is analysed once. The pullback is
+    :math:`\bar G = \sum_g \bar\ell\,(Z^\top \Sigma^{-1} Z)_{gg} - \sum_i \bar q_i w_{ig}
+    w_{ig}^\top` with :math:`w = Z^\top \alpha`. A covariance that is not positive semidefinite
+    gives a log density of -inf; its lower triangle is read.
+
+    References
+    ----------
+    Bates, D., Maechler, M., Bolker, B. and Walker, S. (2015). Fitting linear mixed-effects models
+    using lme4. Journal of Statistical Software 67(1), eq. 34 to 54.
+
+    Examples
+    --------
+    >>> import pm_gaussgrad as gg
+    >>> cov = gg.cov.Effects(["a", "b", "a"], 2.0) + gg.cov.Diagonal(0.5)
+    >>> cov.to_dense().eval()
+    array([[2.5, 0. , 2. ],
+           [0. , 2.5, 0. ],
+           [2. , 0. , 2.5]])
+    """
+
+    label = NAME
+    # What it is flattened into is not what users pass.
+    parameter_shapes = {}
+
+    def __init__(self, group, covariance, design=None):
+        levels, labels = as_labels(NAME, "group", group)
+        design = np.ones((levels.size, 1)) if design is None else _as_design(design, levels.size)
+        covariance = _as_matrix(covariance, design.shape[1])
+        self._terms = of_effects(levels.size, covariance, levels, len(labels), design)
+
+
+def _as_design(design, n):
+    if isinstance(design, Variable):
+        raise TypeError(f"{NAME}: `design` is symbolic, expected constant data; pass an array.")
+    design = np.asarray(design)
+    if design.dtype.kind not in "biuf":
+        raise TypeError(f"{NAME}: `design` has dtype {design.dtype}, expected real numbers.")
+    if design.ndim != 2 or len(design) != n:
+        remedy = "; of a single column pass design[:, None]" if design.ndim == 1 else ""
+        raise ValueError(
+            f"{NAME}: `design` has shape {design.shape}, expected ({n}, k): a row for each of the "
+            f"labels, a column for each coefficient of a group{remedy}."
+        )
+    broken = np.count_nonzero(~np.isfinite(design))
+    if broken:
+        raise ValueError(
+            f"{NAME}: `design` has {broken} entries that are not finite, expected numbers."
+        )
+    return design.astype(np.float64)
+
+
+def _as_matrix(covariance, k):
+    """The covariance of the coefficients of a group, (..., k, k)."""
+    covariance = as_parameter(NAME, "covariance", covariance, 0)
+    shape = covariance.type.shape
+    if covariance.type.ndim == 0 and k == 1:
+        check_variance(NAME, "covariance", covariance)
+        return covariance[None, None]
+    if covariance.type.ndim < 2 or any(s not in (None, k) for s in shape[-2:]):
+        raise TypeError(f"{NAME}: `covariance` has shape {shape}, {_expected(covariance, k)}.")
+    check_symmetric(NAME, "covariance", covariance)
+    covariance = pt.specify_shape(covariance, (*[None] * (len(shape) - 2), k, k))
+    return symmetric_from_lower(covariance)
+
+
+def _expected(covariance, k) -> str:
+    if k == 1:
+        return (
+            "expected a scalar, the variance of one coefficient for each group; a batch of "
+            "variances is (..., 1, 1), and for coefficients of several regressors pass design="
+        )
+    expected = f"expected ({k}, {k}), the covariance of the {k} columns of the design"
+    if covariance.type.ndim == 0:
+        return f"{expected}; of independent ones of one variance v, v * np.eye({k})"
+    if covariance.type.ndim == 1:
+        return f"{expected}; of independent ones write pt.diag(variances)"
+    return expected

@@ -1,0 +1,187 @@
+r"""``Latents``: sums of sparse latents, without noise; what ``Projected`` and ``Effects`` are.
+
+Definition: A M A' with M block diagonal: of random effects I (x) G for each term, of fields Q^-1
+with Q sparse. Storage: the entries of A, of Q, and of the factors to come. Singular where there are
+more observations than coefficients, and only a summand.
+
+Products: A (M (A'r)), by the entries of A and G, and one factor of Q.
+"""
+
+from dataclasses import replace
+
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.graphs.stacked_terms import Terms
+from pm_gaussgrad.cov.protocol.base import Covariance
+from pm_gaussgrad.cov.protocol.products import unit_rows
+from pm_gaussgrad.cov.protocol.scales import inverse_scale
+from pm_gaussgrad.cov.protocol.sums import closes, common_size, does_not_close
+from pm_gaussgrad.kernels.sparse.latent_members import signal, signal_variances
+from pm_gaussgrad.ops import transform_rows
+from pm_gaussgrad.ops.form import Form
+from pm_gaussgrad.ops.sparse_solve import sparse_solve
+
+# Constants, in the order of ``Terms.tensors``.
+CONSTANTS = {
+    "loadings": "a",
+    "entries": "2 a",
+    "precision": "2 q",
+    "blocks": "3 b",
+    "index": "i",
+    "extent": "n p 0",
+    "fill": "f g 0",
+}
+
+
+class Latents(Covariance):
+    """Effects and fields, seen by the observations.
+
+    Parameters
+    ----------
+    covariances : tensor, shape (..., c), in units of [y]^2
+        The matrices G of the effects, flattened, one after the other.
+    values : tensor, shape (..., q), in units of [y]^-2
+        Of the lower triangle of the precision of the fields.
+    loadings, entries, precision, blocks, index, extent, fill
+        Constant: see :class:`~pm_gaussgrad.cov.graphs.stacked_terms.Terms` and
+        :mod:`pm_gaussgrad.kernels.sparse.arrangement`. ``extent`` and ``fill`` have no entries, and
+        say by their shapes how many observations and coefficients there are, and how long the
+        factors of both precision matrices are.
+    """
+
+    how = "singular by itself; with a Diagonal by a sparse Cholesky factor"
+    label = "gg.cov.Projected or gg.cov.Effects"
+    summand = "gg.cov.Effects"
+    parameter_shapes = {"covariances": "c", "values": "q", **CONSTANTS}
+    constant_parameters = frozenset(CONSTANTS)
+    saved_shapes, overwrites = {}, {}  # as of every structure with kernels
+    row_transforms = {"signal": "p", "signal_variances": "n"}
+    signal_kernel = staticmethod(signal)
+    signal_variances_kernel = staticmethod(signal_variances)
+    _terms = None
+
+    @classmethod
+    def of(cls, terms):
+        """From what it consists of; the patterns are analysed when the tensors are asked for."""
+        made = object.__new__(cls)
+        made._terms = terms
+        return made
+
+    def __getattr__(self, name):
+        if name == "parameters" and self._terms is not None:
+            return self._terms.tensors
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def structure(self):
+        return Form(Latents)
+
+    @property
+    def terms(self):
+        """What it consists of; None where its constants are symbolic."""
+        return Terms.of_tensors(self.parameters) if self._terms is None else self._terms
+
+    @property
+    def size(self):
+        if self._terms is not None:
+            return self._terms.size
+        static = self.parameters[-2].type.shape[0]
+        return self.parameters[-2].shape[0] if static is None else static
+
+    @property
+    def dtype(self):
+        return self.parameters[0].dtype if self._terms is None else self._terms.dtype
+
+    def sized(self, n):
+        return self
+
+    def to_dense(self):
+        covariances, values, loadings, entries, precision, blocks, _, extent, _ = self.parameters
+        n, p = _length(extent, 0), _length(extent, 1)
+        # With a precision of one for effects, whose covariance then takes the place of one.
+        on_diagonal = pt.eq(precision[0], precision[1])
+        fields = pt.zeros(p, dtype=values.dtype)[precision[0]].inc(on_diagonal)
+        effects = pt.eye(p) * (1 - fields)
+        lower = _scattered(values, precision, p, p)
+        upper = _scattered(pt.switch(on_diagonal, 0, values), precision[::-1], p, p)
+        prior = pt.linalg.inv(lower + upper + effects) - effects
+        prior = prior + _scattered(covariances[..., blocks[2]], blocks, p, p)
+        design = _scattered(loadings, entries, n, p)
+        return design @ prior @ design.mT
+
+    def times(self, rows):
+        covariances, values, loadings, entries, precision, blocks, index, extent, _ = (
+            self.parameters
+        )
+        n, p = _length(extent, 0), _length(extent, 1)
+        rows = pt.as_tensor_variable(rows)
+        scores = _added(loadings * rows[..., entries[0]], entries[1], p)
+        latent = _added(covariances[..., blocks[2]] * scores[..., blocks[1]], blocks[0], p)
+        latent = latent + sparse_solve(scores, values, precision, index)
+        return _added(loadings * latent[..., entries[1]], entries[0], n)
+
+    def rows(self, positions):
+        return self.times(unit_rows(positions, self.size, self.dtype))
+
+    def zeros(self):
+        """As many as observations, (..., n)."""
+        covariances, values, loadings, *_ = self.parameters
+        zero = sum(x[..., :0].sum(axis=-1) for x in (covariances, values, loadings))
+        return zero[..., None] + pt.zeros(self.size, dtype=self.dtype)
+
+    def diagonal(self):
+        return transform_rows(self, "signal_variances", self.zeros())
+
+    def noise_size(self, n):
+        return _length(self.parameters[-2], 1)
+
+    def draw(self, z):
+        return transform_rows(self, "signal", z)
+
+    def keep(self, observed):
+        terms = self.terms
+        return None if terms is None else type(self).of(terms.keep(observed))
+
+    def scaled(self, factor):
+        if self._terms is None:
+            covariances, values, *constants = self.parameters
+            numbers = factor * covariances, inverse_scale(factor) * values
+            return type(self).from_parameters(*numbers, *constants)
+        covariances, values = self._terms.covariances, self._terms.values
+        numbers = {"covariances": factor * covariances, "values": inverse_scale(factor) * values}
+        return type(self).of(replace(self._terms, **numbers))
+
+    def _singular(self, *_):
+        raise NotImplementedError(
+            f"{self.label}: A x alone has no density, inverse or log determinant; add independent "
+            f"noise, as in {self.label.partition(' or ')[0]}(...) + gg.cov.Diagonal(variance)."
+        )
+
+    quad_logdet = logp = solve = logdet = color = whiten = inverse_diagonal = _singular
+
+
+def _length(x, axis):
+    """An int where it is known."""
+    static = x.type.shape[axis]
+    return x.shape[axis] if static is None else static
+
+
+def _added(values, positions, size):
+    """Sums of values (..., k) at positions of the last axis, (..., size)."""
+    nothing = pt.zeros((*tuple(values.shape)[:-1], size), dtype=values.dtype)
+    return nothing[..., positions].inc(values)
+
+
+def _scattered(values, positions, rows, columns):
+    """Matrices (..., rows, columns) with values (..., k) at positions (2, k) and zeros."""
+    nothing = pt.zeros((*tuple(values.shape)[:-1], rows, columns), dtype=values.dtype)
+    return nothing[..., positions[0], positions[1]].set(values)
+
+
+@closes(Latents, Latents)
+def _sum(left, right):
+    common_size(left, right)
+    both = left.terms, right.terms
+    if None in both:
+        raise does_not_close(left, right)
+    return Latents.of(both[0].beside(both[1]))

@@ -1,0 +1,185 @@
+r"""``Projected``, ``Effects`` and ``Diagonal``: sparse latents with independent noise.
+
+Definition: Sigma = A M A' + diag(v), M block diagonal: I (x) G for each term of random effects,
+Q^-1 for fields with a sparse precision Q. Storage: the entries of A, Q and of two sparse factors.
+Value and gradient: one sparse Cholesky factorisation of the size of the latents, one of Q, and
+their inverses on the pattern; n observations cost the squares of the entries in their rows of A.
+
+Value, pullback and square root are derived in :mod:`pm_gaussgrad.kernels.sparse.latents`. Singular
+G, no variance at all among them, are ordinary points.
+
+Sources: as of :mod:`pm_gaussgrad.kernels.sparse.latents`.
+"""
+
+from functools import cached_property, reduce
+
+import pytensor.tensor as pt
+import scipy.sparse as sp
+
+from pm_gaussgrad.cov.graphs.latents import CONSTANTS, Latents
+from pm_gaussgrad.cov.graphs.projected import Projected
+from pm_gaussgrad.cov.matrices.diagonal import Diagonal
+from pm_gaussgrad.cov.protocol.base import Covariance
+from pm_gaussgrad.cov.protocol.constants import check_positive
+from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
+from pm_gaussgrad.cov.protocol.sized import of_size
+from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size, falls_back
+from pm_gaussgrad.kernels.sparse import latent_members as members
+from pm_gaussgrad.kernels.sparse.latents import forward, pullback
+from pm_gaussgrad.ops import transform_rows
+from pm_gaussgrad.ops.partition import partition
+
+
+class SparseLatents(Leaf):
+    """What ``Projected``, ``Effects`` and a ``Diagonal`` add up to.
+
+    Parameters are those of :class:`~pm_gaussgrad.cov.graphs.latents.Latents` and, in the third
+    place, the variances of the noise, (n).
+    """
+
+    how = (
+        "sparse Cholesky factor of the size of the latents, and its inverse on the pattern; for "
+        "each observation the square of how many latents it sees"
+    )
+    label = "gg.cov.Projected or gg.cov.Effects, + gg.cov.Diagonal"
+    summand = "gg.cov.Effects"
+    parameter_shapes = {"covariances": "c", "values": "q", "variance": "n", **CONSTANTS}
+    constant_parameters = frozenset(CONSTANTS)
+    saved_shapes = {"latent": "m p", "factor": "f", "prior_factor": "g"}
+    forward = staticmethod(forward)
+    pullback = staticmethod(pullback)
+    row_transforms = dict.fromkeys(
+        ("color", "whiten", "inverse_diagonal", "innovations", "log_scales"), "n"
+    )
+    color_kernel = staticmethod(members.color)
+    whiten_kernel = staticmethod(members.whiten)
+    inverse_diagonal_kernel = staticmethod(members.inverse_diagonal)
+    innovations_kernel = staticmethod(members.innovations)
+    log_scales_kernel = staticmethod(members.log_scales)
+
+    def __init__(self, latents, variance):
+        self._latents, self._variance = latents, variance
+
+    @cached_property
+    def parameters(self):
+        """The tensors; patterns are analysed when they are asked for."""
+        covariances, values, *constants = self._latents.parameters
+        return covariances, values, self._variance, *constants
+
+    @classmethod
+    def from_parameters(cls, *parameters, size=None):
+        covariances, values, variance, *constants = map(pt.as_tensor_variable, parameters)
+        latents = Latents.from_parameters(covariances, values, *constants)
+        made = cls(latents, variance)
+        made.parameters = (covariances, values, variance, *constants)
+        return made
+
+    @property
+    def size(self):
+        return common_size(self._latents, self._noise())
+
+    def _noise(self):
+        return Diagonal.from_parameters(self._variance)
+
+    @property
+    def summands(self):
+        """What it is the sum of, which others may be added to each of."""
+        return self._latents, self._noise()
+
+    def check_constants(self, n=None):
+        check_positive(self.label, "variance", self._variance)
+        super().check_constants(n)
+
+    def to_dense(self):
+        latents = self._latents.to_dense()
+        return latents + self._variance[..., None] * pt.eye(self.size, dtype=latents.dtype)
+
+    def diagonal(self):
+        return self._latents.diagonal() + self._variance
+
+    def _nothing(self):
+        """Zeros, (..., n)."""
+        return self._latents.zeros() + pt.zeros_like(self._variance)
+
+    def inverse_diagonal(self):
+        return transform_rows(self, "inverse_diagonal", self._nothing())
+
+    def innovations(self, residual):
+        white = transform_rows(self, "innovations", residual)
+        log_scales = transform_rows(self, "log_scales", self._nothing())
+        return white, log_scales + pt.zeros_like(white)
+
+    def noise_size(self, n):
+        return self._latents.noise_size(n) + self.size
+
+    def draw(self, z):
+        sizes = [self._latents.noise_size(self.size), self.size]
+        white, noise = partition(self.label, pt.as_tensor_variable(z), sizes)
+        return self._latents.draw(white) + pt.sqrt(self._variance) * noise
+
+    def rows(self, positions):
+        noise = rows_of_diagonal(positions, self._variance, self.size)
+        return self._latents.rows(positions) + noise
+
+    def times(self, rows):
+        return self._latents.times(rows) + self._variance * rows
+
+    def keep(self, observed):
+        kept = self._latents.keep(observed)
+        return None if kept is None else SparseLatents(kept, self._variance[..., observed])
+
+    def scaled(self, factor):
+        return SparseLatents(self._latents.scaled(factor), factor * self._variance)
+
+
+@closes(Latents, Diagonal)
+def _sum_with_noise(latents, noise):
+    size = common_size(latents, noise)
+    return SparseLatents(latents, of_size(noise, size).diagonal())
+
+
+@closes(SparseLatents, Diagonal)
+def _sum_with_more_noise(cov, noise):
+    size = common_size(cov, noise)
+    return SparseLatents(
+        cov.summands[0], closed_sum(cov.summands[1], of_size(noise, size)).diagonal()
+    )
+
+
+@closes(SparseLatents, Latents)
+def _sum_with_more_latents(cov, latents):
+    common_size(cov, latents)
+    own, noise = cov.summands
+    return SparseLatents(closed_sum(own, latents), noise.diagonal())
+
+
+@closes(SparseLatents, SparseLatents)
+def _sum_of_both(left, right):
+    common_size(left, right)
+    latents, noise = (closed_sum(*pair) for pair in zip(left.summands, right.summands, strict=True))
+    return SparseLatents(latents, noise.diagonal())
+
+
+def _is_field(cov) -> bool:
+    """Whether a structure has a sparse precision matrix."""
+    return type(cov).precision_entries is not Covariance.precision_entries
+
+
+def _beside_noise(cov):
+    """For errors: what can be added to a field."""
+    noise = isinstance(cov, Diagonal)
+    return "gg.cov.Effects beside a gg.cov.Diagonal" if _is_field(cov) and not noise else ""
+
+
+@falls_back(15, partner=_beside_noise)
+def _fields_and_noise(summands):
+    """Fields that are observed themselves, latents, and noise."""
+    noise = [cov for cov in summands if isinstance(cov, Diagonal)]
+    latents = [cov for cov in summands if isinstance(cov, Latents)]
+    fields = [cov for cov in summands if cov not in noise and cov not in latents]
+    n = common_size(*summands)
+    if not (noise and fields and isinstance(n, int) and all(map(_is_field, fields))):
+        return None
+    seen = [Projected(sp.eye_array(n), field) for field in fields]
+    return reduce(closed_sum, [*seen, *latents, *noise])

@@ -1,0 +1,316 @@
+r"""Sparse latents with independent noise, y = A x + e, by one factor of the size of x.
+
+x has the covariance M, block diagonal: Q^-1 for the fields, I (x) G for the effects of a term,
+G = Lambda Lambda', which are written as x = Lambda u with white u. So that fields and effects are
+one, let B = A Lambda and P = diag(I, Q), the precision of (u, fields). With
+
+    H = P + B'D^-1 B,    x^ = H^-1 B'D^-1 r,    e^ = r - B x^,
+
+    quad = e^'D^-1 e^ + x^'P x^,    logdet = log|H| - log|Q| + log|D|,    alpha = D^-1 e^,
+
+where quad is a minimum over x^, in which an error of x^ enters squared; one step of refinement
+makes up for having formed B'D^-1 B. Pullback, Z = H^-1 on the pattern of H:
+
+    Q_bar = sum_i q_i x^_i x^_i' + l (Z - Q^-1),
+    D_bar = l (1/D - diag(B Z B')/D^2) - sum_i q_i alpha_i^2,
+    G_bar = sum_g l X_gg - sum_i q_i w_ig w_ig',    w = A'alpha,    X = A'Sigma^-1 A,
+
+over the levels g. From H - P = Lambda'A'D^-1 A Lambda, X Lambda = A'D^-1 B Z on the columns of
+effects, row by row of A, whose entries are all that is asked of Z. Where G is singular the pivots
+of its factor that vanish are tiny numbers instead: column j of X Lambda is as tiny then, to full
+relative precision, and X is finite and exact, while Lambda Lambda' is G to the last bit.
+
+The square root, for draws and whitening, is S = D^1/2 (I + W Y W') with W = D^-1/2 B and
+Y = K'^-1 (K + L)^-1, where H = L L' and P = K K' are factors in one order: for N = Y^-1,
+N P^-1 N' - N - N' = H - P says that (N - P) P^-1 (N - P)' = H, which N = P + L K' obeys. Likewise
+S^-1 = (I - W (K + L)'^-1 L^-1 W') D^-1/2.
+
+Sources: Bates, Maechler, Bolker and Walker (2015), Fitting linear mixed-effects models using lme4,
+Journal of Statistical Software 67, eq. 34 to 54 (the relative form); Rue and Held (2005), Gaussian
+Markov Random Fields, section 2.3; Danskin (1967), The Theory of Max-Min.
+"""
+
+import numpy as np
+
+from pm_gaussgrad.kernels.apart import apart
+from pm_gaussgrad.kernels.sparse.arrangement import (
+    COLUMN_START,
+    FIELD,
+    NODE,
+    PAIR,
+    PRIOR,
+    SYSTEM,
+    TERM_SIZE,
+    TERM_START,
+    UNIT,
+)
+from pm_gaussgrad.kernels.sparse.factorise import factorise, log_determinant
+from pm_gaussgrad.kernels.sparse.layout import ENTRY, NODES, section
+from pm_gaussgrad.kernels.sparse.relative import (
+    relative_factors,
+    relative_loadings,
+    without_factor,
+)
+from pm_gaussgrad.kernels.sparse.selected_inverse import selected_inverse
+from pm_gaussgrad.kernels.sparse.solve import solve
+from pm_gaussgrad.kernels.symmetric import log_product
+
+
+def forward(residual, covariances, values, variance, loadings, entries, index):
+    """quad (m), logdet, alpha (m, n), x^ (m, p), and the factors of H and Q."""
+    noise, prior_values = np.asarray(variance, np.float64), np.asarray(values, np.float64)
+    factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
+    relative = relative_loadings(np.asarray(loadings, np.float64), factors, pivots, entries, index)
+    factor = factorise(
+        system(relative, prior_values, noise, entries, index), section(index, SYSTEM)
+    )
+    prior_factor = factorise(prior_values, section(index, PRIOR))
+    rows = np.asarray(residual, np.float64)
+    latent, rest = _posterior(rows, relative, prior_values, noise, factor, entries, index)
+    quad = np.zeros(rows.shape[0])
+    product = _times_prior(latent, prior_values, index)
+    for i in range(rows.shape[0]):
+        for j in range(rest.shape[1]):
+            weighted = rest[i, j] / noise[j]
+            quad[i] += rest[i, j] * weighted
+            rest[i, j] = weighted
+        for j in range(latent.shape[1]):
+            quad[i] += latent[i, j] * product[i, j]
+    logdet = log_determinant(factor, section(index, SYSTEM)) + log_product(noise)
+    logdet -= log_determinant(prior_factor, section(index, PRIOR))
+    kind = residual.dtype
+    return (
+        np.asarray(quad, kind),
+        logdet,
+        np.asarray(rest, kind),
+        np.asarray(latent, kind),
+        np.asarray(factor, kind),
+        np.asarray(prior_factor, kind),
+    )
+
+
+def pullback(
+    covariances,
+    values,
+    variance,
+    loadings,
+    entries,
+    index,
+    alpha,
+    latent,
+    factor,
+    prior_factor,
+    quad_bar,
+    logdet_bar,
+):
+    """Cotangents of the covariances (c), the values (q) and the variance (n)."""
+    noise, design = np.asarray(variance, np.float64), np.asarray(loadings, np.float64)
+    factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
+    solved, weights = np.asarray(alpha, np.float64), np.asarray(quad_bar, np.float64)
+    columns, node, unit = section(index, COLUMN_START), section(index, NODE), section(index, UNIT)
+    values_bar = np.zeros(values.size)
+    for i in range(weights.size):
+        _add_outer(
+            np.asarray(latent[i], np.float64), weights[i], unit.size, columns, node, values_bar
+        )
+    effects, variance_bar = np.zeros(covariances.size), np.zeros(noise.size)
+    if logdet_bar != 0:
+        relative = relative_loadings(design, factors, pivots, entries, index)
+        inverse = selected_inverse(np.asarray(factor, np.float64), section(index, SYSTEM))
+        prior = selected_inverse(np.asarray(prior_factor, np.float64), section(index, PRIOR))
+        half = rows_of_inverse(relative, inverse, entries, index)
+        effects = _crossed(design, half, noise, entries, index)
+        without_factor(factors, pivots, effects, index)
+        explained = explained_variances(relative, half, entries, noise.size)
+        for e in range(effects.size):
+            effects[e] *= logdet_bar
+        for j in range(noise.size):
+            variance_bar[j] = logdet_bar * (1 - explained[j] / noise[j]) / noise[j]
+        field = section(index, FIELD)
+        for e in range(values_bar.size):
+            values_bar[e] += logdet_bar * (inverse[field[e]] - prior[e])
+    for j in range(columns.size - 1):  # both triangles count
+        for e in range(columns[j], columns[j + 1]):
+            if node[e] != j:
+                values_bar[e] *= 2
+    for i in range(weights.size):
+        for j in range(noise.size):
+            variance_bar[j] -= weights[i] * solved[i, j] * solved[i, j]
+    _subtract_effects(solved, weights, design, entries, index, effects)
+    kind = quad_bar.dtype
+    return np.asarray(effects, kind), np.asarray(values_bar, kind), np.asarray(variance_bar, kind)
+
+
+@apart("float64 1", "float64 1", "float64 1", "int64 2", "int64 1")
+def system(relative, values, variance, entries, index):
+    """The values of H: of the pattern, in the order of its analysis."""
+    pair, found = section(index, PAIR), prior_system(values, index)
+    rows, product, begin = entries[0], 0, 0
+    for e in range(relative.size):
+        if rows[e] != rows[begin]:
+            begin = e
+        weighted = relative[e] / variance[rows[e]]
+        for other in range(begin, e + 1):
+            found[pair[product]] += weighted * relative[other]
+            product += 1
+    return found
+
+
+def prior_system(values, index):
+    """Those of P on the same pattern."""
+    analysis, unit, field = section(index, SYSTEM), section(index, UNIT), section(index, FIELD)
+    found = np.zeros(section(analysis, ENTRY).size)
+    for e in range(unit.size):
+        found[unit[e]] = 1
+    for e in range(field.size):
+        found[field[e]] = values[e]
+    return found
+
+
+def transposed_times(rows, loadings, entries, columns):
+    """A'r of each row r: (m, n) -> (m, columns)."""
+    product = np.zeros((rows.shape[0], columns))
+    for i in range(rows.shape[0]):
+        for e in range(loadings.size):
+            product[i, entries[1, e]] += loadings[e] * rows[i, entries[0, e]]
+    return product
+
+
+def times(latent, loadings, entries, n):
+    """A x of each row x: (m, p) -> (m, n)."""
+    product = np.zeros((latent.shape[0], n))
+    for i in range(latent.shape[0]):
+        for e in range(loadings.size):
+            product[i, entries[0, e]] += loadings[e] * latent[i, entries[1, e]]
+    return product
+
+
+def _times_prior(latent, values, index):
+    """P x of each row x: (m, p) -> (m, p)."""
+    effects, columns, node = (
+        section(index, UNIT).size,
+        section(index, COLUMN_START),
+        section(index, NODE),
+    )
+    product = latent.copy()
+    for r in range(latent.shape[0]):
+        row, out = latent[r], product[r]
+        for j in range(effects, row.size):
+            out[j] = 0
+        for j in range(columns.size - 1):
+            for e in range(columns[j], columns[j + 1]):
+                i = node[e]
+                out[effects + i] += values[e] * row[effects + j]
+                if i != j:
+                    out[effects + j] += values[e] * row[effects + i]
+    return product
+
+
+def in_units(loadings, variance, entries):
+    """D^-1 A, entry by entry."""
+    scaled = np.empty(loadings.size)
+    for e in range(loadings.size):
+        scaled[e] = loadings[e] / variance[entries[0, e]]
+    return scaled
+
+
+@apart("float64 2", "float64 1", "float64 1", "float64 1", "float64 1", "int64 2", "int64 1")
+def _posterior(rows, relative, values, variance, factor, entries, index):
+    """x^ (m, p), refined once, and r - B x^ (m, n)."""
+    analysis, weighted = section(index, SYSTEM), in_units(relative, variance, entries)
+    p, n, m = analysis[NODES], variance.size, rows.shape[0]
+    latent, rest = np.zeros((m, p)), rows.copy()
+    for step in range(2):
+        score = transposed_times(rest, weighted, entries, p)
+        if step == 1:
+            score = _minus(score, _times_prior(latent, values, index))
+        change = solve(factor, analysis, score)
+        for i in range(m):
+            for j in range(p):
+                latent[i, j] += change[i, j]
+        rest = _minus(rows, times(latent, relative, entries, n))
+    return latent, rest
+
+
+def _minus(left, right):
+    """Differences (m, k); numba takes long to compile them as expressions of arrays."""
+    difference = np.empty(left.shape)
+    for i in range(left.shape[0]):
+        for j in range(left.shape[1]):
+            difference[i, j] = left[i, j] - right[i, j]
+    return difference
+
+
+@apart("float64 1", "float64 1", "int64 2", "int64 1")
+def rows_of_inverse(relative, inverse, entries, index):
+    """B Z at the entries of B, (a)."""
+    pair, rows, product, begin = section(index, PAIR), entries[0], 0, 0
+    half = np.zeros(relative.size)
+    for e in range(relative.size):
+        if rows[e] != rows[begin]:
+            begin = e
+        for other in range(begin, e):
+            z = inverse[pair[product]]
+            half[e] += z * relative[other]
+            half[other] += z * relative[e]
+            product += 1
+        half[e] += inverse[pair[product]] * relative[e]
+        product += 1
+    return half
+
+
+def explained_variances(relative, half, entries, n):
+    """diag(B Z B'), of :func:`rows_of_inverse`."""
+    explained = np.zeros(n)
+    for e in range(relative.size):
+        explained[entries[0, e]] += relative[e] * half[e]
+    return explained
+
+
+def _crossed(loadings, half, variance, entries, index):
+    """A'D^-1 B Z within levels, summed over the levels of each term: (c)."""
+    columns, size, start = entries[1], section(index, TERM_SIZE), section(index, TERM_START)
+    crossed = np.zeros((size * size).sum())
+    term, offset, e = 0, 0, 0
+    while e < half.size:
+        if columns[e] >= start[-1]:
+            e += 1
+            continue
+        if columns[e] < start[term]:
+            term, offset = 0, 0
+        while columns[e] >= start[term + 1]:
+            offset += size[term] * size[term]
+            term += 1
+        k = size[term]
+        for a in range(k):
+            weighted = loadings[e + a] / variance[entries[0, e]]
+            for b in range(k):
+                crossed[offset + a * k + b] += weighted * half[e + b]
+        e += k
+    return crossed
+
+
+def _add_outer(latent, weight, effects, columns, node, bars):
+    """Add w x x' on the pattern of the precision; without weight nothing, whatever x is."""
+    if weight == 0:
+        return
+    for j in range(columns.size - 1):
+        weighted = weight * latent[effects + j]
+        for e in range(columns[j], columns[j + 1]):
+            bars[e] += weighted * latent[effects + node[e]]
+
+
+def _subtract_effects(alpha, weights, loadings, entries, index, bars):
+    """Subtract sum_i q_i w_ig w_ig' over the levels g of each term."""
+    size, start = section(index, TERM_SIZE), section(index, TERM_START)
+    scores = transposed_times(alpha, loadings, entries, section(index, SYSTEM)[NODES])
+    for i in range(weights.size):
+        offset = 0
+        for term in range(size.size):
+            k = size[term]
+            for g in range(start[term], start[term + 1], k):
+                for a in range(k):
+                    weighted = weights[i] * scores[i, g + a]
+                    for b in range(k):
+                        bars[offset + a * k + b] -= weighted * scores[i, g + b]
+            offset += k * k
