@@ -4,12 +4,11 @@
 
 Value and gradient of a mixed model with two covariates, as a sampler calls them: CPU milliseconds
 of one evaluation and the bar that they must not exceed, the sparse engine's part of it, CPU seconds
-to analyse and to compile, resident memory at its peak; and how far value and gradient of the first
-rows are from dense algebra.
+to analyse and to compile, by how much an evaluation raises the resident memory; and how far value
+and gradient of the first rows are from dense algebra.
 """
 
 import argparse
-import resource
 import tempfile
 import time
 
@@ -117,19 +116,21 @@ def main():
         prepare_process(cache)
         import numpy as np
 
+        from benchmarks.measure import peak_memory
+
         start = time.process_time()
         function, index, analysed = model(ROWS)
         function(*POINT)
         compiled = time.process_time() - start - analysed
         ms = milliseconds(lambda: function(*POINT), options.repetitions)
         engine = engine_ms(index, options.repetitions)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        memory = (peak_memory(lambda: function(*POINT)) or 0) / 2**20
         few, *_ = model(options.check)
         found, expected = np.hstack(few(*POINT)), dense(options.check)
         away = np.abs(found / expected - 1).max()
     print(
         f"value and gradient {ms:.0f} ms ({BAR_MS}), {engine:.0f} of them the engine's; analysis "
-        f"{analysed:.1f} s, compilation {compiled:.0f} s; peak {peak:.0f} MB ({BAR_MB}); "
+        f"{analysed:.1f} s, compilation {compiled:.0f} s; memory {memory:.0f} MB ({BAR_MB}); "
         f"{options.check} rows away from dense algebra by {away:.1e}"
     )
 

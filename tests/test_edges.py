@@ -24,6 +24,9 @@ NOTHING = {
     "Diagonal": lambda: gg.cov.Diagonal(np.zeros(0)),
     "ScalarDiagonal": lambda: gg.cov.Diagonal(1.0, size=0),
     "LowRank": lambda: gg.cov.LowRank(np.zeros((0, 2))) + gg.cov.Diagonal(np.zeros(0)),
+    "Projected": lambda: (
+        gg.cov.Projected(np.zeros((0, 3)), gg.cov.AR1(1.0, 0.5)) + gg.cov.Diagonal(np.zeros(0))
+    ),
     "AR1": lambda: gg.cov.AR1(1.0, 0.5, size=0),
     "CompoundSymmetry": lambda: gg.cov.CompoundSymmetry(1.0, 0.5, size=0),
     "ComponentSymmetry": lambda: gg.cov.CompoundSymmetry.from_components(1.0, 0.5, size=0),

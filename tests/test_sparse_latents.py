@@ -125,6 +125,10 @@ def test_fields_that_are_observed_themselves(rng):
         cov = sum(order)
         assert type(cov.resolved) is SparseLatents
         assert_allclose(evaluated(cov.solve(rows))[0], np.linalg.solve(expected, rows.T).T, 1e-10)
+    seen = np.array([0, 2, 3, 6])  # without the others a series or a field is no field
+    kept = expected[np.ix_(seen, seen)]
+    [solved] = evaluated(gg.cov.marginal(sum(parts), seen).solve(rows[:, seen]))
+    assert_allclose(solved, np.linalg.solve(kept, rows[:, seen].T).T, 1e-10)
     assert type((field + gg.cov.Diagonal(0.2)).resolved) is SparseLatents
     with pytest.raises(TypeError, match=r"gg\.cov\.Effects beside a gg\.cov\.Diagonal"):
         (field + SUMMANDS["items"]).plan()

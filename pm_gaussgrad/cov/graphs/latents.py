@@ -101,7 +101,7 @@ class Latents(Covariance):
         # With a precision of one for effects, whose covariance then takes the place of one.
         on_diagonal = pt.eq(precision[0], precision[1])
         fields = pt.zeros(p, dtype=values.dtype)[precision[0]].inc(on_diagonal)
-        effects = pt.eye(p) * (1 - fields)
+        effects = pt.eye(p, dtype=values.dtype) * (1 - fields)
         lower = _scattered(values, precision, p, p)
         upper = _scattered(pt.switch(on_diagonal, 0, values), precision[::-1], p, p)
         prior = pt.linalg.inv(lower + upper + effects) - effects

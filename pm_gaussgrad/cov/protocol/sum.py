@@ -21,6 +21,7 @@ from pm_gaussgrad.cov.protocol.sums import (
     keeps_summands,
     label_of_sum,
     resolve,
+    resolved_if_possible,
     summands_of,
 )
 from pm_gaussgrad.cov.protocol.terms import multiple
@@ -131,7 +132,10 @@ class Sum(Covariance):
             return None
         own = [cov.keep(observed) for cov in self.summands]
         # With its summands, where these have their structure without the others, too.
-        return kept if any(cov is None for cov in own) else Sum(*own)
+        if any(cov is None for cov in own):
+            return kept
+        whole = Sum(*own)
+        return kept if resolved_if_possible(whole) is whole else whole
 
     def resolved_for(self, n):
         return (self if n is None else of_size(self, n)).resolved
