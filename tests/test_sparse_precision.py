@@ -72,6 +72,7 @@ ERRORS = [
     (lambda: FIELD([1.0, 0.5, -1.0], np.ones((2, 2))), ValueError, "diagonal of Q.*at least 0"),
     (lambda: FIELD(np.ones(3), pt.dmatrix()), TypeError, "is symbolic, expected a constant"),
     (lambda: FIELD(np.ones(3), np.eye(2) * 1j), TypeError, "complex128, expected real"),
+    (lambda: FIELD(np.ones(2), np.ma.masked_less(np.eye(2), 1)), ValueError, "masked entries"),
     (lambda: FIELD.from_terms([]), ValueError, "is empty, expected at least one pair"),
     (lambda: FIELD.from_terms(np.eye(2)), TypeError, "is a ndarray, expected a list of pairs"),
     (lambda: FIELD.from_terms([1.0, np.eye(2)]), TypeError, "expected a list of pairs"),

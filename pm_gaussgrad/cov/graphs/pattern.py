@@ -11,6 +11,7 @@ import pytensor.tensor as pt
 import scipy.sparse as sp
 from pytensor.graph.basic import Constant, Variable
 
+from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.kernels.sparse.analysis import analyse
 from pm_gaussgrad.kernels.sparse.layout import FACTOR_SIZE
 from pm_gaussgrad.ops.compiled import compiled_function
@@ -120,7 +121,7 @@ def _as_csc(owner, name, matrix):
             "depends on parameters are the values on its pattern."
         )
     if not sp.issparse(matrix):
-        matrix = np.asarray(matrix)
+        matrix = as_constant(owner, name, matrix)
         if matrix.ndim != 2:
             raise ValueError(f"{owner}: `{name}` has shape {matrix.shape}, expected (n, n).")
     if np.dtype(matrix.dtype).kind not in "biuf":

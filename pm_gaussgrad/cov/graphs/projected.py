@@ -11,6 +11,7 @@ from pytensor.graph.basic import Variable
 
 from pm_gaussgrad.cov.graphs.latents import Latents
 from pm_gaussgrad.cov.graphs.stacked_terms import of_fields
+from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.sized import of_size
 
@@ -94,7 +95,7 @@ def _as_sparse(matrix):
         raise TypeError(
             f"{NAME}: `A` is symbolic, expected a constant: a SciPy sparse matrix or an array."
         )
-    matrix = matrix if sp.issparse(matrix) else np.asarray(matrix)
+    matrix = matrix if sp.issparse(matrix) else as_constant(NAME, "A", matrix)
     if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
         raise TypeError(
             f"{NAME}: `A` has shape {matrix.shape} and dtype {matrix.dtype}, expected (n, p) and "
