@@ -62,6 +62,8 @@ def test_no_node_and_one(n):
     assert outputs[4].shape == (n, n)
 
 
+# The diagonal of degrees, as a node without neighbours has it: a zero that is stored.
+ISLAND = sp.coo_array(([1.0, 1.0, 0.0], ([0, 1, 2], [0, 1, 2])))
 ERRORS = [
     (lambda: FIELD(np.ones(3), np.ones((2, 3))), ValueError, r"shape \(2, 3\), expected \(n, n\)"),
     (lambda: FIELD(np.ones(3), np.ones(3)), ValueError, r"shape \(3,\), expected \(n, n\)"),
@@ -87,7 +89,8 @@ ERRORS = [
         r"`terms\[0\]\[1\]` differs from its transpose by up to 1",
     ),
     (lambda: FIELD.from_terms([(1.0, [[np.inf]])]), ValueError, "not finite"),
-    (lambda: FIELD.from_terms([(1.0, RING)]), ValueError, "no entry on the diagonal in row 0"),
+    (lambda: FIELD.from_terms([(1.0, RING)]), ValueError, "zero on the diagonal in row 0"),
+    (lambda: FIELD.from_terms([(1.0, ISLAND)]), ValueError, "row 2.*node without neighbours"),
     (lambda: FIELD.from_terms([("a", np.eye(2))]), TypeError, r"`terms\[0\]\[0\]` is a str"),
     (
         lambda: gg.logp(np.ones(2), 0.0, FIELD([1.0, 2.0, 1.0], np.ones((2, 2)))),
