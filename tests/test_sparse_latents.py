@@ -185,6 +185,21 @@ def test_zero_variance_is_an_ordinary_point():
     assert_allclose(slope, (alpha @ same @ alpha - (inverse * same).sum()) / 2, rtol=1e-12)
 
 
+def test_latents_without_a_precision():
+    """The edge of their parameters gives -inf, with a gradient of zero."""
+    v, rho = wrt = pt.dscalars("v", "rho")
+    latents = gg.cov.AR1(v, rho), gg.cov.Diagonal(v + 0 * rho)
+    logps = [
+        gg.logp(np.ones(N), 0.0, gg.cov.Projected(SEEN, latent) + gg.cov.Diagonal(1.0))
+        for latent in latents
+    ]
+    function = interpreted(wrt, [*logps, *(pt.grad(x, y) for x in logps for y in wrt)])
+    assert_allclose(function(0.0, 0.5), [-np.inf, -np.inf, 0, 0, 0, 0])
+    assert_allclose(function(1.0, 1.0)[::2][:2], [-np.inf, 0])
+    assert_allclose(function(1.0, 1.0)[3], 0)
+    assert function(-1.0, 2.0)[0] == -np.inf  # the variances of the steps are positive
+
+
 def test_batches_of_covariances(rng):
     """A batch of each summand, broadcast against the others."""
     slopes = np.stack([SLOPES, 2 * SLOPES])
@@ -275,6 +290,11 @@ WRONG = [
     (lambda: gg.cov.Effects(SUBJECT, 1.0, np.full((N, 1), np.inf)), ValueError, "7 entries"),
     (lambda: gg.cov.Effects(SUBJECT, 1.0, np.ma.masked_less(DESIGN, 0)), ValueError, "masked"),
     (lambda: gg.cov.Effects(SUBJECT, 1.0, [["a"]] * N), TypeError, "`design` is a list"),
+    (
+        lambda: (SUMMANDS["items"] + gg.cov.Toeplitz(0.5 ** np.arange(N))).plan(),
+        TypeError,
+        "LowRank(pt.sqrt(v) * Z)",
+    ),
     (lambda: SUMMANDS["items"] + gg.cov.Effects(["a"], 1.0), ValueError, "sizes [7, 1] disagree"),
 ]
 
