@@ -126,7 +126,12 @@ def _as_csc(owner, name, matrix):
             raise ValueError(f"{owner}: `{name}` has shape {matrix.shape}, expected (n, n).")
     if np.dtype(matrix.dtype).kind not in "biuf":
         raise TypeError(f"{owner}: `{name}` has dtype {matrix.dtype}, expected real numbers.")
-    return _sorted(sp.csc_array(matrix, dtype=np.float64, copy=True))
+    return _sorted(sp.csc_array(as_wide(matrix), dtype=np.float64, copy=True))
+
+
+def as_wide(matrix):
+    """A copy of wide integers, in which sums of entries that are given several times have room."""
+    return matrix.astype(np.int64 if np.dtype(matrix.dtype).kind in "iu" else matrix.dtype)
 
 
 def _sorted(matrix):

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from pytensor.graph.basic import Variable
 
 from pm_gaussgrad.cov.graphs.latents import Latents
+from pm_gaussgrad.cov.graphs.pattern import as_wide
 from pm_gaussgrad.cov.graphs.stacked_terms import of_fields
 from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.cov.protocol.base import Covariance
@@ -101,7 +102,7 @@ def _as_sparse(matrix):
             f"{NAME}: `A` has shape {matrix.shape} and dtype {matrix.dtype}, expected (n, p) and "
             "real numbers."
         )
-    matrix = sp.csr_array(matrix).astype(np.float64)
+    matrix = sp.csr_array(as_wide(matrix), dtype=np.float64)
     matrix.sum_duplicates()
     broken = np.count_nonzero(~np.isfinite(matrix.data))
     if broken:
