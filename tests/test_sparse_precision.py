@@ -47,6 +47,10 @@ def test_entries_that_are_given_twice_and_zeros_that_are_stored():
     cov = FIELD.from_terms([(2.0, pattern), (1, np.eye(2, dtype=int))])
     assert_array_equal(evaluated(cov.precision_entries()[0])[0], [3.0, 0.0, 11.0])
     assert_array_equal(pattern.data, data)
+    small = sp.coo_array((np.array([100, 100], np.int8), ([0, 0], [0, 0])))
+    assert_array_equal(FIELD.from_terms([(1.0, small)]).inverse_diagonal().eval(), [200.0])
+    [seen] = evaluated(gg.cov.Projected(small, gg.cov.Diagonal(1.0)).to_dense())
+    assert_array_equal(seen, [[40000.0]])
 
 
 @pytest.mark.parametrize("n", [0, 1])
