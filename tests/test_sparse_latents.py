@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
@@ -184,6 +185,21 @@ def test_zero_variance_is_an_ordinary_point():
     assert_allclose(slope, (alpha @ same @ alpha - (inverse * same).sum()) / 2, rtol=1e-12)
 
 
+def test_latents_without_a_precision():
+    """The edge of their parameters gives -inf, with a gradient of zero."""
+    v, rho = wrt = pt.dscalars("v", "rho")
+    latents = gg.cov.AR1(v, rho), gg.cov.Diagonal(v + 0 * rho)
+    logps = [
+        gg.logp(np.ones(N), 0.0, gg.cov.Projected(SEEN, latent) + gg.cov.Diagonal(1.0))
+        for latent in latents
+    ]
+    function = interpreted(wrt, [*logps, *(pt.grad(x, y) for x in logps for y in wrt)])
+    assert_allclose(function(0.0, 0.5), [-np.inf, -np.inf, 0, 0, 0, 0])
+    assert_allclose(function(1.0, 1.0)[::2][:2], [-np.inf, 0])
+    assert_allclose(function(1.0, 1.0)[3], 0)
+    assert function(-1.0, 2.0)[0] == -np.inf  # the variances of the steps are positive
+
+
 def test_batches_of_covariances(rng):
     """A batch of each summand, broadcast against the others."""
     slopes = np.stack([SLOPES, 2 * SLOPES])
@@ -226,6 +242,19 @@ def test_precision_entries(structure):
     assert_allclose(lower, np.tril(np.linalg.inv(dense)), rtol=1e-12, atol=1e-12)
 
 
+def test_columns_of_a_table():
+    """Of several kinds, which NumPy holds as objects; and sparse ones."""
+    treated = np.arange(N) % 2 == 0
+    expected = by_definition("items") / 0.7 * (1 + np.outer(treated, treated))
+    table = pd.DataFrame({"one": pd.array(np.ones(N), dtype="Float64"), "treated": treated})
+    for design in (table, sp.csr_array(table.to_numpy(float)), pt.constant(table.to_numpy(float))):
+        [dense] = evaluated(gg.cov.Effects(ITEM, np.eye(2), design).to_dense())
+        assert_allclose(dense, expected)
+    latent = gg.cov.Diagonal(np.ones(2))
+    [dense] = evaluated(gg.cov.Projected(table, latent).to_dense())
+    assert_allclose(dense, 1 + np.outer(treated, treated))
+
+
 # Errors
 
 ALONE = [("logp", 1), ("solve", 1), ("whiten", 1), ("inverse_diagonal", 0), ("logdet", 0)]
@@ -243,6 +272,7 @@ WRONG = [
     (lambda: gg.cov.Projected(np.ones(4), path(4)), TypeError, "`A` has shape (4,)"),
     (lambda: gg.cov.Projected(np.ones((2, 4)) * 1j, path(4)), TypeError, "complex128"),
     (lambda: gg.cov.Projected(np.full((2, 4), np.nan), path(4)), ValueError, "8 entries"),
+    (lambda: gg.cov.Projected(np.ma.masked_less(np.eye(4), 1), path(4)), ValueError, "masked"),
     (lambda: gg.cov.Projected(SEEN, path(5)), ValueError, "a column of A for each latent"),
     (lambda: gg.cov.Projected(SEEN, np.eye(4)), TypeError, "`latent` is a ndarray"),
     (lambda: gg.cov.Projected(SEEN, gg.cov.Dense(np.eye(4))), TypeError, "no sparse precision"),
@@ -258,6 +288,13 @@ WRONG = [
     (lambda: gg.cov.Effects(SUBJECT, 1.0, DESIGN[:3, :1]), ValueError, "expected (7, k)"),
     (lambda: gg.cov.Effects(SUBJECT, 1.0, pt.dmatrix()), TypeError, "`design` is symbolic"),
     (lambda: gg.cov.Effects(SUBJECT, 1.0, np.full((N, 1), np.inf)), ValueError, "7 entries"),
+    (lambda: gg.cov.Effects(SUBJECT, 1.0, np.ma.masked_less(DESIGN, 0)), ValueError, "masked"),
+    (lambda: gg.cov.Effects(SUBJECT, 1.0, [["a"]] * N), TypeError, "`design` is a list"),
+    (
+        lambda: (SUMMANDS["items"] + gg.cov.Toeplitz(0.5 ** np.arange(N))).plan(),
+        TypeError,
+        "LowRank(pt.sqrt(v) * Z)",
+    ),
     (lambda: SUMMANDS["items"] + gg.cov.Effects(["a"], 1.0), ValueError, "sizes [7, 1] disagree"),
 ]
 

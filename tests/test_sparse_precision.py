@@ -47,6 +47,10 @@ def test_entries_that_are_given_twice_and_zeros_that_are_stored():
     cov = FIELD.from_terms([(2.0, pattern), (1, np.eye(2, dtype=int))])
     assert_array_equal(evaluated(cov.precision_entries()[0])[0], [3.0, 0.0, 11.0])
     assert_array_equal(pattern.data, data)
+    small = sp.coo_array((np.array([100, 100], np.int8), ([0, 0], [0, 0])))
+    assert_array_equal(FIELD.from_terms([(1.0, small)]).inverse_diagonal().eval(), [200.0])
+    [seen] = evaluated(gg.cov.Projected(small, gg.cov.Diagonal(1.0)).to_dense())
+    assert_array_equal(seen, [[40000.0]])
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -62,6 +66,8 @@ def test_no_node_and_one(n):
     assert outputs[4].shape == (n, n)
 
 
+# The diagonal of degrees, as a node without neighbours has it: a zero that is stored.
+ISLAND = sp.coo_array(([1.0, 1.0, 0.0], ([0, 1, 2], [0, 1, 2])))
 ERRORS = [
     (lambda: FIELD(np.ones(3), np.ones((2, 3))), ValueError, r"shape \(2, 3\), expected \(n, n\)"),
     (lambda: FIELD(np.ones(3), np.ones(3)), ValueError, r"shape \(3,\), expected \(n, n\)"),
@@ -72,6 +78,7 @@ ERRORS = [
     (lambda: FIELD([1.0, 0.5, -1.0], np.ones((2, 2))), ValueError, "diagonal of Q.*at least 0"),
     (lambda: FIELD(np.ones(3), pt.dmatrix()), TypeError, "is symbolic, expected a constant"),
     (lambda: FIELD(np.ones(3), np.eye(2) * 1j), TypeError, "complex128, expected real"),
+    (lambda: FIELD(np.ones(2), np.ma.masked_less(np.eye(2), 1)), ValueError, "masked entries"),
     (lambda: FIELD.from_terms([]), ValueError, "is empty, expected at least one pair"),
     (lambda: FIELD.from_terms(np.eye(2)), TypeError, "is a ndarray, expected a list of pairs"),
     (lambda: FIELD.from_terms([1.0, np.eye(2)]), TypeError, "expected a list of pairs"),
@@ -86,7 +93,8 @@ ERRORS = [
         r"`terms\[0\]\[1\]` differs from its transpose by up to 1",
     ),
     (lambda: FIELD.from_terms([(1.0, [[np.inf]])]), ValueError, "not finite"),
-    (lambda: FIELD.from_terms([(1.0, RING)]), ValueError, "no entry on the diagonal in row 0"),
+    (lambda: FIELD.from_terms([(1.0, RING)]), ValueError, "zero on the diagonal in row 0"),
+    (lambda: FIELD.from_terms([(1.0, ISLAND)]), ValueError, "row 2.*node without neighbours"),
     (lambda: FIELD.from_terms([("a", np.eye(2))]), TypeError, r"`terms\[0\]\[0\]` is a str"),
     (
         lambda: gg.logp(np.ones(2), 0.0, FIELD([1.0, 2.0, 1.0], np.ones((2, 2)))),

@@ -175,7 +175,7 @@ def test_a_common_part_beside_noise_by_observation():
     """The error says how the same is written, and it is the same."""
     v, rho, noise = 1.5, 0.4, np.arange(1.0, 4)
     symmetry = gg.cov.CompoundSymmetry(v, rho, size=3)
-    with pytest.raises(TypeError, match=r"With common = v \* rho it is, for common >= 0, gg.cov.L"):
+    with pytest.raises(TypeError, match=r"With common = v \* rho >= 0 it is gg.cov.L"):
         gg.logp(np.zeros(3), 0.0, gg.cov.Diagonal(noise) + symmetry)
     common = v * rho
     written = gg.cov.LowRank(np.sqrt(common) * np.ones((3, 1)))

@@ -7,10 +7,11 @@ a ``SparseLatents``, where costs and sources are.
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Variable
+import scipy.sparse as sp
 
 from pm_gaussgrad.cov.graphs.latents import Latents
 from pm_gaussgrad.cov.graphs.stacked_terms import of_effects
+from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_symmetric, check_variance
 from pm_gaussgrad.cov.protocol.labels import as_labels
@@ -81,11 +82,7 @@ class Effects(Latents):
 
 
 def _as_design(design, n):
-    if isinstance(design, Variable):
-        raise TypeError(f"{NAME}: `design` is symbolic, expected constant data; pass an array.")
-    design = np.asarray(design)
-    if design.dtype.kind not in "biuf":
-        raise TypeError(f"{NAME}: `design` has dtype {design.dtype}, expected real numbers.")
+    design = design.toarray() if sp.issparse(design) else as_constant(NAME, "design", design)
     if design.ndim != 2 or len(design) != n:
         remedy = "; of a single column pass design[:, None]" if design.ndim == 1 else ""
         raise ValueError(

@@ -15,7 +15,7 @@ from pm_gaussgrad.cov.graphs.stacked_terms import Terms
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.products import unit_rows
 from pm_gaussgrad.cov.protocol.scales import inverse_scale
-from pm_gaussgrad.cov.protocol.sums import closes, common_size, does_not_close
+from pm_gaussgrad.cov.protocol.sums import closes, common_size, does_not_close, mends
 from pm_gaussgrad.kernels.sparse.latent_members import signal, signal_variances
 from pm_gaussgrad.ops import transform_rows
 from pm_gaussgrad.ops.form import Form
@@ -176,6 +176,14 @@ def _scattered(values, positions, rows, columns):
     """Matrices (..., rows, columns) with values (..., k) at positions (2, k) and zeros."""
     nothing = pt.zeros((*tuple(values.shape)[:-1], rows, columns), dtype=values.dtype)
     return nothing[..., positions[0], positions[1]].set(values)
+
+
+mends(
+    Latents,
+    Covariance,
+    "Effects of a variance v beside anything are gg.cov.LowRank(pt.sqrt(v) * Z), Z[i, g] = 1 where "
+    "observation i is of group g.",
+)
 
 
 @closes(Latents, Latents)

@@ -11,6 +11,7 @@ import pytensor.tensor as pt
 import scipy.sparse as sp
 from pytensor.graph.basic import Constant, Variable
 
+from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.kernels.sparse.analysis import analyse
 from pm_gaussgrad.kernels.sparse.layout import FACTOR_SIZE
 from pm_gaussgrad.ops.compiled import compiled_function
@@ -120,12 +121,17 @@ def _as_csc(owner, name, matrix):
             "depends on parameters are the values on its pattern."
         )
     if not sp.issparse(matrix):
-        matrix = np.asarray(matrix)
+        matrix = as_constant(owner, name, matrix)
         if matrix.ndim != 2:
             raise ValueError(f"{owner}: `{name}` has shape {matrix.shape}, expected (n, n).")
     if np.dtype(matrix.dtype).kind not in "biuf":
         raise TypeError(f"{owner}: `{name}` has dtype {matrix.dtype}, expected real numbers.")
-    return _sorted(sp.csc_array(matrix, dtype=np.float64, copy=True))
+    return _sorted(sp.csc_array(as_wide(matrix), dtype=np.float64, copy=True))
+
+
+def as_wide(matrix):
+    """A copy of wide integers, in which sums of entries that are given several times have room."""
+    return matrix.astype(np.int64 if np.dtype(matrix.dtype).kind in "iu" else matrix.dtype)
 
 
 def _sorted(matrix):

@@ -10,7 +10,9 @@ import scipy.sparse as sp
 from pytensor.graph.basic import Variable
 
 from pm_gaussgrad.cov.graphs.latents import Latents
+from pm_gaussgrad.cov.graphs.pattern import as_wide
 from pm_gaussgrad.cov.graphs.stacked_terms import of_fields
+from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.sized import of_size
 
@@ -94,13 +96,13 @@ def _as_sparse(matrix):
         raise TypeError(
             f"{NAME}: `A` is symbolic, expected a constant: a SciPy sparse matrix or an array."
         )
-    matrix = matrix if sp.issparse(matrix) else np.asarray(matrix)
+    matrix = matrix if sp.issparse(matrix) else as_constant(NAME, "A", matrix)
     if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
         raise TypeError(
             f"{NAME}: `A` has shape {matrix.shape} and dtype {matrix.dtype}, expected (n, p) and "
             "real numbers."
         )
-    matrix = sp.csr_array(matrix).astype(np.float64)
+    matrix = sp.csr_array(as_wide(matrix), dtype=np.float64)
     matrix.sum_duplicates()
     broken = np.count_nonzero(~np.isfinite(matrix.data))
     if broken:

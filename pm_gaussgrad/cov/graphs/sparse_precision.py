@@ -149,7 +149,7 @@ class SparsePrecision(SparseInverse):
             If ``terms`` is no list of pairs, or a matrix is symbolic or not real.
         ValueError
             If there are no terms, a matrix is not symmetric, not finite or of another size than
-            the first, or no term has an entry at some node's diagonal.
+            the first, or all are zero at some node's diagonal.
 
         Notes
         -----

@@ -3,7 +3,7 @@
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.graphs.pattern import check_diagonal, lower_triangle, union
+from pm_gaussgrad.cov.graphs.pattern import lower_triangle, union
 from pm_gaussgrad.cov.protocol.arguments import named_dims_hint
 from pm_gaussgrad.cov.protocol.base import as_parameter
 
@@ -26,12 +26,12 @@ def sum_of_terms(terms):
     TypeError
         If it is no sequence of pairs, or a matrix is symbolic or not real.
     ValueError
-        If there are none, a matrix is not symmetric or of another size than the first, or no term
-        has an entry at some node's diagonal.
+        If there are none, a matrix is not symmetric or of another size than the first, or all are
+        zero at some node's diagonal.
     """
     thetas, matrices = _as_pairs(terms)
     pattern = union(matrices)
-    check_diagonal(NAME, "terms", pattern)
+    _check_diagonal(matrices)
     return pattern, _values(thetas, matrices, pattern.keys())
 
 
@@ -50,6 +50,21 @@ def _as_pairs(terms):
         matrices.append(lower_triangle(NAME, f"terms[{k}][1]", matrix, like))
         thetas.append(as_parameter(NAME, f"terms[{k}][0]", theta, 0))
     return thetas, matrices
+
+
+def _check_diagonal(matrices):
+    """Raise a ValueError where all matrices are zero at a node's diagonal, stored or not."""
+    has = np.zeros(matrices[0].size, bool)
+    for matrix in matrices:
+        diagonal = matrix.columns == matrix.indices
+        has[matrix.indices[diagonal & (matrix.values != 0)]] = True
+    if not has.all():
+        raise ValueError(
+            f"{NAME}: all matrices of `terms` are zero on the diagonal in row {has.argmin()}, "
+            "expected one that is not: no positive definite matrix is zero there. Of a node "
+            "without neighbours either put a positive number into the diagonal matrix, its own "
+            "precision in units of theta, or leave the node out."
+        )
 
 
 def _values(thetas, matrices, keys):

@@ -208,9 +208,9 @@ def _sum_with_noise(groups, noise):
 
 # Of one group, beside a variance of each observation's own.
 BESIDE_NOISE = (
-    "With common = v * rho it is, for common >= 0, gg.cov.LowRank(pt.sqrt(common) * np.ones((n, "
-    "1))) + gg.cov.Diagonal(v - common + variance); for a standard deviation of each observation "
-    "write gg.cov.Scaled(gg.cov.CompoundSymmetry(1.0, rho), sigma)."
+    "With common = v * rho >= 0 it is gg.cov.LowRank(pt.sqrt(common) * np.ones((n, 1))) + "
+    "gg.cov.Diagonal(v - common + variance); with scales of observations write "
+    "gg.cov.Scaled(gg.cov.CompoundSymmetry(1.0, rho), sigma)."
 )
 
 mends(

@@ -17,7 +17,7 @@ from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf, ScalarLeaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
-from pm_gaussgrad.cov.protocol.scales import rescales, times_scale
+from pm_gaussgrad.cov.protocol.scales import inverse_scale, rescales, times_scale
 from pm_gaussgrad.cov.protocol.sized import as_known_size
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
@@ -142,7 +142,7 @@ class Diagonal(Leaf):
 
     def precision_entries(self):
         n = as_known_size(self)
-        return 1 / self._variances(), np.arange(n + 1), np.arange(n)
+        return inverse_scale(self._variances()), np.arange(n + 1), np.arange(n)
 
     def _log_variances(self):
         """With a last dimension of n or one."""

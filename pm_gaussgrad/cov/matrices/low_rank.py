@@ -107,11 +107,10 @@ class LowRank(Covariance):
     Notes
     -----
     ``LowRank(factor) + Diagonal(variance)`` is :math:`\Sigma = U U^\top + D`, a structure whose
-    value and gradient cost O(n k^2) once and O(n k) a row, in memory O(n k); the n x n matrix is
-    never formed. Sums with more factors or variances close: they put the factors side by side
-    and add the variances, which must be positive in the end. Beside a covariance of any other
-    structure it costs O(n k^2), and that of the other for twice k + 1 rows. A random effect with
-    design matrix Z and standard deviation tau is ``LowRank(tau * Z)``.
+    value and gradient cost O(n k^2) once and O(n k) a row, in memory O(n k). Sums with more factors
+    or variances close: they put the factors side by side and add the variances, which must be
+    positive in the end. Beside a covariance of any other structure it costs O(n k^2), and that of
+    the other for twice k + 1 rows. Random effects Z of deviation tau are ``LowRank(tau * Z)``.
 
     The pullback is :math:`\bar U = 2\bar l\,\Sigma^{-1} U - 2\sum_i \bar q_i\,\alpha_i c_i^\top`
     with :math:`c_i = U^\top\alpha_i`, and

@@ -47,6 +47,25 @@ def as_floats(owner: str, name: str, value) -> TensorVariable:
     return tensor
 
 
+def as_constant(owner: str, name: str, value) -> np.ndarray:
+    """A user's constant data as an array of real numbers, which objects of a data frame become.
+
+    Raises
+    ------
+    TypeError
+        If it is symbolic, sparse, not numbers, or not real.
+    ValueError
+        If it has masked or missing entries.
+    """
+    value = value.data if isinstance(value, Constant) else value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and not np.ma.is_masked(value):
+        return np.asarray(value)
+    tensor = as_floats(owner, name, value)
+    if not isinstance(tensor, Constant):
+        raise TypeError(f"{owner}: `{name}` is symbolic, expected constant data; pass an array.")
+    return tensor.data
+
+
 def as_multiple(owner: str, factor, dtype: str) -> TensorVariable:
     """A user's factor of a covariance, at least of the precision of a dtype.
 

@@ -34,6 +34,7 @@ from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance, check_within
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
+from pm_gaussgrad.cov.protocol.scales import as_positive, nan_unless
 from pm_gaussgrad.cov.protocol.sized import as_known_size
 from pm_gaussgrad.cov.series.both_ways import both_ways
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
@@ -215,15 +216,17 @@ class AR1(ScalarLeaf):
     def inverse_diagonal(self):
         variance, correlation, shrinkage = self._columns()
         time = self._times()
-        before = pt.switch(pt.eq(time, 1), 1 / variance, 1 / (variance * shrinkage))
-        after = correlation**2 / (variance * shrinkage)
-        return before + pt.switch(pt.eq(time, self.size), 0, after)
+        (positive, first), (usable, innovation) = map(as_positive, (variance, variance * shrinkage))
+        before = pt.switch(pt.eq(time, 1), 1 / first, 1 / innovation)
+        after = pt.switch(pt.eq(time, self.size), 0, correlation**2 / innovation)
+        return nan_unless(positive & usable, before + after)
 
     def precision_entries(self):
         n = as_known_size(self)
         variance, correlation, shrinkage = self._columns()
         diagonal = self.inverse_diagonal()
-        below = -correlation / (variance * shrinkage) + pt.zeros_like(diagonal)
+        usable, innovation = as_positive(variance * shrinkage)
+        below = nan_unless(usable, -correlation / innovation + pt.zeros_like(diagonal))
         values = join_dims(pt.stack([diagonal, below], axis=-1), diagonal.type.ndim - 1, 2)
         indptr = np.minimum(2 * np.arange(n + 1), max(2 * n - 1, 0))
         return values[..., : indptr[-1]], indptr, (np.arange(indptr[-1]) + 1) // 2
