@@ -94,7 +94,14 @@ CLOSED = {
     *("AR1", "BlockDiagonal", "ComponentSymmetry", "CompoundSymmetry", "Dense", "Diagonal"),
     *("LowRankPlusDiagonal", "LowRankPlusScalar", "RepeatedMeasures", "ScalarDiagonal"),
     *("SpacedAR1", "IrregularAR1", "RegularAR1", "NoisyAR1", "GroupedSymmetry"),
-    *("Woodbury", "ScaledAR1"),
+    *(
+        "Woodbury",
+        "ScaledAR1",
+        "SparsePrecision",
+        "SparseMarginal",
+        "SparseLatents",
+        "MixedEffects",
+    ),
 }
 
 
