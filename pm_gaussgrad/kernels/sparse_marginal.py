@@ -5,15 +5,18 @@ See :mod:`pm_gaussgrad.cov.graphs.sparse_marginal`.
 
 import numpy as np
 
-from pm_gaussgrad.kernels.sparse.embedding import count_twice, pointers, saved_factor
+from pm_gaussgrad.kernels.sparse.embedding import (
+    TOGETHER,
+    count_twice,
+    pointers,
+    saved_factor,
+    unit_rows,
+)
 from pm_gaussgrad.kernels.sparse.factorise import factorise, log_determinant
 from pm_gaussgrad.kernels.sparse.products import multiply, outer_products
 from pm_gaussgrad.kernels.sparse.selected_inverse import selected_inverse
 from pm_gaussgrad.kernels.sparse.solve import solve, solve_root
 from pm_gaussgrad.kernels.symmetric import rows_dot
-
-# Rows that are solved for together, each of which reads the factor once.
-_TOGETHER = 8
 
 
 def forward(
@@ -97,8 +100,8 @@ def precisions(rows, values, column_starts, row_indices, observed, missing, inne
     factor = factorise(values[inner], inner_analysis)
     diagonal = values[column_starts[observed]]
     beside = np.flatnonzero(first[1:] - first[:-1])
-    for start in range(0, beside.size, _TOGETHER):
-        some = beside[start : start + _TOGETHER]
+    for start in range(0, beside.size, TOGETHER):
+        some = beside[start : start + TOGETHER]
         cross = np.zeros((some.size, missing.size))
         for r in range(some.size):
             for at in range(first[some[r]], first[some[r] + 1]):
@@ -174,11 +177,9 @@ def information(
     values = np.asarray(values, np.float64)
     factor, inner_factor = factorise(values, analysis), factorise(values[inner], inner_analysis)
     total = np.zeros((p, p))
-    for start in range(0, n, _TOGETHER):
-        count = min(_TOGETHER, n - start)
-        unit = np.zeros((count, n))
-        for i in range(count):
-            unit[i, start + i] = 1
+    for start in range(0, n, TOGETHER):
+        count = min(TOGETHER, n - start)
+        unit = unit_rows(start, start + count, n)
         columns = _explained(factor, analysis, inner_factor, inner_analysis, missing, unit)
         moved = np.empty((p * count, n))
         for b in range(p):

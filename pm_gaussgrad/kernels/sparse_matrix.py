@@ -6,7 +6,13 @@ the nodes; see :mod:`pm_gaussgrad.cov.graphs.sparse_matrix`.
 
 import numpy as np
 
-from pm_gaussgrad.kernels.sparse.embedding import count_twice, pointers, saved_factor
+from pm_gaussgrad.kernels.sparse.embedding import (
+    TOGETHER,
+    count_twice,
+    pointers,
+    saved_factor,
+    unit_rows,
+)
 from pm_gaussgrad.kernels.sparse.factorise import factorise, log_determinant, read_diagonal
 from pm_gaussgrad.kernels.sparse.layout import ORDER, section
 from pm_gaussgrad.kernels.sparse.products import multiply, outer_products
@@ -20,9 +26,6 @@ from pm_gaussgrad.kernels.sparse.substitution import (
     substitute_forward,
 )
 from pm_gaussgrad.kernels.symmetric import rows_dot
-
-# Rows that are solved for together, each of which reads the factor once.
-_TOGETHER = 8
 
 
 def precision_forward(residual, values, column_starts, row_indices, analysis, height):
@@ -137,11 +140,9 @@ def information(tangents, values, column_starts, row_indices, analysis):
     indptr = pointers(column_starts, row_indices)
     factor, order = _factor_and_order(values, analysis)
     total = np.zeros((p, p))
-    for start in range(0, n, _TOGETHER):
-        count = min(_TOGETHER, n - start)
-        unit = np.zeros((count, n))
-        for i in range(count):
-            unit[i, start + i] = 1
+    for start in range(0, n, TOGETHER):
+        count = min(TOGETHER, n - start)
+        unit = unit_rows(start, start + count, n)
         substitute_backward(factor, analysis, unit)
         unit = out_of_order(unit, order)
         white = np.empty((p * count, n))

@@ -9,10 +9,21 @@ import numpy as np
 from pm_gaussgrad.kernels.sparse.factorise import factorise_into
 from pm_gaussgrad.kernels.sparse.layout import NODES
 
+# Rows that are solved for together, each of which reads the factor once.
+TOGETHER = 8
+
 
 def pointers(column_starts, row_indices):
     """Where columns begin and the last one ends, (n + 1), as of ``scipy.sparse``."""
     return np.append(column_starts, row_indices.size)
+
+
+def unit_rows(start, stop, n):
+    """Rows of the identity, (stop - start, n)."""
+    unit = np.zeros((stop - start, n))
+    for i in range(stop - start):
+        unit[i, start + i] = 1
+    return unit
 
 
 def saved_factor(values, analysis, height):

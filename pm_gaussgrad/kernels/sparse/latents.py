@@ -44,6 +44,7 @@ from pm_gaussgrad.kernels.sparse.arrangement import (
     TERM_START,
     UNIT,
 )
+from pm_gaussgrad.kernels.sparse.embedding import count_twice
 from pm_gaussgrad.kernels.sparse.factorise import factorise, log_determinant
 from pm_gaussgrad.kernels.sparse.layout import ENTRY, NODES, section
 from pm_gaussgrad.kernels.sparse.relative import (
@@ -129,10 +130,7 @@ def pullback(
         field = section(index, FIELD)
         for e in range(values_bar.size):
             values_bar[e] += logdet_bar * (inverse[field[e]] - prior[e])
-    for j in range(columns.size - 1):  # both triangles count
-        for e in range(columns[j], columns[j + 1]):
-            if node[e] != j:
-                values_bar[e] *= 2
+    count_twice(values_bar, columns[:-1])
     for i in range(weights.size):
         for j in range(noise.size):
             variance_bar[j] -= weights[i] * solved[i, j] * solved[i, j]
