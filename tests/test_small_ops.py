@@ -1,16 +1,29 @@
-"""Selections and inner products: small Ops that are each other's, or their own, pullback."""
+"""Selections and products of matrices: small Ops that are each other's, or their own, pullback."""
+
+import itertools
 
 import numpy as np
+import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_array_equal
+from pytensor.compile.mode import Mode
 from pytensor.gradient import verify_grad
+from pytensor.graph.rewriting.db import RewriteDatabaseQuery
+from pytensor.link.numba.linker import NumbaLinker
+from pytensor.tensor.math import Dot
 from registry import BACKENDS, INTERPRETED
 
-from pm_gaussgrad.ops import among_zeros, entries_at, inner_products
+import pm_gaussgrad as gg
+from pm_gaussgrad.ops import among_zeros, entries_at, inner_products, matrix_product
+from pm_gaussgrad.ops.matrix_product import MatrixProduct
 
 POSITIONS = [[0, 2, 5], [4], [], list(range(6)), list(range(1, 6))]
+# The graphs that numba's linker is given, interpreted.
+AS_NUMBA = Mode(
+    "py", RewriteDatabaseQuery(["fast_run", "numba"], exclude=NumbaLinker.incompatible_rewrites)
+)
 BACKEND = pytest.mark.parametrize("backend", list(BACKENDS))
 
 
@@ -37,13 +50,59 @@ def test_more_entries_than_fit_into_a_byte(rng):
     assert_array_equal(evaluate(np.arange(0, 300, 2)), x[::2])
 
 
-@pytest.mark.parametrize("size", [(3, 4, 2), (1, 1, 1), (2, 3, 0), (0, 2, 3)], ids=str)
+SIZES = [(3, 4, 2), (1, 1, 1), (2, 3, 0), (0, 2, 3), (1, 3, 2), (3, 1, 2), (1, 2, 0), (2, 1, 0)]
+TRANSPOSED = list(itertools.product([False, True], repeat=2))
+
+
+@pytest.mark.parametrize("transposed", TRANSPOSED, ids=str)
 @BACKEND
-def test_inner_products(size, backend, rng):
-    (p, q, k), (left, right) = size, pt.dmatrices("left", "right")
-    a, b = rng.normal(size=(p, k)), rng.normal(size=(q, k))
-    evaluate = pytensor.function([left, right], inner_products(left, right), BACKENDS[backend])
-    np.testing.assert_allclose(evaluate(a, b), a @ b.T, rtol=1e-14, atol=1e-14)
+def test_products_of_plain_and_transposed_matrices(transposed, backend, rng):
+    left, right = pt.dmatrices("left", "right")
+    of_left, of_right = transposed
+    product = matrix_product(left.T if of_left else left, right.T if of_right else right)
+    assert product.owner.inputs == [left, right]
+    evaluate = pytensor.function([left, right], product, BACKENDS[backend])
+    for p, q, k in SIZES:
+        a, b = rng.normal(size=(p, k)), rng.normal(size=(k, q))
+        for order in "CF":
+            stored = [
+                np.array(x.T if turned else x, order=order)
+                for x, turned in zip((a, b), transposed, strict=True)
+            ]
+            np.testing.assert_allclose(evaluate(*stored), a @ b, rtol=1e-14, atol=1e-14)
+
+
+DESIGNS = {
+    "plain": lambda x: x,
+    "transposed": lambda x: np.array(x.T, order="C").T,
+    "strided": lambda x: np.repeat(np.repeat(x, 2, axis=0), 2, axis=1)[::2, ::2],
+    "integers": lambda x: (x > 0).astype(int),
+    "single": lambda x: x.astype("float32"),
+}
+
+
+@pytest.mark.parametrize("held", [pt.constant, pytensor.shared], ids=["constant", "shared"])
+@pytest.mark.parametrize("stored", DESIGNS.values(), ids=DESIGNS)
+def test_products_of_others_beside_a_likelihood(stored, held, rng):
+    """A regression: numba does not meet PyTensor's product, however the design is stored."""
+    design, slopes, scale = stored(rng.normal(size=(6, 2))), pt.dvector("slopes"), pt.dscalar("s")
+    y = rng.normal(size=6)
+    logp = pm.logp(gg.MvNormal.dist(held(design) @ slopes, gg.cov.AR1(scale, 0.5)), y)
+    outputs = [logp, pt.grad(logp, slopes)]
+    evaluate = pytensor.function([slopes, scale], outputs, AS_NUMBA)
+    ops = [node.op for node in evaluate.maker.fgraph.apply_nodes]
+    assert sum(isinstance(op, MatrixProduct) for op in ops) == 2
+    assert not any(isinstance(op, Dot) for op in ops)
+    expected = pytensor.function([slopes, scale], outputs, INTERPRETED)
+    at = np.array([0.3, -0.7]), 1.3
+    for got, wanted in zip(evaluate(*at), expected(*at), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
+def test_products_without_a_likelihood_are_left_alone():
+    x, y = pt.dmatrices("x", "y")
+    [node] = pytensor.function([x, y], x @ y, AS_NUMBA).maker.fgraph.apply_nodes
+    assert isinstance(node.op, Dot)
 
 
 def test_derivatives(rng):
@@ -60,6 +119,9 @@ def test_derivatives(rng):
         (lambda x: entries_at(x, at), [x]),
         (lambda x: among_zeros(x, at, 6), [x[:, :3]]),
         (inner_products, [x, y]),
+        (matrix_product, [x, y.T]),
+        (lambda x, y: matrix_product(x.T, y), [x.T, y.T]),
+        (lambda x, y: matrix_product(x.T, y.T), [x.T, y]),
     ):
         verify_grad(function, point, rng=rng, mode=INTERPRETED)
         verify_grad(slope(function), point, rng=rng, mode=INTERPRETED)

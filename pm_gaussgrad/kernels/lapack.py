@@ -90,6 +90,14 @@ def matrix_product(left, right, out):
     out[:] = left @ right
 
 
+def product_of_plain_or_transposed(left, right, left_transposed, right_transposed, out):
+    """Write to ``out`` the product of two matrices, of the transpose of each where that is told.
+
+    All arrays are C-contiguous (xGEMM; xGEMV where one factor is a vector).
+    """
+    out[:] = (left.T if left_transposed else left) @ (right.T if right_transposed else right)
+
+
 def _set_lower(a, lower):
     a[np.tril_indices(len(a))] = lower[np.tril_indices(len(a))]
 

@@ -5,6 +5,8 @@ code then refers to them by name, so numba can keep it on disk, and a later proc
 where the addresses differ, resolves the names anew when this module is imported.
 """
 
+import functools
+
 import llvmlite.binding as llvm
 import numba
 import numpy as np
@@ -294,47 +296,81 @@ def _eigen(a, values):
     return compiled
 
 
-@overload(lapack.matrix_product)
-def _matrix_product(left, right, out):
-    dtype = out.dtype
+@functools.cache
+def _product(dtype):
+    """Of C-contiguous matrices, the transpose of a factor where that is told."""
     gemm, gemv = _FUNCTIONS["gemm", dtype], _FUNCTIONS["gemv", dtype]
-    # C order is Fortran order of the transpose: out' = right' left'.
-    of_left, of_right = (_PLAIN if x.layout == "C" else _TRANSPOSED for x in (left, right))
-    left_axis, right_axis = (1 if x.layout == "C" else 0 for x in (left, right))
 
-    def compiled(left, right, out):
-        m, n, inner = np.int32(out.shape[0]), np.int32(out.shape[1]), np.int32(left.shape[1])
-        lda = np.int32(max(right.shape[right_axis], 1))
-        if m == 1:  # xGEMM would pack the matrix first, which costs more than the product
+    # C order is Fortran order of the transpose: out' = right' left'.
+    @numba.njit(error_model="numpy")
+    def product(left, right, of_left, of_right, out):
+        m, n = np.int32(out.shape[0]), np.int32(out.shape[1])
+        one, zero, step = _reference(dtype(1)), _reference(dtype(0)), _reference(np.int32(1))
+        if m == 1 or n == 1:  # xGEMM would pack the matrix, which costs more than the product
+            matrix, vector = (right, left) if m == 1 else (left, right)
+            turned = of_right if m == 1 else not of_left
             out[:] = 0
+            columns, rows = np.int32(matrix.shape[1]), np.int32(matrix.shape[0])
             gemv(
-                _reference(of_right),
-                _reference(np.int32(right.shape[right_axis])),
-                _reference(np.int32(right.shape[1 - right_axis])),
-                _reference(dtype(1)),
-                right.ctypes,
-                _reference(lda),
-                left.ctypes,
-                _reference(np.int32(1)),
-                _reference(dtype(0)),
+                _reference(_TRANSPOSED if turned else _PLAIN),
+                _reference(columns),
+                _reference(rows),
+                one,
+                matrix.ctypes,
+                _reference(max(columns, np.int32(1))),
+                vector.ctypes,
+                step,
+                zero,
                 out.ctypes,
-                _reference(np.int32(1)),
+                step,
             )
         else:
             gemm(
-                _reference(of_right),
-                _reference(of_left),
+                _reference(_TRANSPOSED if of_right else _PLAIN),
+                _reference(_TRANSPOSED if of_left else _PLAIN),
                 _reference(n),
                 _reference(m),
-                _reference(inner),
-                _reference(dtype(1)),
+                _reference(np.int32(left.shape[0] if of_left else left.shape[1])),
+                one,
                 right.ctypes,
-                _reference(lda),
+                _reference(np.int32(max(right.shape[1], 1))),
                 left.ctypes,
-                _reference(np.int32(max(left.shape[left_axis], 1))),
-                _reference(dtype(0)),
+                _reference(np.int32(max(left.shape[1], 1))),
+                zero,
                 out.ctypes,
                 _reference(max(n, np.int32(1))),
             )
 
+    return product
+
+
+@overload(lapack.product_of_plain_or_transposed)
+def _product_of_plain_or_transposed(left, right, left_transposed, right_transposed, out):
+    product = _product(out.dtype)
+
+    def compiled(left, right, left_transposed, right_transposed, out):
+        product(left, right, left_transposed != 0, right_transposed != 0, out)
+
     return compiled
+
+
+@overload(lapack.matrix_product)
+def _matrix_product(left, right, out):
+    product = _product(out.dtype)
+    of_left, of_right = left.layout != "C", right.layout != "C"
+    plain_left, plain_right = (_transpose if turned else _same for turned in (of_left, of_right))
+
+    def compiled(left, right, out):
+        product(plain_left(left), plain_right(right), of_left, of_right, out)
+
+    return compiled
+
+
+@numba.njit
+def _same(matrix):
+    return matrix
+
+
+@numba.njit
+def _transpose(matrix):
+    return matrix.T

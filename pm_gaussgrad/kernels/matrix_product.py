@@ -1,12 +1,14 @@
-"""Inner products of the rows of two matrices."""
+"""Products of two matrices, each as it is or transposed."""
 
 import numpy as np
 
-from pm_gaussgrad.kernels.lapack import matrix_product
+from pm_gaussgrad.kernels.lapack import product_of_plain_or_transposed
 
 
-def inner_products(left, right):
-    """``left @ right.T``: (p, k), (q, k) -> (p, q)."""
-    product = np.empty((left.shape[0], right.shape[0]), left.dtype)
-    matrix_product(left, right.T, product)
+def matrix_product(left, right, left_transposed, right_transposed):
+    """``left @ right`` of C-contiguous matrices, with the transpose in place of either."""
+    rows = left.shape[1] if left_transposed else left.shape[0]
+    columns = right.shape[0] if right_transposed else right.shape[1]
+    product = np.empty((rows, columns), left.dtype)
+    product_of_plain_or_transposed(left, right, left_transposed, right_transposed, product)
     return (product,)

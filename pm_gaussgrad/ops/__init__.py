@@ -16,13 +16,13 @@ from pm_gaussgrad.ops.factor_product import FactorProduct, multiply_factor
 from pm_gaussgrad.ops.gamma_ratio import log_gamma_ratio
 from pm_gaussgrad.ops.gaps import condition_on_observed_rows
 from pm_gaussgrad.ops.information import information_by_kernel
-from pm_gaussgrad.ops.inner_products import inner_products
 from pm_gaussgrad.ops.inv_quad_logdet import (
     InvQuadLogdet,
     InvQuadLogdetPullback,
     dense_quad_logdet,
 )
 from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal, inverse_diagonal
+from pm_gaussgrad.ops.matrix_product import inner_products, matrix_product
 from pm_gaussgrad.ops.partition import assemble, partition
 from pm_gaussgrad.ops.patterned_rows import patterned_rows
 from pm_gaussgrad.ops.recurrence import linear_recurrence
@@ -52,6 +52,7 @@ __all__ = [
     "lengths",
     "linear_recurrence",
     "log_gamma_ratio",
+    "matrix_product",
     "multiply_factor",
     "partition",
     "patterned_rows",

@@ -3,7 +3,7 @@
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from pm_gaussgrad.ops import inner_products, rows_last
+from pm_gaussgrad.ops import matrix_product, rows_last
 
 
 def rows_times(rows, matrix):
@@ -17,7 +17,7 @@ def rows_times(rows, matrix):
         return nothing + 0 * rows.sum(axis=-1, keepdims=True)
     if matrix.ndim == 2 and isinstance(matrix, Variable):
         rows, restore = rows_last(pt.as_tensor_variable(rows), 0)
-        return restore(inner_products(rows, matrix.T))
+        return restore(matrix_product(rows, matrix))
     if matrix.ndim == 2:
         return rows @ matrix
     return (rows[..., None, :] @ matrix)[..., 0, :]
@@ -29,7 +29,7 @@ def matmul(left, right):
     By an Op of its own: numba takes PyTensor's longer than all of a structure's kernels.
     """
     if left.type.ndim == right.type.ndim == 2:
-        return inner_products(left, right.T)
+        return matrix_product(left, right)
     return left @ right
 
 

@@ -17,9 +17,9 @@ from pm_gaussgrad.kernels import patterned_rows_jax, woodbury_jax
 from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.gaps import ConditionOnObserved
 from pm_gaussgrad.ops.information import InformationByKernel
-from pm_gaussgrad.ops.inner_products import InnerProducts
 from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback, RowTransform
 from pm_gaussgrad.ops.inverse_diagonal import InverseDiagonal
+from pm_gaussgrad.ops.matrix_product import MatrixProduct
 from pm_gaussgrad.ops.partition import Partition
 from pm_gaussgrad.ops.patterned_rows import PatternedRows, PatternedRowsPullback
 from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected, weighted
@@ -250,14 +250,16 @@ def jax_funcify_ConditionOnObserved(op, node=None, **kwargs):
     return condition_on_observed
 
 
-@jax_funcify.register(InnerProducts)
-def jax_funcify_InnerProducts(op, node=None, **kwargs):
+@jax_funcify.register(MatrixProduct)
+def jax_funcify_MatrixProduct(op, node=None, **kwargs):
     """A matrix product."""
 
-    def inner_products(left, right):
-        return left @ right.T
+    def matrix_product(left, right):
+        return (left.T if op.left_transposed else left) @ (
+            right.T if op.right_transposed else right
+        )
 
-    return inner_products
+    return matrix_product
 
 
 @jax_funcify.register(Select)
