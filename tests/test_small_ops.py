@@ -99,6 +99,14 @@ def test_products_of_others_beside_a_likelihood(stored, held, rng):
         np.testing.assert_allclose(got, wanted, rtol=1e-12)
 
 
+def test_products_of_others_beside_draws(rng):
+    design, slopes = rng.normal(size=(6, 2)), pt.dvector("slopes")
+    draws = gg.MvNormal.dist(pt.constant(design) @ slopes, gg.cov.AR1(1.0, 0.5))
+    evaluate = pytensor.function([slopes], draws, AS_NUMBA)
+    assert not any(isinstance(node.op, Dot) for node in evaluate.maker.fgraph.apply_nodes)
+    assert evaluate(np.array([0.3, -0.7])).shape == (6,)
+
+
 def test_products_without_a_likelihood_are_left_alone():
     x, y = pt.dmatrices("x", "y")
     [node] = pytensor.function([x, y], x @ y, AS_NUMBA).maker.fgraph.apply_nodes

@@ -93,12 +93,14 @@ class ProductsOnNumba(GraphRewriter):
         if not any(isinstance(getattr(x.op, "core_op", x.op), DispatchTravels) for x in nodes):
             return
         for node in nodes:
-            dtype = node.outputs[0].type.dtype
-            if isinstance(node.op, Dot) and dtype in ("float32", "float64"):
-                product = matrix_product(*(_cast(x, dtype) for x in node.inputs))
-                if product.type == node.outputs[0].type:
-                    copy_stack_trace(node.outputs, product)
-                    fgraph.replace(node.outputs[0], product, reason="product of matrices")
+            if not isinstance(node.op, Dot):
+                continue
+            [out] = node.outputs
+            if out.type.dtype in ("float32", "float64"):
+                product = matrix_product(*(_cast(x, out.type.dtype) for x in node.inputs))
+                if product.type == out.type:
+                    copy_stack_trace(out, product)
+                    fgraph.replace(out, product, reason="product of matrices")
 
 
 def _cast(matrix, dtype):
