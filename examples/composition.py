@@ -9,13 +9,12 @@ where all had to be depressed to be in the trial. All of that is
     within = Scaled(CompoundSymmetry(a, 1) + AR1(b, rho) + Diagonal(c), sd),    a + b + c = 1
 
 with a standard deviation sd for each visit, which RepeatedMeasures takes for the patients' common
-5 x 5 matrix. Three simpler ones stand beside it:
+5 x 5 matrix. Two simpler ones stand beside it:
 
     compound symmetry               the intercept and the noise
-    AR(1)                           the waxing and waning alone
     intercept + AR(1) + noise       all three, with one standard deviation
 
-The script prints what these sums are evaluated by, samples the four posteriors, compares them by
+The script prints what these sums are evaluated by, samples the three posteriors, compares them by
 leaving out one patient at a time, prints the components and saves one picture, composition.png,
 beside itself: the fitted correlations and the components that they add up of.
 
@@ -39,7 +38,6 @@ VISITS = 5
 MONTHS = np.array([0, 2, 4, 6, 8])
 # The means in a vector: one before treatment, four after it in each arm.
 CELL = np.array([[0, 1, 2, 3, 4], [0, 5, 6, 7, 8]])
-PARTS = ["intercept", "AR(1)", "noise"]
 COLORS = ["#22577a", "#b5442e", "#8d99a6"]
 
 
@@ -57,20 +55,15 @@ def compound_symmetry():
     return sd**2 * (gg.cov.CompoundSymmetry(share, 1.0, size=VISITS) + gg.cov.Diagonal(1 - share))
 
 
-def autoregression():
-    """What dies out, alone."""
-    sd, rho = pm.HalfNormal("sd", 20), pm.Uniform("rho", 0, 1)
-    return sd**2 * gg.cov.AR1(1.0, rho, size=VISITS)
-
-
 def components():
     """The three parts of a correlation."""
-    share = pm.Dirichlet("share", np.ones(3), dims="part")
+    reliability = pm.Uniform("reliability", 0, 1)  # what is no noise
+    lasting = pm.Uniform("lasting", 0, 1)  # how much of that is for good
     rho = pm.Uniform("rho", 0, 1)  # from visit to visit
     return (
-        gg.cov.CompoundSymmetry(share[0], 1.0)
-        + gg.cov.AR1(share[1], rho, size=VISITS)
-        + gg.cov.Diagonal(share[2])
+        gg.cov.CompoundSymmetry(reliability * lasting, 1.0)
+        + gg.cov.AR1(reliability * (1 - lasting), rho, size=VISITS)
+        + gg.cov.Diagonal(1 - reliability)
     )
 
 
@@ -86,7 +79,6 @@ def scale_by_visit():
 
 COVARIANCES = {
     "compound symmetry": compound_symmetry,
-    "AR(1)": autoregression,
     "intercept + AR(1) + noise": one_scale,
     "the same, scaled by visit": scale_by_visit,
 }
@@ -94,7 +86,7 @@ COVARIANCES = {
 
 def build_model(data, covariance):
     """The trial under one of the covariances."""
-    coords = {"month": MONTHS, "cell": range(9), "part": PARTS, "score": data.index}
+    coords = {"month": MONTHS, "cell": range(9), "score": data.index}
     with pm.Model(coords=coords) as model:
         means = pm.Normal("means", [25] + 8 * [20], 10, dims="cell")
         within = covariance()
@@ -128,13 +120,13 @@ def sample(data):
 
 def parts(idata):
     """What the three components contribute to the correlations, posterior means."""
-    share = idata.posterior["share"].to_numpy().reshape(-1, 3)
-    rho = idata.posterior["rho"].to_numpy().ravel()
+    names = ["reliability", "lasting", "rho"]
+    reliability, lasting, rho = (idata.posterior[name].to_numpy().ravel() for name in names)
     lags = np.abs(np.subtract.outer(np.arange(VISITS), np.arange(VISITS)))
     return {
-        "intercept": np.full((VISITS, VISITS), share[:, 0].mean()),
-        "AR(1)": (share[:, 1, None, None] * rho[:, None, None] ** lags).mean(axis=0),
-        "noise": share[:, 2].mean() * np.eye(VISITS),
+        "intercept": np.full((VISITS, VISITS), (reliability * lasting).mean()),
+        "AR(1)": np.mean(reliability * (1 - lasting) * rho ** lags[..., None], axis=-1),
+        "noise": (1 - reliability).mean() * np.eye(VISITS),
     }
 
 
@@ -232,7 +224,7 @@ def main():
     columns = ["elpd", "se", "p", "elpd_diff", "dse", "weight"]
     show("Leave-one-patient-out cross-validation", comparison[columns], "{:.2f}")
     full = draws["the same, scaled by visit"]
-    names = ["share", "rho", "sd"]
+    names = ["reliability", "lasting", "rho", "sd"]
     show("Components and scales", az.summary(full, var_names=names, kind="stats", round_to="none"))
     path = HERE / "composition.png"
     plot(data, draws, comparison, path)
