@@ -9,7 +9,7 @@ import pytensor.tensor as pt
 import pytest
 from numpy.testing import assert_allclose
 from pytensor.graph.replace import vectorize_graph
-from registry import AS_WRITTEN, BACKENDS, CASES, each, interpreted, positive_definite
+from registry import AS_WRITTEN, BACKENDS, CASES, INTERPRETED, each, interpreted, positive_definite
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov import Covariance
@@ -167,7 +167,8 @@ def test_known_and_unknown_lengths_of_one(case, rng):
             case.build(1, *_varied(case, parameters, a, b)), gg.cov.Diagonal(a + b[0], size=2)
         )
         information = gg.fisher_information(b[1] * np.arange(3), cov, [a, b])
-        function = interpreted([a, b, *parameters], information)
+        mode = INTERPRETED if parameters is known else AS_WRITTEN
+        function = interpreted([a, b, *parameters], information, mode)
         got = function(POINT[0], POINT[1:], *values)
         assert_allclose(got, got if expected is None else expected, rtol=1e-12, atol=1e-13)
         expected = got
