@@ -206,13 +206,13 @@ GAPS = {"none": [], "one pattern": [(0, 1), (1, 1), (2, 1)], "several": [(0, 1),
 @pytest.mark.parametrize("gaps", GAPS)
 @pytest.mark.parametrize("n", [5, 40])
 def test_parameters_that_are_not_finite(n, gaps, rng):
-    """-inf, and a gradient of zero, of sums of functions of the lag, whichever parameter it is."""
+    """-inf, and a gradient of zero, of sums of structures, whichever parameter it is."""
     y = rng.normal(size=(3, n))
     for row, entry in GAPS[gaps]:
         y[row, entry] = np.nan
     parameters = [pt.dscalar() for _ in range(4)]
     outputs = []
-    for left, right in (("ar1", "ar1"), ("ar1", "symmetry"), ("symmetry", "ar1")):
+    for left, right in itertools.product(LAGS, repeat=2):
         cov = LAGS[left](*parameters[:2]) + LAGS[right](*parameters[2:])
         logp = gg.logp(y, 0.0, cov).sum()
         outputs += [logp, pt.stack(pt.grad(logp, parameters))]

@@ -38,6 +38,7 @@ from pm_gaussgrad.cov.protocol.constants import (
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
+from pm_gaussgrad.cov.protocol.scales import of_finite
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, mends
 from pm_gaussgrad.kernels.compound_symmetry import (
     eigenvalue_weights,
@@ -378,16 +379,15 @@ class ComponentSymmetry(CompoundSymmetry):
 
 @closes(CompoundSymmetry, CompoundSymmetry)
 def _sum(left, right):
+    parts = zip(*(of_finite(x, lambda x: x._components(), 0) for x in (left, right)), strict=True)
     size = common_size(left, right)
-    components = zip(left._components(), right._components(), strict=True)
-    return ComponentSymmetry.from_parameters(*(a + b for a, b in components), size=size)
+    return ComponentSymmetry.from_parameters(*(a + b for a, b in parts), size=size)
 
 
 @closes(CompoundSymmetry, ScalarDiagonal)
 def _sum_with_noise(left, right):
-    own, common = left._components()
-    size = common_size(left, right)
-    return ComponentSymmetry.from_parameters(own + right.parameters[0], common, size=size)
+    noise, size = right.parameters[0], right.size
+    return _sum(left, ComponentSymmetry.from_parameters(noise, pt.zeros_like(noise), size=size))
 
 
 mends(CompoundSymmetry, Diagonal, BESIDE_NOISE)

@@ -65,7 +65,7 @@ def times_both(matrix, scale):
 def of_finite(cov, compute, ndim):
     """``compute(cov)``; where a parameter is not finite NaN, with a gradient of zero.
 
-    What is computed has ``ndim`` core dimensions.
+    What is computed has ``ndim`` core dimensions; it may be a tuple of tensors.
     A formula of NaN has a slope of NaN, by which a cotangent of zero is NaN too.
     """
     structure, safe, usable = cov.structure, [], []
@@ -77,10 +77,16 @@ def of_finite(cov, compute, ndim):
             parameter = pt.switch(finite, parameter, 1)
         safe.append(parameter)
     found = compute(structure.from_parameters(*safe, size=cov.size))
+    if isinstance(found, tuple):
+        return tuple(_where_all(usable, x, ndim) for x in found)
+    return _where_all(usable, found, ndim)
+
+
+def _where_all(usable, x, ndim):
     for whole in usable:
         depth = whole.type.ndim
-        found = nan_unless(pt.expand_dims(whole, tuple(range(depth, depth + ndim))), found)
-    return found
+        x = nan_unless(pt.expand_dims(whole, tuple(range(depth, depth + ndim))), x)
+    return x
 
 
 def root(factor):
