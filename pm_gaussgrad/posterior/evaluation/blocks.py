@@ -15,6 +15,7 @@ import pytensor.tensor as pt
 from pytensor.compile.ops import DeepCopyOp
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
+from pytensor.scalar.basic import ScalarType
 from pytensor.tensor.basic import ExtractDiag
 from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
 from pytensor.tensor.subtensor import Subtensor
@@ -68,8 +69,8 @@ class Blocks:
         many = {x: _with_draws(x) for x in self._graph.inputs[: self._varying]}
         for node in self._graph.toposort():
             if many.keys().isdisjoint(node.inputs):
-                inputs = [known.get(x, x) for x in node.inputs]
-                known |= dict(zip(node.outputs, node.clone_with_new_inputs(inputs).outputs))
+                alone = node.clone_with_new_inputs([known.get(x, x) for x in node.inputs])
+                known |= dict(zip(node.outputs, alone.outputs, strict=True))
                 continue
             inputs = [many.get(x, known.get(x, x)) for x in node.inputs]
             varies = [x in many for x in node.inputs]
@@ -90,9 +91,9 @@ class Blocks:
 
 
 def _with_draws(x):
-    if not isinstance(x.type, TensorType):
-        raise NotImplementedError(f"{x.type} differs between draws, expected arrays")
-    return pt.tensor(dtype=x.dtype, shape=(None, *x.type.shape))
+    if not isinstance(x.type, TensorType | ScalarType):
+        raise NotImplementedError(f"{x.type} differs between draws, expected arrays and numbers")
+    return pt.tensor(dtype=x.type.dtype, shape=(None, *x.type.shape))
 
 
 @singledispatch
@@ -146,10 +147,12 @@ class _EachDraw(Op):
     """An operation that is called for each draw, as a node of a graph of one draw has it."""
 
     def __init__(self, node, varies):
-        self._varies = varies
-        inputs = [x.type() for x in node.inputs]
-        self._node = node.clone_with_new_inputs(inputs, strict=False)
-        self._cells = [[None] for _ in inputs], [[None] for _ in node.outputs]
+        # Which inputs vary, and whether their draws are numbers, as indices are, not arrays.
+        self._varying = [
+            (i, isinstance(x.type, ScalarType)) for i, x in enumerate(node.inputs) if varies[i]
+        ]
+        self._node = node.clone_with_new_inputs([x.type() for x in node.inputs], strict=False)
+        self._cells = [[None] for _ in node.inputs], [[None] for _ in node.outputs]
         self._thunk = None
 
     def make_node(self, *inputs):
@@ -159,17 +162,15 @@ class _EachDraw(Op):
         if self._thunk is None:
             self._thunk = self._made_thunk()
         given, found = self._cells
-        pairs = list(zip(given, inputs, self._varies, strict=True))
-        of_draws = [(cell, x) for cell, x, varies in pairs if varies]
-        for cell, x, varies in pairs:
-            cell[0] = None if varies else x
-        results = None
-        for i in range(len(of_draws[0][1])):
-            for cell, x in of_draws:
-                cell[0] = x[i, ...]
+        for cell, x in zip(given, inputs, strict=True):
+            cell[0] = x
+        varying = [(given[i], inputs[i], is_number) for i, is_number in self._varying]
+        results, count = None, len(varying[0][1])
+        for i in range(count):
+            for cell, x, is_number in varying:
+                cell[0] = x[i] if is_number else x[i, ...]
             self._thunk()
             if results is None:
-                count = len(of_draws[0][1])
                 results = [np.empty((count, *cell[0].shape), cell[0].dtype) for cell in found]
             for result, cell in zip(results, found, strict=True):
                 result[i] = cell[0]
