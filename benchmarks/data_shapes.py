@@ -222,20 +222,30 @@ def by_hand(y, x, slopes, chol):
 
 
 def in_turns(functions: list) -> list[float]:
-    """Median milliseconds of each of some functions of the same point, which give the same."""
+    """Median milliseconds of each of some functions of the same point, which give the same.
+
+    Of some milliseconds of calls at a time, between which the others have their turns.
+    """
     import numpy as np
 
-    point, times = np.full(20 + 15, 0.1), [[] for _ in functions]
+    point, turns = np.full(20 + 15, 0.1), [[] for _ in functions]
     expected, *others = [function(point) for function in functions]
     for found in others:
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-6)
-    while sum(map(sum, times)) < 1 or len(times[0]) < 9:
-        for function, own in zip(functions, times, strict=True):
-            start = time.thread_time()  # interleaved, of this thread: others may be at work
-            function(point)
-            own.append(time.thread_time() - start)
-    return [1e3 * float(np.median(own)) for own in times]
+    calls = [1 + int(0.005 / _seconds(function, point, 3)) for function in functions]
+    for _ in range(25):
+        for function, count, own in zip(functions, calls, turns, strict=True):
+            own.append(_seconds(function, point, count))
+    return [1e3 * float(np.median(own)) for own in turns]
+
+
+def _seconds(function, point, calls: int) -> float:
+    """Of a call, in the time of this thread: others may be at work."""
+    start = time.thread_time()
+    for _ in range(calls):
+        function(point)
+    return (time.thread_time() - start) / calls
 
 
 def linear_rows(m: int) -> str:
@@ -244,8 +254,7 @@ def linear_rows(m: int) -> str:
 
     import pm_gaussgrad as gg
 
-    densities = of_library(gg, "linear"), of_library(gg, "linear"), by_hand
-    densities = *densities, of_library(pm, "linear")
+    densities = [*[of_library(gg, "linear")] * 2, by_hand, of_library(pm, "linear")]
     functions = [regression(m, density, data=i == 1) for i, density in enumerate(densities)]
     ours, data, hand, theirs = in_turns(functions)
     cells = [f"{m:,}", f"{ours:.4f}", f"{data:.4f}", f"{hand:.4f}", f"{theirs:.3f}"]
