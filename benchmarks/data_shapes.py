@@ -5,9 +5,10 @@
 
 One row a structure: milliseconds of log density and gradient by its parameters, of n
 observations without gaps; how many times as long it takes where 5 % of them are missing, and where
-rows miss different entries, beside as many complete rows. Below, series and groups of
-irregular times beside as many observations of one series, and rows whose mean is not linear beside
-``pm.MvNormal``. Medians, one process, one BLAS thread.
+rows miss different entries, beside as many complete rows. Below, series and groups of irregular
+times beside as many observations of one series, and models of rows beside ``pm.MvNormal``: with a
+linear mean, as arrays and in ``pm.Data``, also beside their statistics written by hand, and with
+one that is not linear. Medians, one process, one BLAS thread.
 """
 
 import argparse
@@ -172,34 +173,104 @@ def groups() -> list[Shape]:
     ]
 
 
-def nonlinear_rows(m: int, spelling: str) -> str:
-    """A row of the third table: m rows of 5 with a mean tanh(X B), as chol=, cov= or tau=."""
+def regression(m: int, density: Callable, data: bool = False):
+    """Log density and gradient of a model of m rows of 5, with an LKJ prior: a function of a point.
+
+    ``density(y, x, slopes, chol)`` adds the likelihood.
+    """
+    import numpy as np
+    import pymc as pm
+
+    rng = np.random.default_rng(SEED)
+    x, y = rng.normal(size=(m, 4)), rng.normal(size=(m, 5))
+    with pm.Model() as model:
+        slopes = pm.Normal("slopes", shape=(4, 5))
+        chol, *_ = pm.LKJCholeskyCov("L", n=5, eta=2, sd_dist=pm.HalfNormal.dist(1))
+        if data:
+            x, y = pm.Data("x", x), pm.Data("y_data", y)
+        density(y, x, slopes, chol)
+    function = model.logp_dlogp_function(ravel_inputs=True)
+    function.set_extra_values({})
+    return function
+
+
+def of_library(library, mean: str, spelling: str = "chol") -> Callable:
+    """The likelihood as its users write it."""
+    import pytensor.tensor as pt
+
+    def density(y, x, slopes, chol):
+        matrix = chol if spelling == "chol" else chol @ chol.T
+        mu = x @ slopes if mean == "linear" else pt.tanh(x @ slopes)
+        library.MvNormal("y", mu, **{spelling: matrix}, observed=y)
+
+    return density
+
+
+def by_hand(y, x, slopes, chol):
+    """The likelihood of rows with a linear mean from the triangular factor of [X Y]."""
     import numpy as np
     import pymc as pm
     import pytensor.tensor as pt
 
+    m, p = x.shape
+    factor = np.linalg.qr(np.hstack([x, y]), mode="r")
+    residual = factor[:, p:] - factor[:, :p] @ slopes
+    white = pt.linalg.solve_triangular(chol, residual.T, lower=True, b_ndim=2)
+    logdet = 2 * pt.log(pt.diagonal(chol)).sum()
+    constant = m * y.shape[1] * np.log(2 * np.pi)
+    pm.Potential("y", -((white**2).sum() + m * logdet + constant) / 2)
+
+
+def in_turns(functions: list) -> list[float]:
+    """Median milliseconds of each of some functions of the same point, which give the same.
+
+    Of some milliseconds of calls at a time, between which the others have their turns.
+    """
+    import numpy as np
+
+    point, turns = np.full(20 + 15, 0.1), [[] for _ in functions]
+    expected, *others = [function(point) for function in functions]
+    for found in others:
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-6)
+    calls = [1 + int(0.005 / _seconds(function, point, 3)) for function in functions]
+    for _ in range(25):
+        for function, count, own in zip(functions, calls, turns, strict=True):
+            own.append(_seconds(function, point, count))
+    return [1e3 * float(np.median(own)) for own in turns]
+
+
+def _seconds(function, point, calls: int) -> float:
+    """Of a call, in the time of this thread: others may be at work."""
+    start = time.thread_time()
+    for _ in range(calls):
+        function(point)
+    return (time.thread_time() - start) / calls
+
+
+def linear_rows(m: int) -> str:
+    """A row of the table of regressions: arrays, ``pm.Data``, by hand, ``pm.MvNormal``."""
+    import pymc as pm
+
     import pm_gaussgrad as gg
 
-    rng = np.random.default_rng(SEED)
-    x, y, functions = rng.normal(size=(m, 4)), rng.normal(size=(m, 5)), []
-    for library in (gg, pm):
-        with pm.Model() as model:
-            slopes = pm.Normal("slopes", shape=(4, 5))
-            chol, *_ = pm.LKJCholeskyCov("L", n=5, eta=2, sd_dist=pm.HalfNormal.dist(1))
-            matrix = chol if spelling == "chol" else chol @ chol.T
-            library.MvNormal("y", pt.tanh(x @ slopes), **{spelling: matrix}, observed=y)
-        function = model.logp_dlogp_function(ravel_inputs=True)
-        function.set_extra_values({})
-        functions.append(function)
-    point, times = np.full(20 + 15, 0.1), ([], [])
-    for function in functions:
-        function(point)
-    while sum(times[0]) < 1 or len(times[0]) < 9:
-        for function, own in zip(functions, times, strict=True):
-            start = time.thread_time()  # interleaved, of this thread: others may be at work
-            function(point)
-            own.append(time.thread_time() - start)
-    ours, theirs = (1e3 * float(np.median(own)) for own in times)
+    densities = [*[of_library(gg, "linear")] * 2, by_hand, of_library(pm, "linear")]
+    functions = [regression(m, density, data=i == 1) for i, density in enumerate(densities)]
+    ours, data, hand, theirs = in_turns(functions)
+    cells = [f"{m:,}", f"{ours:.4f}", f"{data:.4f}", f"{hand:.4f}", f"{theirs:.3f}"]
+    cells += [f"{ours / hand:.2f}", f"{theirs / ours:.0f}", f"{theirs / data:.1f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def nonlinear_rows(m: int, spelling: str) -> str:
+    """A row of the table of means tanh(X B), as chol=, cov= or tau=."""
+    import pymc as pm
+
+    import pm_gaussgrad as gg
+
+    ours, theirs = in_turns(
+        [regression(m, of_library(library, "tanh", spelling)) for library in (gg, pm)]
+    )
     return f"| {m:,} | `{spelling}=` | {ours:.3f} | {theirs:.3f} | {theirs / ours:.2f} |"
 
 
@@ -226,7 +297,12 @@ def main() -> None:
             found = milliseconds(shape, y)
             cells = f"`{shape.name}` | {shape.n:,} | {found:.3f} | {1e6 * found / shape.n:.0f}"
             print(f"| {cells} |", flush=True)
-        print("\n| rows | | ms | `pm.MvNormal`, ms | times as fast |\n|---:|---|---:|---:|---:|")
+        print("\n| rows, mean X B | ms | `pm.Data`, ms | by hand, ms | `pm.MvNormal`, ms ", end="")
+        print("| by hand | `pm` | `pm.Data`, `pm` |\n|---:|---:|---:|---:|---:|---:|---:|---:|")
+        for m in (2000, 20_000, 200_000):
+            print(linear_rows(m), flush=True)
+        print("\n| rows, mean tanh(X B) | | ms | `pm.MvNormal`, ms | times as fast |")
+        print("|---:|---|---:|---:|---:|")
         for m in (2000, 20_000, 200_000):
             for spelling in ("chol", "cov", "tau"):
                 print(nonlinear_rows(m, spelling), flush=True)

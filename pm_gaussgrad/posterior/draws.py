@@ -79,18 +79,18 @@ def each_draw(
         Of the outputs.
     """
     posterior_of(owner, idata)
-    function = DrawFunction(owner, model, outputs, [*pieces[0], *noise], compile_kwargs)
+    function = DrawFunction(
+        owner, model, outputs, noise=noise, fixed=pieces[0], compile_kwargs=compile_kwargs
+    )
     rng = np.random.default_rng(random_seed)
-    for index, point in function.points(idata, progressbar, calls=len(pieces[1])):
-        white = [rng.standard_normal(z.type.shape).astype(z.dtype) for z in noise]
-        yield index, _joined([function(*point, *piece, *white) for piece in pieces[1]])
+    yield from function.each(idata, pieces[1], rng=rng, progressbar=progressbar)
 
 
 class DrawFunction:
     """Expressions of a model's variables, one function for any number of posteriors.
 
-    Called with the values of its inputs at one draw, and those of the others. It is interpreted or
-    compiled as :class:`~pm_gaussgrad.posterior.evaluation.adaptive.AdaptiveFunction` says.
+    It is interpreted or compiled, for one draw or several at a time, as
+    :class:`~pm_gaussgrad.posterior.evaluation.adaptive.AdaptiveFunction` says.
 
     Parameters
     ----------
@@ -98,16 +98,20 @@ class DrawFunction:
         The function that asks, for messages.
     model : pymc.Model
     outputs : list of TensorVariable
-    others : sequence of TensorVariable
-        Inputs that the posterior does not have.
+    noise : sequence of TensorVariable
+        Inputs of known shape, filled with new white noise at each draw.
+    fixed : sequence of TensorVariable
+        Inputs that do not differ between draws.
     compile_kwargs : dict, optional
         For ``pytensor.function``.
     again : bool
         Whether more posteriors are to be expected.
     """
 
-    def __init__(self, owner, model, outputs, others=(), compile_kwargs=None, again=False):
-        self.owner, self.model = owner, model
+    def __init__(
+        self, owner, model, outputs, *, noise=(), fixed=(), compile_kwargs=None, again=False
+    ):
+        self.owner, self.model, self._noise = owner, model, noise
         # Replaced at once: what is cloned does not share the random variables of the model.
         given = {rv: rv.type(name=rv.name) for rv in model.free_RVs}
         observed = {rv: model.rvs_to_values[rv] for rv in model.observed_RVs}
@@ -115,28 +119,44 @@ class DrawFunction:
         upstream = set(ancestors(outputs))
         self.inputs = [x for x in given.values() if x in upstream]
         _check_given(owner, outputs, self.inputs)
-        inputs = [*self.inputs, *others]
-        self._function = AdaptiveFunction(inputs, outputs, compile_kwargs, again)
+        inputs = [*self.inputs, *noise, *fixed]
+        self._function = AdaptiveFunction(inputs, outputs, compile_kwargs, again, len(fixed))
 
-    def __call__(self, *values):
-        return self._function(*values)
+    def each(self, idata, fixed=((),), rng=None, progressbar=False):
+        """The index of each draw of a tree, and the outputs there.
 
-    def points(self, idata, progressbar=False, calls=1):
-        """The index of each draw of a tree, and the values of the model's variables there.
-
-        ``calls`` of the function are to be made at each.
+        Parameters
+        ----------
+        idata : xarray.DataTree
+        fixed : sequence of tuple
+            Values of the inputs that do not differ, for each of which the outputs are joined along
+            their last dimension.
+        rng : numpy.random.Generator, optional
+            Of the noise.
+        progressbar : bool
         """
         posterior = posterior_of(self.owner, idata)
         shape = tuple(posterior.sizes[dim] for dim in SAMPLE_DIMS)
         if not np.prod(shape):
             raise ValueError(f"{self.owner}: the posterior has no draws, expected at least one.")
-        draws = self.values(posterior)
-        self._function.announce(int(np.prod(shape)), calls)
+        total, outputs = int(np.prod(shape)), self.over(posterior, SAMPLE_DIMS, fixed, rng)
         with Progress(disable=not progressbar, transient=True) as progress:
-            task = progress.add_task(self.owner, total=int(np.prod(shape)))
-            for index in np.ndindex(shape):
-                yield index, [d[index] for d in draws]
+            task = progress.add_task(self.owner, total=total)
+            for index, values in zip(np.ndindex(shape), outputs, strict=True):
+                yield index, values
                 progress.advance(task)
+
+    def over(self, posterior, sample_dims, fixed=((),), rng=None):
+        """The outputs at each draw of a Dataset, of which these are the leading dimensions."""
+        shape = tuple(posterior.sizes[dim] for dim in sample_dims)
+        count = int(np.prod(shape, dtype=int))
+        draws = [x.reshape(count, *x.shape[len(shape) :]) for x in self.values(posterior)]
+
+        def values(start, stop):
+            white = [[_white(rng, z) for z in self._noise] for _ in range(start, stop)]
+            return [*(x[start:stop] for x in draws), *map(np.stack, zip(*white, strict=True))]
+
+        return self._function.over(count, values, fixed)
 
     def values(self, posterior):
         """Those of the model's variables, an array each, from draws or from a single point."""
@@ -169,11 +189,9 @@ def _check_given(owner, outputs, inputs):
             )
 
 
-def _joined(parts):
-    """The outputs for several pieces, each joined along its last dimension."""
-    if len(parts) == 1:
-        return parts[0]
-    return [np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)]
+def _white(rng, z):
+    """New white noise for an input."""
+    return rng.standard_normal(z.type.shape).astype(z.dtype, copy=False)
 
 
 def evaluated_size(size) -> int:

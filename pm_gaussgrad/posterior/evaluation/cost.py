@@ -24,6 +24,10 @@ LOOP_SHARE = 0.15
 LAPACK, BLAS, KERNELS = "pytensor.tensor.linalg", "pytensor.tensor.blas", "pm_gaussgrad.ops"
 # Nothing is compiled for less than this, nor to save less than a tenth.
 LEAST, WORTH = 1.0, 0.9
+# To make a function of several draws, and each of its nodes; what takes less goes draw by draw.
+BLOCK_SECONDS, BLOCK_NODE_SECONDS, LEAST_FOR_BLOCKS = 0.01, 5e-4, 0.05
+# Draws at once, and entries of an array that has all of them: a megabyte, which caches hold.
+MOST_DRAWS, MOST_ENTRIES = 64, 2**17
 # Entries from which on a pass over memory takes longer than calling NumPy.
 LARGE = 2_000
 
@@ -102,6 +106,22 @@ def summary(calls, rounds):
 def interpreted(nodes) -> float:
     """Seconds of a call as it was timed."""
     return sum(x.seconds for x in nodes)
+
+
+def at_once(nodes) -> int:
+    """How many draws a call is to have."""
+    largest = max((x.entries for x in nodes), default=0)
+    return int(min(max(MOST_ENTRIES // max(largest, 1), 1), MOST_DRAWS))
+
+
+def of_blocks(nodes, together, at_once):
+    """Seconds to make a function of several draws, and of each draw.
+
+    Of the nodes that are evaluated for all draws together the call from Python is shared.
+    """
+    shared = sum(min(x.seconds, CALL_SECONDS) for x in together)
+    set_up = BLOCK_SECONDS + BLOCK_NODE_SECONDS * len(nodes)
+    return set_up, interpreted(nodes) - (1 - 1 / at_once) * shared
 
 
 def of_loops(nodes, fused, sizes):

@@ -47,3 +47,6 @@ INTERPRETED = (
     .excluding("fusion", "inplace")
     .register((dfs_rewriter(write_out), 49))
 )
+
+# What has been rewritten already.
+AS_IT_IS = Mode(linker="py", optimizer=None)

@@ -15,7 +15,7 @@ from pytensor.scalar.basic import Composite
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.rewriting.elemwise import FusionOptimizer
 
-_AS_IT_IS = Mode(linker="py", optimizer=None)
+from pm_gaussgrad.posterior.evaluation.interpreted import AS_IT_IS
 
 
 def _apply(op, inputs):
@@ -97,7 +97,7 @@ class Loops:
         """The function of these inputs; what it depends on otherwise is shared as before."""
         replaced = dict(zip(self._graph.inputs, self._originals, strict=True))
         outputs = clone_replace(self._graph.outputs, replaced)
-        return pytensor.function(inputs, outputs, mode=_AS_IT_IS, on_unused_input="ignore")
+        return pytensor.function(inputs, outputs, mode=AS_IT_IS, on_unused_input="ignore")
 
 
 def _exchange(graph, node, op):

@@ -188,11 +188,10 @@ def loo_log_lik_fn(model=None, var_name=None, *, compile_kwargs=None):
 
     def log_lik_fn(observed, data):
         posterior = getattr(data.posterior, "dataset", data.posterior)
-        draws = function.values(posterior)
         sample = [dim for dim in SAMPLE_DIMS if dim in posterior.dims]
         shape = tuple(posterior.sizes[dim] for dim in sample)
-        values = [function(*(d[index] for d in draws))[0] for index in np.ndindex(shape)]
-        values = np.array(values).reshape(*shape, *np.shape(values[0]))
+        values = np.array([logp for [logp] in function.over(posterior, sample)])
+        values = values.reshape(*shape, *values.shape[1:])
         coords = {dim: posterior.coords[dim] for dim in sample if dim in posterior.coords}
         array = xr.DataArray(values, {**coords, **terms.coords}, (*sample, *terms.dims))
         return array.isel(_positions(owner, terms, observed)).rename(likelihood.name)

@@ -57,7 +57,7 @@ def moment_match_functions(owner, terms, idata, compile_kwargs=None):
         model.initial_point(), [model.logp(), expression], model.value_vars
     )
     posterior, left_out = (
-        AdaptiveFunction([joined, *more], [output], compile_kwargs, again=True)
+        AdaptiveFunction([joined, *more], [output], compile_kwargs, again=True, fixed=len(more))
         for more, output in zip(((), inputs), outputs, strict=True)
     )
 
@@ -73,12 +73,12 @@ def moment_match_functions(owner, terms, idata, compile_kwargs=None):
 def _of_each(function, upars, more):
     """A scalar function of a vector at each draw of these."""
     upars = upars.transpose(*SAMPLE_DIMS, ...)
-    result = xr.DataArray(np.empty(upars.shape[:2]), dims=SAMPLE_DIMS)
-    result = result.assign_coords({d: upars.coords[d] for d in SAMPLE_DIMS if d in upars.coords})
-    function.announce(result.size)
-    for index in np.ndindex(result.shape):
-        [result.values[index]] = function(upars.values[index], *more)
-    return result
+    *shape, size = upars.shape
+    vectors = upars.values.reshape(-1, size)
+    found = function.over(len(vectors), lambda start, stop: [vectors[start:stop]], [more])
+    values = np.reshape([value for [value] in found], shape)
+    coords = {d: upars.coords[d] for d in SAMPLE_DIMS if d in upars.coords}
+    return xr.DataArray(values, coords, SAMPLE_DIMS)
 
 
 def _unconstrained(owner, model, idata):

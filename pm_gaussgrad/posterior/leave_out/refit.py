@@ -208,7 +208,12 @@ class _Density:
             quad = likelihood.cov.quad_logdet(filled)[0]
             outputs += [quad, pt.broadcast_to(self.nu, quad.shape)]
         self.function = DrawFunction(
-            owner, likelihood.model, outputs, [positions], compile_kwargs, again=True
+            owner,
+            likelihood.model,
+            outputs,
+            fixed=[positions],
+            compile_kwargs=compile_kwargs,
+            again=True,
         )
 
     def __call__(self, idata, left_out, members, ahead):
@@ -222,8 +227,7 @@ class _Density:
         if ahead:
             rows, entries = rows[:1], [np.concatenate(entries)]
         count = self.n - (positions < self.n).sum(axis=-1)
-        for index, point in self.function.points(idata):
-            difference, factor, *student = self.function(*point, positions)
+        for index, (difference, factor, *student) in self.function.each(idata, [(positions,)]):
             terms = []
             for row, at in zip(rows, entries, strict=True):
                 place = np.searchsorted(positions[row], at)
