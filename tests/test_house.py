@@ -36,6 +36,8 @@ EXPORTED = [
 ]
 # Singular alone: in the registry with the noise that makes it a covariance.
 SUMMANDS = {gg.cov.LowRank, gg.cov.Projected, gg.cov.Effects}
+# Constructors of a structure that is in the registry, and documented, under its own name.
+CONSTRUCTORS = {gg.cov.CAR, gg.cov.Leroux, gg.cov.SAR}
 FAMILIES = {path.name for path in (PACKAGE / "cov").iterdir() if path.is_dir()} - {
     "protocol",
     "__pycache__",
@@ -141,6 +143,8 @@ def test_no_generated_kernels():
 
 @pytest.mark.parametrize("structure", EXPORTED, ids=lambda s: s.__name__)
 def test_documented_shapes_are_the_declared_ones(structure):
+    if structure in CONSTRUCTORS:
+        return
     for name, dims in structure.parameter_shapes.items():
         match = re.search(
             rf"^\*?{name} : .*shape (.*), in units of", inspect.getdoc(structure), re.M
@@ -192,7 +196,7 @@ def _subclasses(kind):
 
 
 def test_every_structure_is_in_the_registry():
-    assert _tested() >= set(EXPORTED) - SUMMANDS
+    assert _tested() >= set(EXPORTED) - SUMMANDS - CONSTRUCTORS
 
 
 def test_every_class_that_is_built_is_in_the_registry():

@@ -1,5 +1,8 @@
 """Covariance structures, one a file."""
 
+from pm_gaussgrad.cov.areal.car import CAR
+from pm_gaussgrad.cov.areal.leroux import Leroux
+from pm_gaussgrad.cov.areal.sar import SAR
 from pm_gaussgrad.cov.graphs import sparse_latents  # noqa: F401 - latents and noise
 from pm_gaussgrad.cov.graphs.effects import Effects
 from pm_gaussgrad.cov.graphs.projected import Projected
@@ -26,6 +29,8 @@ from pm_gaussgrad.cov.series.ar1 import AR1
 
 __all__ = [
     "AR1",
+    "CAR",
+    "SAR",
     "BlockDiagonal",
     "Cholesky",
     "CompoundSymmetry",
@@ -35,6 +40,7 @@ __all__ = [
     "Effects",
     "Eigenbasis",
     "Kronecker",
+    "Leroux",
     "LowRank",
     "Precision",
     "Projected",
