@@ -35,9 +35,9 @@ EXPORTED = [
     if isinstance(kind := getattr(gg.cov, name), type) and kind is not gg.cov.Covariance
 ]
 # Singular alone: in the registry with the noise that makes it a covariance.
-SUMMANDS = {gg.cov.LowRank, gg.cov.Projected, gg.cov.Effects}
+SUMMANDS = {gg.cov.LowRank, gg.cov.Projected, gg.cov.Effects, gg.cov.ICAR}
 # Constructors of a structure that is in the registry, and documented, under its own name.
-CONSTRUCTORS = {gg.cov.CAR, gg.cov.Leroux, gg.cov.SAR}
+CONSTRUCTORS = {gg.cov.BYM2, gg.cov.CAR, gg.cov.Leroux, gg.cov.SAR}
 FAMILIES = {path.name for path in (PACKAGE / "cov").iterdir() if path.is_dir()} - {
     "protocol",
     "__pycache__",

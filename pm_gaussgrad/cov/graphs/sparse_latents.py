@@ -14,10 +14,9 @@ Sources: as of :mod:`pm_gaussgrad.kernels.sparse.latents`.
 from functools import cached_property, reduce
 
 import pytensor.tensor as pt
-import scipy.sparse as sp
 
 from pm_gaussgrad.cov.graphs.latents import CONSTANTS, Latents
-from pm_gaussgrad.cov.graphs.projected import Projected
+from pm_gaussgrad.cov.graphs.projected import Projected, identity
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.constants import check_positive
@@ -71,7 +70,8 @@ class SparseLatents(Leaf):
     def from_parameters(cls, *parameters, size=None):
         covariances, values, variance, *constants = map(pt.as_tensor_variable, parameters)
         latents = Latents.from_parameters(covariances, values, *constants)
-        made = cls(latents, variance)
+        made = object.__new__(cls)
+        made._latents, made._variance = latents, variance
         made.parameters = (covariances, values, variance, *constants)
         return made
 
@@ -181,5 +181,5 @@ def _fields_and_noise(summands):
     n = common_size(*summands)
     if not (noise and fields and isinstance(n, int) and all(map(_is_field, fields))):
         return None
-    seen = [Projected(sp.eye_array(n), field) for field in fields]
+    seen = [Projected(identity(n), field) for field in fields]
     return reduce(closed_sum, [*seen, *latents, *noise])
