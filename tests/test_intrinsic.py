@@ -172,6 +172,66 @@ def test_beside_noise(name, rng):
     assert_allclose(again, expected, **near)
 
 
+def flat_density(y, seen, sigma, noise):
+    """By the factor of H, as of a precision that is singular."""
+    precision, loadings = R / sigma**2, seen / noise[:, None]
+    H = precision + seen.T @ loadings
+    quad = (y * y / noise).sum() - y @ loadings @ np.linalg.solve(H, loadings.T @ y)
+    eigenvalues = np.linalg.eigvalsh(precision)[4:]
+    logdet = np.linalg.slogdet(H)[1] - np.log(eigenvalues).sum() + np.log(noise).sum()
+    return -(quad + logdet + (N - 4) * np.log(2 * np.pi)) / 2
+
+
+@pytest.mark.parametrize("name", ["alone", "seen twice", "others"])
+def test_flat_means_beside_noise(name, rng):
+    """Value by the singular precision, gradient by differences, leave-one-out by solves."""
+    seen = {"alone": EYE, "seen twice": EYE + 0.5 * np.eye(N, k=1), "others": EYE}[name]
+    y, sigma = 3 + rng.normal(size=N), pt.dscalar("sigma")
+    field = gg.cov.ICAR(W, sigma, flat=True)
+    cov = field if name == "alone" else gg.cov.Projected(seen, field)
+    cov = gg.cov.Diagonal(NOISE / 2) + cov + gg.cov.Diagonal(NOISE / 2)
+    if name == "others":
+        cov = cov + gg.cov.Effects(np.arange(N) % 2, 0.0)
+    logp = gg.logp(y, 0.5, cov)
+    outputs = [logp, pt.grad(logp, sigma), cov.resolved.solve(y), cov.resolved.inverse_diagonal()]
+    function = interpreted([sigma], outputs)
+    value, slope, alpha, precision = function(1.3)
+    assert_allclose(value, flat_density(y - 0.5, seen, 1.3, NOISE), rtol=1e-11)
+    step = 1e-4
+    differences = [function(1.3 + k * step)[0] for k in (-2, -1, 1, 2)]
+    expected = np.dot([1, -8, 8, -1], differences) / (12 * step)
+    assert_allclose(slope, expected, rtol=1e-8)
+    loadings = seen / NOISE[:, None]
+    inverse = np.diag(1 / NOISE) - loadings @ np.linalg.solve(
+        R / 1.3**2 + seen.T @ loadings, loadings.T
+    )
+    assert_allclose(alpha, inverse @ y, rtol=1e-9, atol=1e-11)
+    assert_allclose(precision, np.diag(inverse), rtol=1e-10, atol=1e-12)
+    # A mean that both have changes nothing.
+    if name != "seen twice":
+        moved = interpreted([sigma], [gg.logp(y + 7, 0.5, cov)])(1.3)[0]
+        assert_allclose(moved, value, rtol=1e-11)
+
+
+def test_flat_means_with_gaps(rng):
+    observed, y = np.array([0, 2, 3, 4, 6, 7]), rng.normal(size=N)
+    y[[1, 5]] = np.nan
+    cov = gg.cov.ICAR(W, flat=True) + gg.cov.Diagonal(NOISE)
+    [found] = evaluated(gg.logp(y, 0.0, cov))
+    seen, noise = EYE[observed], NOISE[observed]
+    H = R + seen.T @ (seen / noise[:, None])
+    quad = (
+        y[observed]
+        @ (
+            np.diag(1 / noise)
+            - np.linalg.inv(H)[np.ix_(observed, observed)] / np.outer(noise, noise)
+        )
+        @ y[observed]
+    )
+    logdet = np.linalg.slogdet(H)[1] - np.log(np.linalg.eigvalsh(R)[4:]).sum() + np.log(noise).sum()
+    assert_allclose(found, -(quad + logdet + 2 * np.log(2 * np.pi)) / 2, rtol=1e-11)
+
+
 def test_gaps(rng):
     """A whole component among them, of which nothing is known then but its sum."""
     observed, y = np.array([0, 2, 4, 7]), rng.normal(size=N)
@@ -296,6 +356,19 @@ def test_latent_variables(rng):
     assert (drawn[:, ALONE] == 0).all()
 
 
+@pytest.mark.parametrize("noise", [False, True])
+def test_flat_means_in_a_model(noise, rng):
+    """Observed and as a prior; draws are an error when they are taken."""
+    cov = gg.cov.ICAR(W, flat=True)
+    cov = cov + gg.cov.Diagonal(NOISE) if noise else cov
+    with pm.Model() as model:
+        effect = gg.MvNormal("effect", 0.0, cov)
+        gg.MvNormal("y", effect, cov, observed=rng.normal(size=N))
+    assert np.isfinite(model.compile_dlogp(mode="FAST_COMPILE")(model.initial_point())).all()
+    with pytest.raises(NotImplementedError, match="a density and no covariance"):
+        pm.draw(effect, mode="FAST_COMPILE")
+
+
 WRONG = [
     (lambda: gg.cov.ICAR(W, -1.0), ValueError, "gg.cov.ICAR: `sigma` is -1, expected at least 0"),
     (lambda: gg.cov.ICAR(np.triu(W)), ValueError, "gg.cov.ICAR: `W` differs from its transpose"),
@@ -308,8 +381,35 @@ WRONG = [
         ValueError,
         "gg.cov.BYM2: `variance` has the entry 0",
     ),
-    (lambda: gg.cov.ICAR(W, flat=True).to_dense(), NotImplementedError, "expected flat=False"),
-    (lambda: gg.cov.ICAR(W, flat=True).draw(EYE), NotImplementedError, "expected flat=False"),
+    (
+        lambda: gg.cov.ICAR(W, flat=True).to_dense(),
+        NotImplementedError,
+        "gg.cov.ICAR: means with a flat",
+    ),
+    (
+        lambda: gg.cov.ICAR(W, flat=True).color(EYE),
+        NotImplementedError,
+        "gg.cov.ICAR: means with a flat",
+    ),
+    (
+        lambda: (gg.cov.ICAR(W, flat=True) + gg.cov.Diagonal(NOISE)).resolved.to_dense(),
+        NotImplementedError,
+        "a density and no covariance",
+    ),
+    (
+        lambda: gg.cov.Projected(EYE, gg.cov.ICAR(W, flat=True)).draw(EYE),
+        NotImplementedError,
+        "gg.cov.Projected: means with a flat prior",
+    ),
+    (
+        lambda: gg.logp(
+            np.ones(3),
+            0.0,
+            gg.cov.Projected(EYE[:3], gg.cov.ICAR(W, flat=True)) + gg.cov.Diagonal(1.0),
+        ),
+        ValueError,
+        "do not identify 3 of 4 flat means",
+    ),
     (lambda: gg.cov.ICAR(W).whiten(np.ones(N)), NotImplementedError, "+ gg.cov.Diagonal(variance)"),
     (lambda: gg.cov.ICAR(W).inverse_diagonal(), NotImplementedError, "flat=True"),
 ]

@@ -28,6 +28,7 @@ from pytensor.graph.basic import Constant
 from pm_gaussgrad.cov.areal.differences import Differences, variances_without_means
 from pm_gaussgrad.cov.areal.neighbours import as_neighbours
 from pm_gaussgrad.cov.areal.scalars import as_scalar, check_scale
+from pm_gaussgrad.cov.graphs.flat_means import no_covariance, no_draws
 from pm_gaussgrad.cov.graphs.latents import without_means
 from pm_gaussgrad.cov.graphs.projected import Projected, identity
 from pm_gaussgrad.cov.graphs.sparse_matrix import SparseInverse
@@ -231,10 +232,7 @@ class ICAR(Covariance):
 
     def _proper(self):
         if self.flat:
-            raise NotImplementedError(
-                f"{NAME}: with flat=True there is a density and no covariance, expected "
-                "flat=False, areas that sum to zero, for draws and variances."
-            )
+            raise no_covariance(NAME)
 
     def _singular(self, what):
         return NotImplementedError(
@@ -250,6 +248,9 @@ class ICAR(Covariance):
     def color(self, z):
         self._proper()
         return without_means(self._field.color(z), self._component)
+
+    def draw(self, z):
+        return no_draws(NAME, pt.as_tensor_variable(z)) if self.flat else self.color(z)
 
     def whiten(self, residual):
         raise self._singular("inverse root")
@@ -273,7 +274,6 @@ class ICAR(Covariance):
         return free / 2 * of_variance[:, None] * of_variance
 
     def keep(self, observed):
-        self._proper()
         return Projected(identity(self.size)[observed], self)
 
     def scaled(self, factor):
@@ -283,7 +283,6 @@ class ICAR(Covariance):
 
     def precision_entries(self):
         """That of which the means are taken out: see :meth:`sums_to_zero`."""
-        self._proper()
         if self._differences is not None:
             pinned, variance = self._differences.pinned, self._variance
             indptr, indices, values = pinned.indptr, pinned.indices, pinned.values

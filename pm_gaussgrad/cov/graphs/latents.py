@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 
+from pm_gaussgrad.cov.graphs.flat_means import no_covariance
 from pm_gaussgrad.cov.graphs.stacked_terms import Terms
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.products import unit_rows
@@ -84,6 +85,11 @@ class Latents(Covariance):
         """What it consists of; None where its constants are symbolic."""
         return Terms.of_tensors(self.parameters) if self._terms is None else self._terms
 
+    def _proper(self):
+        """Raise where there is no covariance."""
+        if self._terms is not None and self._terms.flat.shape[1]:
+            raise no_covariance(self.label)
+
     @property
     def size(self):
         if self._terms is not None:
@@ -99,6 +105,7 @@ class Latents(Covariance):
         return self
 
     def to_dense(self):
+        self._proper()
         covariances, values, loadings, entries, precision, blocks, *_, extent, _ = self.parameters
         n, p = _length(extent, 0), _length(extent, 1)
         # With a precision of one for effects, whose covariance then takes the place of one.
@@ -114,6 +121,7 @@ class Latents(Covariance):
         return design @ prior @ design.mT
 
     def times(self, rows):
+        self._proper()
         covariances, values, loadings, entries, precision, blocks, _, index, extent, _ = (
             self.parameters
         )
@@ -138,12 +146,14 @@ class Latents(Covariance):
         return zero[..., None] + pt.zeros(self.size, dtype=self.dtype)
 
     def diagonal(self):
+        self._proper()
         return transform_rows(self, "signal_variances", self.zeros())
 
     def noise_size(self, n):
         return _length(self.parameters[-2], 1)
 
     def draw(self, z):
+        self._proper()
         return transform_rows(self, "signal", z)
 
     def keep(self, observed):

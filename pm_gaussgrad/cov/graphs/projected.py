@@ -88,7 +88,8 @@ class Projected(Latents):
             )
         values, indptr, indices = latent.precision_entries()
         values = pt.as_tensor_variable(values)
-        self._terms = of_fields(matrix, values, indptr, indices, latent.sums_to_zero())
+        sums = latent.sums_to_zero()
+        self._terms = of_fields(matrix, values, indptr, indices, sums, bool(latent.flat))
 
 
 def identity(n: int) -> sp.csr_array:

@@ -15,6 +15,7 @@ from functools import cached_property, reduce
 
 import pytensor.tensor as pt
 
+from pm_gaussgrad.cov.graphs.flat_means import FlatMeans
 from pm_gaussgrad.cov.graphs.latents import CONSTANTS, Latents
 from pm_gaussgrad.cov.graphs.projected import Projected, identity
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal
@@ -133,32 +134,37 @@ class SparseLatents(Leaf):
         return SparseLatents(self._latents.scaled(factor), factor * self._variance)
 
 
+def with_noise(latents, variance):
+    """The sum of latents and independent noise, with flat means where the latents have them."""
+    cov, terms = SparseLatents(latents, variance), latents.terms
+    return cov if terms is None or not terms.flat.shape[1] else FlatMeans(cov, terms.flat)
+
+
 @closes(Latents, Diagonal)
 def _sum_with_noise(latents, noise):
     size = common_size(latents, noise)
-    return SparseLatents(latents, of_size(noise, size).diagonal())
+    return with_noise(latents, of_size(noise, size).diagonal())
 
 
 @closes(SparseLatents, Diagonal)
 def _sum_with_more_noise(cov, noise):
     size = common_size(cov, noise)
-    return SparseLatents(
-        cov.summands[0], closed_sum(cov.summands[1], of_size(noise, size)).diagonal()
-    )
+    own, before = cov.summands
+    return with_noise(own, closed_sum(before, of_size(noise, size)).diagonal())
 
 
 @closes(SparseLatents, Latents)
 def _sum_with_more_latents(cov, latents):
     common_size(cov, latents)
     own, noise = cov.summands
-    return SparseLatents(closed_sum(own, latents), noise.diagonal())
+    return with_noise(closed_sum(own, latents), noise.diagonal())
 
 
 @closes(SparseLatents, SparseLatents)
 def _sum_of_both(left, right):
     common_size(left, right)
     latents, noise = (closed_sum(*pair) for pair in zip(left.summands, right.summands, strict=True))
-    return SparseLatents(latents, noise.diagonal())
+    return with_noise(latents, noise.diagonal())
 
 
 def _is_field(cov) -> bool:

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import pytensor.tensor as pt
+import scipy.sparse as sp
 from pytensor.graph.basic import Constant
 from pytensor.scalar import upcast
 from pytensor.tensor.variable import TensorVariable
@@ -36,6 +37,8 @@ class Terms:
         Of each term of effects: coefficients of a level, and levels.
     sums : array of int, shape (nodes)
         The component over which a node sums to zero with others, 0, 1, ...; -1 where it does not.
+    flat : array, shape (size, f)
+        How observations see means of components that have a flat prior besides.
     """
 
     size: int
@@ -47,6 +50,7 @@ class Terms:
     precision: np.ndarray
     levels: np.ndarray
     sums: np.ndarray
+    flat: np.ndarray
 
     @property
     def dtype(self):
@@ -85,6 +89,7 @@ class Terms:
             np.concatenate([self.precision + right, other.precision + left + self.nodes], axis=1),
             np.concatenate([self.levels, other.levels], axis=1),
             np.append(self.sums, np.where(other.sums < 0, -1, other.sums + self.components)),
+            np.concatenate([self.flat, other.flat], axis=1),
         )
 
     def keep(self, observed):
@@ -93,7 +98,8 @@ class Terms:
         number[observed] = np.arange(len(observed))
         rows = number[self.entries[0]]
         entries = np.stack([rows, self.entries[1]])[:, rows >= 0]
-        return replace(self, size=len(observed), loadings=self.loadings[rows >= 0], entries=entries)
+        loadings, flat = self.loadings[rows >= 0], self.flat[observed]
+        return replace(self, size=len(observed), loadings=loadings, entries=entries, flat=flat)
 
     def _without_zeros(self):
         """Without entries of nodes that are components by themselves."""
@@ -151,7 +157,7 @@ class Terms:
         size, start = section(index, TERM_SIZE), section(index, TERM_START)
         levels = np.stack([size, np.diff(start) // np.maximum(size, 1)])
         n, p, _ = extent.shape
-        constants = loadings, entries, precision, levels, centred[start[-1] :]
+        constants = loadings, entries, precision, levels, centred[start[-1] :], np.empty((n, 0))
         return cls(n, int(p - start[-1]), covariances, values, *constants)
 
 
@@ -162,14 +168,16 @@ def of_effects(size, covariance, levels, count, design):
     flat = covariance.reshape((*covariance.shape[:-2], k * k))
     nothing = pt.constant(np.empty(0, covariance.dtype))
     pattern, shape = np.empty((2, 0), np.int64), np.array([[k], [count]])
-    nodes = np.empty(0, np.int64)
-    return Terms(size, 0, flat, nothing, design.ravel(), entries, pattern, shape, nodes)
+    sums, means = np.empty(0, np.int64), np.empty((size, 0))
+    return Terms(n, 0, flat, nothing, design.ravel(), entries, pattern, shape, sums, means)
 
 
-def of_fields(matrix, values, indptr, indices, sums=None):
+def of_fields(matrix, values, indptr, indices, sums=None, flat=False):
     """A field with nodes in the columns of a sparse matrix by rows, and its precision.
 
     ``sums`` are as of :class:`Terms`; a node that is a component by itself is zero, and not seen.
+    ``flat`` says whether their means have a flat prior instead, each in units of a vector of length
+    one.
     """
     n, nodes = matrix.shape
     entries = np.stack([np.repeat(np.arange(n), np.diff(matrix.indptr)), matrix.indices])
@@ -177,8 +185,11 @@ def of_fields(matrix, values, indptr, indices, sums=None):
     none = np.empty((2, 0), np.int64)
     nothing = pt.constant(np.empty(0, values.dtype))
     own = (x.astype(np.int64) for x in (entries, precision))
-    sums = np.full(nodes, -1) if sums is None else sums
-    return Terms(n, nodes, nothing, values, matrix.data, *own, none, sums)._without_zeros()
+    sums, means = np.full(nodes, -1) if sums is None else sums, np.empty((n, 0))
+    if flat:
+        unit = np.sqrt(1 / np.bincount(sums))[sums]
+        means = (matrix @ sp.csr_array((unit, (np.arange(nodes), sums)))).toarray()
+    return Terms(n, nodes, nothing, values, matrix.data, *own, none, sums, means)._without_zeros()
 
 
 def _joined(left, right):

@@ -87,6 +87,7 @@ class Covariance:
     submatrices_up_to: ClassVar[int] = 32
     summand: ClassVar[str]
     inside: Inside | None = None
+    flat = 0  # whether what sums to zero has a mean with a flat prior instead
     # NumPy scalars and arrays leave `*` and `+` to this class.
     __array_ufunc__ = None
     parameters: tuple[TensorVariable, ...]
