@@ -11,7 +11,7 @@ import pytest
 from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.graphs.sparse_latents import SparseLatents
+from pm_gaussgrad.cov.graphs.sparse_latents import CentredLatents, SparseLatents
 from pm_gaussgrad.cov.graphs.sparse_marginal import SparseMarginal
 from pm_gaussgrad.cov.graphs.sparse_matrix import SparseCovariance
 from pm_gaussgrad.cov.groups.grouped_symmetry import GroupedSymmetry
@@ -453,7 +453,7 @@ CASES = [
     ),
     Case(
         "SparseLatents",
-        lambda n, *parameters: SparseLatents.from_parameters(*parameters),
+        lambda n, *parameters: CentredLatents.from_parameters(*parameters),
         lambda rng, n: mixed_effects(rng, n, field=True),
         rejected=(np.eye(5)[[0, 3, 4]].sum(axis=0), np.full(9, -1.0), np.ones(2)),
         tangents={0: symmetric_blocks},

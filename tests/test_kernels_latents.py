@@ -8,9 +8,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sparse_patterns import definite, lower_triangle, random_pattern
 
+from pm_gaussgrad.kernels.sparse import centred_latents, latents
 from pm_gaussgrad.kernels.sparse import latent_members as members
 from pm_gaussgrad.kernels.sparse.arrangement import arrange
-from pm_gaussgrad.kernels.sparse.latents import forward, pullback
 from pm_gaussgrad.kernels.sparse.relative import relative_factors
 
 
@@ -83,6 +83,24 @@ class Model:
         _, (row, column) = self.lower
         twice = np.where(row == column, 1, 2)
         return np.concatenate(found), twice * of_fields[row, column]
+
+
+def kernels(arguments):
+    """Forward and pullback, and what they take, where fields sum to zero and where none does."""
+    *numbers, centred, index = arguments
+    if (centred >= 0).any():
+        return centred_latents.forward, centred_latents.pullback, arguments
+    return latents.forward, latents.pullback, (*numbers, index)
+
+
+def forward(rows, *arguments):
+    kernel, _, own = kernels(arguments)
+    return kernel(rows, *own)
+
+
+def pullback(*arguments):
+    _, kernel, own = kernels(arguments[:7])
+    return kernel(*own, *arguments[7:])
 
 
 def random_model(rng, terms=None, nodes=None):

@@ -19,12 +19,12 @@ from pm_gaussgrad.cov.areal.icar import ICAR
 from pm_gaussgrad.cov.areal.neighbours import as_neighbours
 from pm_gaussgrad.cov.areal.scalars import as_scalar, check_scale, check_share
 from pm_gaussgrad.cov.graphs.projected import Projected, identity
-from pm_gaussgrad.cov.graphs.sparse_latents import SparseLatents
+from pm_gaussgrad.cov.graphs.sparse_latents import CentredLatents
 
 NAME = "gg.cov.BYM2"
 
 
-class BYM2(SparseLatents):
+class BYM2(CentredLatents):
     r"""Structured and independent effects of areas, :math:`\sigma^2 (\rho\, S + (1 - \rho) I)`.
 
     S is the covariance of an intrinsic autoregression, scaled such that the geometric mean of its

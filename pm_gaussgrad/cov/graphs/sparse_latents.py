@@ -25,6 +25,7 @@ from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size, falls_back
+from pm_gaussgrad.kernels.sparse import centred_latents
 from pm_gaussgrad.kernels.sparse import latent_members as members
 from pm_gaussgrad.kernels.sparse.latents import forward, pullback
 from pm_gaussgrad.ops import transform_rows
@@ -128,15 +129,31 @@ class SparseLatents(Leaf):
 
     def keep(self, observed):
         kept = self._latents.keep(observed)
-        return None if kept is None else SparseLatents(kept, self._variance[..., observed])
+        return None if kept is None else of_latents(kept, self._variance[..., observed])
 
     def scaled(self, factor):
-        return SparseLatents(self._latents.scaled(factor), factor * self._variance)
+        return of_latents(self._latents.scaled(factor), factor * self._variance)
+
+
+class CentredLatents(SparseLatents):
+    """The same where fields sum to zero."""
+
+    label = SparseLatents.label
+    summand = SparseLatents.summand
+    forward = staticmethod(centred_latents.forward)
+    pullback = staticmethod(centred_latents.pullback)
+
+
+def of_latents(latents, variance):
+    """Latents and noise, by the kernels that they need."""
+    terms = latents.terms
+    kind = SparseLatents if terms is not None and not terms.components else CentredLatents
+    return kind(latents, variance)
 
 
 def with_noise(latents, variance):
     """The sum of latents and independent noise, with flat means where the latents have them."""
-    cov, terms = SparseLatents(latents, variance), latents.terms
+    cov, terms = of_latents(latents, variance), latents.terms
     return cov if terms is None or not terms.flat.shape[1] else FlatMeans(cov, terms.flat)
 
 

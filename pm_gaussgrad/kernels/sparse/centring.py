@@ -57,8 +57,8 @@ def centre(rows, centred):
     totals, sizes = np.empty(centred.size), np.empty(centred.size)
     for r in range(rows.shape[0]):
         row = rows[r]
-        totals[:] = 0
-        sizes[:] = 0
+        for i in range(centred.size):
+            totals[i], sizes[i] = 0.0, 0.0
         for i in range(centred.size):
             if centred[i] >= 0:
                 totals[centred[i]] += row[i]
@@ -68,14 +68,16 @@ def centre(rows, centred):
                 row[i] -= totals[centred[i]] / sizes[centred[i]]
 
 
-def centred_roots(unit, solved_unit, solved_held, seen_unit, seen_held, variance):
+def centred_roots(both, solved, seen, variance):
     """log|a| + log|t|, and X_w', W_w' and Y_w' as (3, r, p), of which ``OUT`` is taken out.
 
     Parameters
     ----------
-    unit, solved_unit, solved_held : array, shape (r, p)
-        V', X' and N'.
-    seen_unit, seen_held : array, shape (r, n)
+    both : array, shape (2 r, p)
+        V' and N'.
+    solved : array, shape (2 r, p)
+        X', and what is not read.
+    seen : array, shape (2 r, n)
         (B V)' and (B N)'.
     variance : array, shape (n)
 
@@ -84,44 +86,59 @@ def centred_roots(unit, solved_unit, solved_held, seen_unit, seen_held, variance
     float, array
         NaN where a matrix has no root.
     """
-    count, p = unit.shape
-    roots = np.empty((3, count, p))
-    a, mixed = _products(unit, solved_unit), _products(unit, solved_held)
-    t = _products(seen_unit / variance, seen_held)
+    count, n = len(both) // 2, variance.size
+    unit, held, out = both[:count], both[count:], solved[:count]
+    weighted = np.empty((count, n))
+    for i in range(count):
+        for j in range(n):
+            weighted[i, j] = seen[i, j] / variance[j]
+    a, mixed = _products(unit, out), _products(unit, held)
+    t, roots = _products(weighted, seen[count:]), np.empty((3, count, unit.shape[1]))
+    _copy(out, 1.0, roots[OUT])
     done = cholesky(a)
-    for i in range(count):  # L_a^-1 b and X_w'
-        roots[OUT, i] = solved_unit[i]
-        for k in range(i):
-            if a[i, k] != 0:
-                mixed[i] -= a[i, k] * mixed[k]
-                roots[OUT, i] -= a[i, k] * roots[OUT, k]
-        mixed[i] /= a[i, i]
-        roots[OUT, i] /= a[i, i]
-    t += _products(mixed.T.copy(), mixed.T.copy())
+    _solve_lower(a, roots[OUT])
+    _solve_lower(a, mixed)
+    _copy(held, -1.0, roots[IN])
+    _copy(unit, 1.0, roots[MEAN_IN])
+    for k in range(count):
+        for i in range(count):
+            _add(roots[IN, i], mixed[k, i], roots[OUT, k])
+            for j in range(i + 1):
+                t[i, j] += mixed[k, i] * mixed[k, j]
+                t[j, i] += mixed[k, i] * mixed[k, j] if i != j else 0.0
     for i in range(count):
-        for k in range(i):
-            t[i, k] = (t[i, k] + t[k, i]) / 2
+        for j in range(i):
+            t[i, j] = (t[i, j] + t[j, i]) / 2
     done = cholesky(t) and done
-    logarithm = 0.0
+    _solve_lower(t, roots[IN])
+    _solve_lower(t, roots[MEAN_IN])
+    logarithm = 0.0 if done else np.nan
     for i in range(count):
-        roots[IN, i] = -solved_held[i]
-        roots[MEAN_IN, i] = unit[i]
-        for k in range(count):
-            if mixed[k, i] != 0:
-                roots[IN, i] += mixed[k, i] * roots[OUT, k]
-        for k in range(i):
-            if t[i, k] != 0:
-                roots[IN, i] -= t[i, k] * roots[IN, k]
-                roots[MEAN_IN, i] -= t[i, k] * roots[MEAN_IN, k]
-        roots[IN, i] /= t[i, i]
-        roots[MEAN_IN, i] /= t[i, i]
+        _add(roots[MEAN_IN, i], 1.0 if done else np.nan, roots[IN, i])
         logarithm += 2 * np.log(a[i, i]) + 2 * np.log(t[i, i])
-    for i in range(count):
-        roots[MEAN_IN, i] += roots[IN, i]
-    if not done:
-        roots[:] = np.nan
-        logarithm = np.nan
     return logarithm, roots
+
+
+def _copy(rows, factor, copied):
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            copied[i, j] = factor * rows[i, j]
+
+
+def _add(row, factor, other):
+    """Add a multiple of another row."""
+    if factor != 0:
+        for j in range(row.size):
+            row[j] += factor * other[j]
+
+
+def _solve_lower(root, rows):
+    """Overwrite rows (r, k) by L^-1 times them."""
+    for i in range(rows.shape[0]):
+        for k in range(i):
+            _add(rows[i], -root[i, k], rows[k])
+        for j in range(rows.shape[1]):
+            rows[i, j] /= root[i, i]
 
 
 def _products(left, right):
@@ -151,13 +168,14 @@ def add_roots(rows, changed, roots, given_back):
                 changed[r, i] += back * roots[given_back, k, i] - out * roots[OUT, k, i]
 
 
-def add_to_rows(half, seen_out, seen_in, roots, entries):
-    """Add B (-X_w X_w' + W_w W_w') at the entries of B, of B X_w and B W_w, (r, n)."""
+def add_to_rows(half, seen, roots, entries):
+    """Add B (-X_w X_w' + W_w W_w') at the entries of B, of B X_w and B W_w, (2 r, n)."""
+    count = roots.shape[1]
     for e in range(half.size):
         row, column = entries[0, e], entries[1, e]
-        for k in range(roots.shape[1]):
-            half[e] += seen_in[k, row] * roots[IN, k, column]
-            half[e] -= seen_out[k, row] * roots[OUT, k, column]
+        for k in range(count):
+            half[e] += seen[count + k, row] * roots[IN, k, column]
+            half[e] -= seen[k, row] * roots[OUT, k, column]
 
 
 def at_entry(roots, i, j):

@@ -6,15 +6,14 @@ Letters and derivations as in :mod:`pm_gaussgrad.kernels.sparse.latents`. Each f
 import numpy as np
 
 from pm_gaussgrad.kernels.sparse.arrangement import SYSTEM
+from pm_gaussgrad.kernels.sparse.centred_latents import centring, rows_of_centring
 from pm_gaussgrad.kernels.sparse.centred_root import apply_root, root_of_centring
 from pm_gaussgrad.kernels.sparse.centring import centre, unit_vectors
 from pm_gaussgrad.kernels.sparse.factorise import factorise
 from pm_gaussgrad.kernels.sparse.latents import (
-    centring,
     explained_variances,
     in_units,
     prior_system,
-    rows_of_centring,
     rows_of_inverse,
     system,
     times,

@@ -25,8 +25,6 @@ Y = K'^-1 (K + L)^-1, where H = L L' and P = K K' are factors in one order: for 
 N P^-1 N' - N - N' = H - P says that (N - P) P^-1 (N - P)' = H, which N = P + L K' obeys. Likewise
 S^-1 = (I - W (K + L)'^-1 L^-1 W') D^-1/2.
 
-Where fields sum to zero, B C stands for B, C that of :mod:`pm_gaussgrad.kernels.sparse.centring`.
-
 Sources: Bates, Maechler, Bolker and Walker (2015), Fitting linear mixed-effects models using lme4,
 Journal of Statistical Software 67, eq. 34 to 54 (the relative form); Rue and Held (2005), Gaussian
 Markov Random Fields, section 2.3; Danskin (1967), The Theory of Max-Min.
@@ -46,17 +44,6 @@ from pm_gaussgrad.kernels.sparse.arrangement import (
     TERM_START,
     UNIT,
 )
-from pm_gaussgrad.kernels.sparse.centring import (
-    IN,
-    MEAN_IN,
-    OUT,
-    add_roots,
-    add_to_rows,
-    at_entry,
-    centre,
-    centred_roots,
-    unit_vectors,
-)
 from pm_gaussgrad.kernels.sparse.embedding import count_twice
 from pm_gaussgrad.kernels.sparse.factorise import factorise, log_determinant
 from pm_gaussgrad.kernels.sparse.layout import ENTRY, NODES, section
@@ -70,7 +57,7 @@ from pm_gaussgrad.kernels.sparse.solve import solve
 from pm_gaussgrad.kernels.symmetric import log_product
 
 
-def forward(residual, covariances, values, variance, loadings, entries, centred, index):
+def forward(residual, covariances, values, variance, loadings, entries, index):
     """quad (m), logdet, alpha (m, n), x^ (m, p), and the factors of H and Q."""
     noise, prior_values = np.asarray(variance, np.float64), np.asarray(values, np.float64)
     factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
@@ -80,12 +67,9 @@ def forward(residual, covariances, values, variance, loadings, entries, centred,
     )
     prior_factor = factorise(prior_values, section(index, PRIOR))
     rows = np.asarray(residual, np.float64)
-    more, roots = centring(relative, prior_values, noise, factor, entries, centred, index)
-    latent, rest = _posterior(
-        rows, relative, prior_values, noise, factor, roots, entries, centred, index
-    )
+    latent, rest = _posterior(rows, relative, prior_values, noise, factor, entries, index)
     quad = np.zeros(rows.shape[0])
-    product = _times_prior(latent, prior_values, index)
+    product = times_prior(latent, prior_values, index)
     for i in range(rows.shape[0]):
         for j in range(rest.shape[1]):
             weighted = rest[i, j] / noise[j]
@@ -94,7 +78,7 @@ def forward(residual, covariances, values, variance, loadings, entries, centred,
         for j in range(latent.shape[1]):
             quad[i] += latent[i, j] * product[i, j]
     logdet = log_determinant(factor, section(index, SYSTEM)) + log_product(noise)
-    logdet += more - log_determinant(prior_factor, section(index, PRIOR))
+    logdet -= log_determinant(prior_factor, section(index, PRIOR))
     kind = residual.dtype
     return (
         np.asarray(quad, kind),
@@ -112,7 +96,6 @@ def pullback(
     variance,
     loadings,
     entries,
-    centred,
     index,
     alpha,
     latent,
@@ -128,50 +111,32 @@ def pullback(
     columns, node, unit = section(index, COLUMN_START), section(index, NODE), section(index, UNIT)
     values_bar = np.zeros(values.size)
     for i in range(weights.size):
-        _add_outer(
+        add_outer(
             np.asarray(latent[i], np.float64), weights[i], unit.size, columns, node, values_bar
         )
     effects, variance_bar = np.zeros(covariances.size), np.zeros(noise.size)
     if logdet_bar != 0:
         relative = relative_loadings(design, factors, pivots, entries, index)
-        whole = np.asarray(factor, np.float64)
-        prior_values = np.asarray(values, np.float64)
-        _, roots = centring(relative, prior_values, noise, whole, entries, centred, index)
-        inverse = selected_inverse(whole, section(index, SYSTEM))
+        inverse = selected_inverse(np.asarray(factor, np.float64), section(index, SYSTEM))
         prior = selected_inverse(np.asarray(prior_factor, np.float64), section(index, PRIOR))
         half = rows_of_inverse(relative, inverse, entries, index)
-        rows_of_centring(half, relative, roots, entries, noise.size)
-        effects = _crossed(design, half, noise, entries, index)
+        effects = crossed(design, half, noise, entries, index)
         without_factor(factors, pivots, effects, index)
         explained = explained_variances(relative, half, entries, noise.size)
         for e in range(effects.size):
             effects[e] *= logdet_bar
         for j in range(noise.size):
             variance_bar[j] = logdet_bar * (1 - explained[j] / noise[j]) / noise[j]
-        _add_of_fields(logdet_bar, inverse, prior, roots, index, values_bar)
+        field = section(index, FIELD)
+        for e in range(values_bar.size):
+            values_bar[e] += logdet_bar * (inverse[field[e]] - prior[e])
     count_twice(values_bar, columns[:-1])
     for i in range(weights.size):
         for j in range(noise.size):
             variance_bar[j] -= weights[i] * solved[i, j] * solved[i, j]
-    _subtract_effects(solved, weights, design, entries, index, effects)
+    subtract_effects(solved, weights, design, entries, index, effects)
     kind = quad_bar.dtype
     return np.asarray(effects, kind), np.asarray(values_bar, kind), np.asarray(variance_bar, kind)
-
-
-@apart("float64 1", "float64 1", "float64 1", "float64 1", "int64 2", "int64 1", "int64 1")
-def centring(relative, values, variance, factor, entries, centred, index):
-    """log|H| - log|H_0|, and the roots of the difference of their inverses, (3, r, p)."""
-    unit, n = unit_vectors(centred), variance.size
-    if unit.shape[0] == 0:
-        return 0.0, np.empty((3, 0, centred.size))
-    analysis = section(index, SYSTEM)
-    solved_unit = solve(factor, analysis, unit)
-    solved_held = solve(factor, analysis, _times_prior(unit, values, index))
-    seen_unit, seen_held = (
-        times(unit, relative, entries, n),
-        times(solved_held, relative, entries, n),
-    )
-    return centred_roots(unit, solved_unit, solved_held, seen_unit, seen_held, variance)
 
 
 @apart("float64 1", "float64 1", "float64 1", "int64 2", "int64 1")
@@ -218,7 +183,7 @@ def times(latent, loadings, entries, n):
     return product
 
 
-def _times_prior(latent, values, index):
+def times_prior(latent, values, index):
     """P x of each row x: (m, p) -> (m, p)."""
     effects, columns, node = (
         section(index, UNIT).size,
@@ -247,39 +212,25 @@ def in_units(loadings, variance, entries):
     return scaled
 
 
-@apart(
-    "float64 2",
-    "float64 1",
-    "float64 1",
-    "float64 1",
-    "float64 1",
-    "float64 3",
-    "int64 2",
-    "int64 1",
-    "int64 1",
-)
-def _posterior(rows, relative, values, variance, factor, roots, entries, centred, index):
+@apart("float64 2", "float64 1", "float64 1", "float64 1", "float64 1", "int64 2", "int64 1")
+def _posterior(rows, relative, values, variance, factor, entries, index):
     """x^ (m, p), refined once, and r - B x^ (m, n)."""
     analysis, weighted = section(index, SYSTEM), in_units(relative, variance, entries)
     p, n, m = analysis[NODES], variance.size, rows.shape[0]
     latent, rest = np.zeros((m, p)), rows.copy()
     for step in range(2):
         score = transposed_times(rest, weighted, entries, p)
-        centre(score, centred)
         if step == 1:
-            score = _minus(score, _times_prior(latent, values, index))
+            score = minus(score, times_prior(latent, values, index))
         change = solve(factor, analysis, score)
-        add_roots(score, change, roots, MEAN_IN)
         for i in range(m):
             for j in range(p):
                 latent[i, j] += change[i, j]
-        seen = latent.copy()
-        centre(seen, centred)
-        rest = _minus(rows, times(seen, relative, entries, n))
+        rest = minus(rows, times(latent, relative, entries, n))
     return latent, rest
 
 
-def _minus(left, right):
+def minus(left, right):
     """Differences (m, k); numba takes long to compile them as expressions of arrays."""
     difference = np.empty(left.shape)
     for i in range(left.shape[0]):
@@ -306,13 +257,6 @@ def rows_of_inverse(relative, inverse, entries, index):
     return half
 
 
-def rows_of_centring(half, relative, roots, entries, n):
-    """Add to B Z what makes it B C H^-1 C, where fields sum to zero."""
-    if roots.shape[1] > 0:
-        seen_out = times(roots[OUT], relative, entries, n)
-        add_to_rows(half, seen_out, times(roots[IN], relative, entries, n), roots, entries)
-
-
 def explained_variances(relative, half, entries, n):
     """diag(B Z B'), of :func:`rows_of_inverse`."""
     explained = np.zeros(n)
@@ -321,7 +265,7 @@ def explained_variances(relative, half, entries, n):
     return explained
 
 
-def _crossed(loadings, half, variance, entries, index):
+def crossed(loadings, half, variance, entries, index):
     """A'D^-1 B Z within levels, summed over the levels of each term: (c)."""
     columns, size, start = entries[1], section(index, TERM_SIZE), section(index, TERM_START)
     crossed = np.zeros((size * size).sum())
@@ -344,21 +288,7 @@ def _crossed(loadings, half, variance, entries, index):
     return crossed
 
 
-def _add_of_fields(weight, inverse, prior, roots, index, bars):
-    """Add l (H^-1 - Q^-1) on the pattern of Q."""
-    columns, node, field = (
-        section(index, COLUMN_START),
-        section(index, NODE),
-        section(index, FIELD),
-    )
-    effects = section(index, UNIT).size
-    for j in range(columns.size - 1):
-        for e in range(columns[j], columns[j + 1]):
-            more = at_entry(roots, effects + node[e], effects + j)
-            bars[e] += weight * (inverse[field[e]] + more - prior[e])
-
-
-def _add_outer(latent, weight, effects, columns, node, bars):
+def add_outer(latent, weight, effects, columns, node, bars):
     """Add w x x' on the pattern of the precision; without weight nothing, whatever x is."""
     if weight == 0:
         return
@@ -368,7 +298,7 @@ def _add_outer(latent, weight, effects, columns, node, bars):
             bars[e] += weighted * latent[effects + node[e]]
 
 
-def _subtract_effects(alpha, weights, loadings, entries, index, bars):
+def subtract_effects(alpha, weights, loadings, entries, index, bars):
     """Subtract sum_i q_i w_ig w_ig' over the levels g of each term."""
     size, start = section(index, TERM_SIZE), section(index, TERM_START)
     scores = transposed_times(alpha, loadings, entries, section(index, SYSTEM)[NODES])
