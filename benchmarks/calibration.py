@@ -19,7 +19,8 @@ likelihood that ignores its data returns the prior, and the prior is calibrated 
 - ``panel``: a wide table of 15 subjects and 5 visits, a fifth of it NaN, ``AR1 + Diagonal``;
 - ``subjects``: 12 subjects at irregular times of their own, ``AR1(time=, group=) + Diagonal``;
 - ``intercepts``: 40 times, a fifth of them NaN, ``LowRank + AR1 + Diagonal``;
-- ``trend``: 30 times, ``LowRank + Toeplitz + Diagonal``.
+- ``trend``: 30 times, ``LowRank + Toeplitz + Diagonal``;
+- ``areas``: 31 areas of two islands and one alone, four of them NaN, ``BYM2 + Diagonal``.
 
 Ranks are tested by the largest excursion of their empirical distribution function, the test
 whose acceptance region is the simultaneous band of Säilynoja, Bürkner and Vehtari (2022). The
@@ -216,9 +217,26 @@ def trend():
     return model
 
 
+def areas():
+    """Spatial and independent effects of areas of two islands, and of one alone, with noise."""
+    island = np.array(
+        [(i, i + 1) for i in range(15) if i % 4 < 3] + [(i, i + 4) for i in range(12)]
+    )
+    island = island[(island < 15).all(axis=1)]
+    neighbours = np.concatenate([island, island + 15])
+    missing = np.isin(np.arange(31), [2, 8, 20, 30])
+    with pm.Model() as model:
+        mean = pm.Normal("mean")
+        sigma, rho = pm.Gamma("sigma", 8, 8), pm.Beta("rho", 2, 2)
+        noise = pm.Gamma("noise", 8, 16)
+        cov = gg.cov.BYM2(neighbours, sigma, rho, n=31) + gg.cov.Diagonal(noise**2)
+        _observe(mean * np.ones(31), cov, missing)
+    return model
+
+
 MODELS = {
     build.__name__: build
-    for build in (gp, visits, grid, series, panel, subjects, intercepts, trend)
+    for build in (gp, visits, grid, series, panel, subjects, intercepts, trend, areas)
 }
 
 

@@ -12,6 +12,7 @@ from functools import reduce
 import numpy as np
 from registry import positive_definite
 from scipy.linalg import block_diag
+from scipy.sparse.csgraph import connected_components
 
 import pm_gaussgrad as gg
 
@@ -381,11 +382,43 @@ def mixed_effects(rng, n):
     )
 
 
+def areal(rng, n):
+    """An intrinsic autoregression with noise, or in shares, on a graph that may be in pieces."""
+    weights = np.triu(rng.uniform(0.3, 2.0, (n, n)) * (rng.uniform(size=(n, n)) < 1.5 / n), 1)
+    weights += weights.T
+    inverse = np.linalg.pinv(np.diag(weights.sum(axis=1)) - weights)
+    if rng.uniform() < 0.5:
+        noise = rng.choice([diagonal, scalar_diagonal])(rng, n)
+        return Structure(
+            n,
+            f"ICAR + {noise.name}",
+            lambda sigma, s: gg.cov.ICAR(weights, sigma) + noise.build(s),
+            lambda sigma, s: sigma**2 * inverse + noise.matrix(s),
+            lambda: [_scalar(rng), *noise.draw()],
+            (free, free),
+        )
+    _, component = connected_components(weights)
+    size = np.bincount(component)[component]
+    for part in np.unique(component[size > 1]):
+        nodes = np.ix_(component == part, component == part)
+        inverse[nodes] /= np.exp(np.log(np.diag(inverse[nodes])).mean())
+    return Structure(
+        n,
+        "BYM2",
+        lambda sigma, rho: gg.cov.BYM2(weights, sigma, rho),
+        lambda sigma, rho: (
+            sigma**2 * (rho * inverse + np.diag(np.where(size > 1, 1 - rho, 1.0 + 0 * rho)))
+        ),
+        lambda: [_scalar(rng), _scalar(rng, 0.2, 0.8)],
+        (free, free),
+    )
+
+
 LEAVES = (
     *(dense, cholesky, precision, diagonal, scalar_diagonal, low_rank, ar1, compound_symmetry),
     *(components, random_intercept, toeplitz, eigenbasis, repeated_measures, kronecker),
     *(noisy_ar1, ar1_by_group, symmetry_by_group, kronecker_pair, sparse_precision),
-    mixed_effects,
+    *(mixed_effects, areal),
 )
 
 

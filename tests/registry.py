@@ -11,7 +11,7 @@ import pytest
 from pytensor.compile.mode import Mode
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.graphs.sparse_latents import SparseLatents
+from pm_gaussgrad.cov.graphs.sparse_latents import CentredLatents, SparseLatents
 from pm_gaussgrad.cov.graphs.sparse_marginal import SparseMarginal
 from pm_gaussgrad.cov.graphs.sparse_matrix import SparseCovariance
 from pm_gaussgrad.cov.groups.grouped_symmetry import GroupedSymmetry
@@ -73,13 +73,18 @@ def series_by_group(rng, n):
 
 
 def mixed_effects(rng, n, field=False):
-    """Crossed effects, of two coefficients and of one, beside a series that is seen in means."""
+    """Crossed effects, of two coefficients and of one, beside fields that are seen in means.
+
+    These are a series, and two areas that sum to zero.
+    """
     design = np.stack([np.ones(n), rng.normal(size=n)], axis=1)
     cov = gg.cov.Effects(np.arange(n) % 2, positive_definite(rng, 2), design)
     cov += gg.cov.Effects(np.arange(n) // 2, rng.uniform(0.5, 2.0))
     if field:
         means = np.eye(n, 3) * rng.uniform(0.5, 1.0) + np.eye(n, 3, k=1)
         cov += gg.cov.Projected(means, gg.cov.AR1(rng.uniform(0.5, 2.0), 0.5))
+        pair = gg.cov.ICAR([[0, 1]], rng.uniform(0.5, 2.0), n=3)
+        cov += gg.cov.Projected(means[:, ::-1], pair)
     cov += gg.cov.Diagonal(rng.uniform(0.5, 2.0, size=n))
     return [constant_value(x) for x in cov.parameters]
 
@@ -448,9 +453,9 @@ CASES = [
     ),
     Case(
         "SparseLatents",
-        lambda n, *parameters: SparseLatents.from_parameters(*parameters),
+        lambda n, *parameters: CentredLatents.from_parameters(*parameters),
         lambda rng, n: mixed_effects(rng, n, field=True),
-        rejected=(np.eye(5)[[0, 3, 4]].sum(axis=0), np.full(5, -1.0), np.ones(2)),
+        rejected=(np.eye(5)[[0, 3, 4]].sum(axis=0), np.full(9, -1.0), np.ones(2)),
         tangents={0: symmetric_blocks},
         fixed=frozenset({0, 1}),
     ),

@@ -82,6 +82,8 @@ SUMS = {
         gg.cov.Projected(np.eye(N, 3) + np.eye(N, 3, k=-3), gg.cov.AR1(0.7, 0.5)),
         gg.cov.Diagonal(PLACE + 0.2),
     ],
+    # A path, a pair and one that is zero.
+    "areas": [gg.cov.ICAR([[0, 1], [1, 2], [3, 4]], 1.3, n=N), gg.cov.Diagonal(PLACE + 0.2)],
     "visits": [
         gg.cov.RepeatedMeasures(np.ones((3, 3)), SUBJECT, VISIT),
         gg.cov.RepeatedMeasures(gg.cov.AR1(0.7, 0.5, size=3), SUBJECT, VISIT),
@@ -124,7 +126,9 @@ def by_stratum(one, other):
 
 LAGS = np.abs(np.subtract.outer(np.arange(3), np.arange(3)))
 ALIKE, DYING = np.full((3, 3), 0.8), 0.7 * 0.5**LAGS
+SHARES = gg.cov.BYM2([[0, 1], [1, 2], [3, 4]], 1.3, 0.7, n=N)
 INSIDE = {
+    "shares": (SHARES + NOISE, SHARES.structured, dense(SHARES.structured)),
     "within": (
         gg.cov.RepeatedMeasures(WITHIN, SUBJECT, VISIT),
         INTERCEPT + SERIES,

@@ -8,9 +8,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sparse_patterns import definite, lower_triangle, random_pattern
 
+from pm_gaussgrad.kernels.sparse import centred_latents, latents
 from pm_gaussgrad.kernels.sparse import latent_members as members
 from pm_gaussgrad.kernels.sparse.arrangement import arrange
-from pm_gaussgrad.kernels.sparse.latents import forward, pullback
 from pm_gaussgrad.kernels.sparse.relative import relative_factors
 
 
@@ -24,6 +24,7 @@ class Model:
     design: np.ndarray  # A, with its zeros
     entries: np.ndarray
     variance: np.ndarray
+    centred: np.ndarray
 
     @property
     def covariances(self):
@@ -37,13 +38,20 @@ class Model:
 
     @property
     def arguments(self):
-        """Covariances, values, variance, loadings, entries and index."""
+        """Covariances, values, variance, loadings, entries, components and index."""
         values, where = self.lower
         effects = self.levels.prod(axis=0).sum()
         n, nodes = len(self.design), self.precision.shape[0]
         index, *_ = arrange(n, self.entries, where + effects, self.levels, nodes)
         loadings = self.design[tuple(self.entries)]
-        return self.covariances, values, self.variance, loadings, self.entries, index
+        numbers = self.covariances, values, self.variance, loadings, self.entries
+        return *numbers, self.centred, index
+
+    @property
+    def means_out(self):
+        """C (p, p)."""
+        same = (self.centred[:, None] == self.centred) & (self.centred >= 0)
+        return np.eye(len(same)) - same / np.maximum(same.sum(axis=1), 1)
 
     @property
     def prior(self):
@@ -59,11 +67,13 @@ class Model:
 
     @property
     def dense(self):
-        return self.design @ self.prior @ self.design.T + np.diag(self.variance)
+        design = self.design @ self.means_out
+        return design @ self.prior @ design.T + np.diag(self.variance)
 
     def pulled(self, bar):
         """Cotangents of covariances and values from that of Sigma, by definition."""
-        bar, first, found = self.design.T @ bar @ self.design, 0, [np.empty(0)]
+        design = self.design @ self.means_out
+        bar, first, found = design.T @ bar @ design, 0, [np.empty(0)]
         for k, count in self.levels.T:
             blocks = [bar[i : i + k, i : i + k] for i in range(first, first + k * count, k)]
             found.append(sum(blocks).ravel())
@@ -73,6 +83,24 @@ class Model:
         _, (row, column) = self.lower
         twice = np.where(row == column, 1, 2)
         return np.concatenate(found), twice * of_fields[row, column]
+
+
+def kernels(arguments):
+    """Forward and pullback, and what they take, where fields sum to zero and where none does."""
+    *numbers, centred, index = arguments
+    if (centred >= 0).any():
+        return centred_latents.forward, centred_latents.pullback, arguments
+    return latents.forward, latents.pullback, (*numbers, index)
+
+
+def forward(rows, *arguments):
+    kernel, _, own = kernels(arguments)
+    return kernel(rows, *own)
+
+
+def pullback(*arguments):
+    _, kernel, own = kernels(arguments[:7])
+    return kernel(*own, *arguments[7:])
 
 
 def random_model(rng, terms=None, nodes=None):
@@ -96,9 +124,13 @@ def random_model(rng, terms=None, nodes=None):
             first += k * count
         seen[i, effects:] = rng.uniform(size=precision.shape[0]) < 0.3
     design = np.where(seen, rng.normal(size=seen.shape), 0)
-    return Model(
-        levels, matrices, precision, design, np.stack(np.nonzero(seen)), rng.uniform(0.2, 2, n)
-    )
+    variance, centred = rng.uniform(0.2, 2, n), np.full(design.shape[1], -1)
+    if rng.integers(2):
+        some = rng.uniform(size=precision.shape[0]) < rng.choice([0.7, 1.0])
+        labels = rng.integers(0, 3, precision.shape[0])[some]
+        centred[effects:][some] = np.unique(labels, return_inverse=True)[1]
+    entries = np.stack(np.nonzero(seen))
+    return Model(levels, matrices, precision, design, entries, variance, centred)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -121,10 +153,10 @@ def test_random_models(seed):
 
 
 def _members(model, arguments, sigma, inverse, rng):
-    covariances, values, _, loadings, entries, index = arguments
+    covariances, values, _, loadings, entries, centred, index = arguments
     (n, p), nothing = model.design.shape, np.zeros((1, len(model.design)))
     extent = np.empty((n, p, 0))
-    common = covariances, values, loadings, entries, extent, index
+    common = covariances, values, loadings, entries, centred, extent, index
     near = {"rtol": 1e-8, "atol": 1e-10}
     [root], [again] = members.color(np.eye(n), *arguments), rng.normal(size=(1, 2, n))
     assert_allclose(root.T @ root, sigma, **near)
@@ -167,7 +199,8 @@ def slopes(covariance, intercept, noise):
     none = definite(np.zeros((0, 0)), rng)
     matrices = [covariance, np.array([[intercept]])]
     entries, levels = np.stack(np.nonzero(design)), np.array([[2, 1], [3, 2]])
-    return Model(levels, matrices, none, design, entries, np.full(n, noise))
+    none_centred = np.full(8, -1)
+    return Model(levels, matrices, none, design, entries, np.full(n, noise), none_centred)
 
 
 def in_50_digits(model, row):

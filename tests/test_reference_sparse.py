@@ -15,13 +15,23 @@ require(
 )
 
 
-def fitted(terms_of, y, design, beta, theta):
-    """Log density and its gradient with respect to the coefficients and ``theta``."""
+def fitted(builds, y, design, beta, theta):
+    """Log density and its gradient with respect to the coefficients and ``theta``.
+
+    By name and by terms, which are to be the same but for rounding.
+    """
     b, t = pt.dvector("beta"), pt.dvector("theta")
-    cov = gg.cov.SparsePrecision.from_terms(terms_of(*(t[i] for i in range(len(theta)))))
-    logp = gg.logp(y, pt.dot(np.asarray(design, float), b), cov)
-    function = interpreted([b, t], [logp, *pt.grad(logp, [b, t])])
-    return function(np.asarray(beta, float), np.asarray(theta, float))
+    found = []
+    for build in builds:
+        cov = build(*(t[i] for i in range(len(theta))))
+        if isinstance(cov, list):
+            cov = gg.cov.SparsePrecision.from_terms(cov)
+        logp = gg.logp(y, pt.dot(np.asarray(design, float), b), cov)
+        function = interpreted([b, t], [logp, *pt.grad(logp, [b, t])])
+        found.append(function(np.asarray(beta, float), np.asarray(theta, float)))
+    for named, by_terms in zip(*found, strict=True):
+        assert_allclose(named, by_terms, rtol=1e-11, atol=1e-11)
+    return found[0]
 
 
 @pytest.mark.parametrize("at", ["ML", "point"])
@@ -36,7 +46,10 @@ def test_conditional_autoregression(at):
     def terms(rho, s2):
         return [(1 / s2, sparse.eye_array(y.size)), (-rho / s2, weights)]
 
-    logp, dbeta, dtheta = fitted(terms, y, np.ones((y.size, 1)), [mean], [rho, s2])
+    def named(rho, s2):
+        return gg.cov.CAR(weights, rho, 1 / s2, D=np.ones(y.size))
+
+    logp, dbeta, dtheta = fitted([named, terms], y, np.ones((y.size, 1)), [mean], [rho, s2])
     stored = point["logp"] if at == "point" else expected["unweighted"]["logLik"]
     assert_allclose(logp, stored, rtol=1e-9)
     if at == "point":
@@ -53,7 +66,10 @@ def test_scaled_conditional_autoregression():
     def terms(tau, rho):
         return [(tau, neighbours), (-tau * rho, weights)]
 
-    found = fitted(terms, y[:, 0], design, expected["beta"], expected["theta"])
+    def named(tau, rho):
+        return gg.cov.CAR(weights, rho, tau, D=neighbours.diagonal())
+
+    found = fitted([named, terms], y[:, 0], design, expected["beta"], expected["theta"])
     for value, name in zip(found, ("logp", "dbeta", "dtheta"), strict=True):
         assert_allclose(value, expected[name], rtol=1e-8)
 
@@ -71,8 +87,11 @@ def test_simultaneous_autoregression_of_errors(at):
         products = [(1 / s2, sparse.eye_array(y.size)), (-spatial / s2, weights + weights.T)]
         return [*products, (spatial**2 / s2, weights.T @ weights)]
 
+    def named(spatial, s2):
+        return gg.cov.SAR(weights, spatial, pt.sqrt(s2))
+
     parameters = expected["point"]["par"] if at == "point" else expected["ML"]
-    logp, dbeta, dtheta = fitted(terms, y, design, parameters[:3], parameters[3:])
+    logp, dbeta, dtheta = fitted([named, terms], y, design, parameters[:3], parameters[3:])
     stored = expected["point"]["logp"] if at == "point" else expected["logLik"]
     assert_allclose(logp, stored, rtol=1e-9)
     if at == "point":
@@ -88,6 +107,10 @@ def test_conditional_autoregression_in_high_precision():
         return [(tau, np.diag(weights.sum(axis=1))), (-tau * rho, weights)]
 
     y, design = stored["y"], stored["mu"][:, None]
-    logp, _, dtheta = fitted(terms, y, design, [1.0], stored["theta"])
+
+    def named(tau, rho):
+        return gg.cov.CAR(weights, rho, tau)
+
+    logp, _, dtheta = fitted([named, terms], y, design, [1.0], stored["theta"])
     assert_allclose(logp, stored["logp"], rtol=1e-14)
     assert_allclose(dtheta, stored["dtheta"], rtol=1e-13)

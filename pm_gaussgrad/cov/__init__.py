@@ -1,5 +1,10 @@
 """Covariance structures, one a file."""
 
+from pm_gaussgrad.cov.areal.bym2 import BYM2
+from pm_gaussgrad.cov.areal.car import CAR
+from pm_gaussgrad.cov.areal.icar import ICAR
+from pm_gaussgrad.cov.areal.leroux import Leroux
+from pm_gaussgrad.cov.areal.sar import SAR
 from pm_gaussgrad.cov.graphs import sparse_latents  # noqa: F401 - latents and noise
 from pm_gaussgrad.cov.graphs.effects import Effects
 from pm_gaussgrad.cov.graphs.projected import Projected
@@ -26,6 +31,10 @@ from pm_gaussgrad.cov.series.ar1 import AR1
 
 __all__ = [
     "AR1",
+    "BYM2",
+    "CAR",
+    "ICAR",
+    "SAR",
     "BlockDiagonal",
     "Cholesky",
     "CompoundSymmetry",
@@ -35,6 +44,7 @@ __all__ = [
     "Effects",
     "Eigenbasis",
     "Kronecker",
+    "Leroux",
     "LowRank",
     "Precision",
     "Projected",

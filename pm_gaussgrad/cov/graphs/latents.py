@@ -1,7 +1,8 @@
 r"""``Latents``: sums of sparse latents, without noise; what ``Projected`` and ``Effects`` are.
 
 Definition: A M A' with M block diagonal: of random effects I (x) G for each term, of fields Q^-1
-with Q sparse. Storage: the entries of A, of Q, and of the factors to come. Singular where there are
+with Q sparse, or C Q^-1 C where they sum to zero, C taking the mean over its component from each
+node. Storage: the entries of A, of Q, and of the factors to come. Singular where there are
 more observations than coefficients, and only a summand.
 
 Products: A (M (A'r)), by the entries of A and G, and one factor of Q.
@@ -10,7 +11,9 @@ Products: A (M (A'r)), by the entries of A and G, and one factor of Q.
 from dataclasses import replace
 
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 
+from pm_gaussgrad.cov.graphs.flat_means import no_covariance
 from pm_gaussgrad.cov.graphs.stacked_terms import Terms
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.products import unit_rows
@@ -27,6 +30,7 @@ CONSTANTS = {
     "entries": "2 a",
     "precision": "2 q",
     "blocks": "3 b",
+    "centred": "p",
     "index": "i",
     "extent": "n p 0",
     "fill": "f g 0",
@@ -42,7 +46,7 @@ class Latents(Covariance):
         The matrices G of the effects, flattened, one after the other.
     values : tensor, shape (..., q), in units of [y]^-2
         Of the lower triangle of the precision of the fields.
-    loadings, entries, precision, blocks, index, extent, fill
+    loadings, entries, precision, blocks, centred, index, extent, fill
         Constant: see :class:`~pm_gaussgrad.cov.graphs.stacked_terms.Terms` and
         :mod:`pm_gaussgrad.kernels.sparse.arrangement`. ``extent`` and ``fill`` have no entries, and
         say by their shapes how many observations and coefficients there are, and how long the
@@ -81,6 +85,11 @@ class Latents(Covariance):
         """What it consists of; None where its constants are symbolic."""
         return Terms.of_tensors(self.parameters) if self._terms is None else self._terms
 
+    def _proper(self):
+        """Raise where there is no covariance."""
+        if self._terms is not None and self._terms.flat.shape[1]:
+            raise no_covariance(self.label)
+
     @property
     def size(self):
         if self._terms is not None:
@@ -96,7 +105,8 @@ class Latents(Covariance):
         return self
 
     def to_dense(self):
-        covariances, values, loadings, entries, precision, blocks, _, extent, _ = self.parameters
+        self._proper()
+        covariances, values, loadings, entries, precision, blocks, *_, extent, _ = self.parameters
         n, p = _length(extent, 0), _length(extent, 1)
         # With a precision of one for effects, whose covariance then takes the place of one.
         on_diagonal = pt.eq(precision[0], precision[1])
@@ -105,20 +115,26 @@ class Latents(Covariance):
         lower = _scattered(values, precision, p, p)
         upper = _scattered(pt.switch(on_diagonal, 0, values), precision[::-1], p, p)
         prior = pt.linalg.inv(lower + upper + effects) - effects
+        prior = self._centre(self._centre(prior).mT)
         prior = prior + _scattered(covariances[..., blocks[2]], blocks, p, p)
         design = _scattered(loadings, entries, n, p)
         return design @ prior @ design.mT
 
     def times(self, rows):
-        covariances, values, loadings, entries, precision, blocks, index, extent, _ = (
+        self._proper()
+        covariances, values, loadings, entries, precision, blocks, _, index, extent, _ = (
             self.parameters
         )
         n, p = _length(extent, 0), _length(extent, 1)
         rows = pt.as_tensor_variable(rows)
-        scores = _added(loadings * rows[..., entries[0]], entries[1], p)
+        scores = self._centre(_added(loadings * rows[..., entries[0]], entries[1], p))
         latent = _added(covariances[..., blocks[2]] * scores[..., blocks[1]], blocks[0], p)
-        latent = latent + sparse_solve(scores, values, precision, index)
+        latent = latent + self._centre(sparse_solve(scores, values, precision, index))
         return _added(loadings * latent[..., entries[1]], entries[0], n)
+
+    def _centre(self, latent):
+        """C x of each row x, (..., p) -> (..., p)."""
+        return without_means(latent, self.parameters[6])
 
     def rows(self, positions):
         return self.times(unit_rows(positions, self.size, self.dtype))
@@ -130,12 +146,14 @@ class Latents(Covariance):
         return zero[..., None] + pt.zeros(self.size, dtype=self.dtype)
 
     def diagonal(self):
+        self._proper()
         return transform_rows(self, "signal_variances", self.zeros())
 
     def noise_size(self, n):
         return _length(self.parameters[-2], 1)
 
     def draw(self, z):
+        self._proper()
         return transform_rows(self, "signal", z)
 
     def keep(self, observed):
@@ -158,6 +176,18 @@ class Latents(Covariance):
         )
 
     quad_logdet = logp = solve = logdet = color = whiten = inverse_diagonal = _singular
+
+
+def without_means(latent, component):
+    """Rows (..., p) less their means over entries of one component, (p); -1 is none."""
+    if isinstance(component, Constant) and not (component.data >= 0).any():
+        return latent
+    # Those of no component are in one by itself, of which nothing is taken.
+    p = component.shape[0]
+    place = pt.switch(component >= 0, component, p)
+    sizes = _added(pt.ones(p, dtype=latent.dtype), place, p + 1)
+    means = (_added(latent, place, p + 1) / pt.maximum(sizes, 1))[..., place]
+    return latent - pt.switch(component >= 0, means, 0)
 
 
 def _length(x, axis):

@@ -81,7 +81,7 @@ def lower_triangle(owner: str, name: str, matrix, like=None, numbers=True) -> Lo
         If it is not square or not of this size, or its pattern is not symmetric; where numbers
         matter, if these are not finite or not symmetric.
     """
-    matrix = _as_csc(owner, name, matrix)
+    matrix = as_csc(owner, name, matrix)
     rows, columns = matrix.shape
     if rows != columns or like not in (None, rows):
         n = "n" if like is None else like
@@ -112,7 +112,16 @@ def lower_triangle(owner: str, name: str, matrix, like=None, numbers=True) -> Lo
     return LowerTriangle(indptr, indices, lower.data)
 
 
-def _as_csc(owner, name, matrix):
+def as_csc(owner: str, name: str, matrix) -> sp.csc_array:
+    """A copy of a user's constant matrix, (rows, columns), in double precision, sorted.
+
+    Raises
+    ------
+    TypeError
+        If it is symbolic, or not of real numbers.
+    ValueError
+        If it is no matrix.
+    """
     if isinstance(matrix, Constant):
         matrix = matrix.data
     if isinstance(matrix, Variable):

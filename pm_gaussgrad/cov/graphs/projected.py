@@ -87,7 +87,14 @@ class Projected(Latents):
                 "expected a column of A for each latent."
             )
         values, indptr, indices = latent.precision_entries()
-        self._terms = of_fields(matrix, pt.as_tensor_variable(values), indptr, indices)
+        values = pt.as_tensor_variable(values)
+        sums = latent.sums_to_zero()
+        self._terms = of_fields(matrix, values, indptr, indices, sums, bool(latent.flat))
+
+
+def identity(n: int) -> sp.csr_array:
+    """What a field is seen through of which each node is observed itself."""
+    return sp.eye_array(n, format="csr")
 
 
 def _as_sparse(matrix):

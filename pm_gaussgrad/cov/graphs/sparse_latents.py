@@ -14,10 +14,10 @@ Sources: as of :mod:`pm_gaussgrad.kernels.sparse.latents`.
 from functools import cached_property, reduce
 
 import pytensor.tensor as pt
-import scipy.sparse as sp
 
+from pm_gaussgrad.cov.graphs.flat_means import FlatMeans
 from pm_gaussgrad.cov.graphs.latents import CONSTANTS, Latents
-from pm_gaussgrad.cov.graphs.projected import Projected
+from pm_gaussgrad.cov.graphs.projected import Projected, identity
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.constants import check_positive
@@ -25,6 +25,7 @@ from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size, falls_back
+from pm_gaussgrad.kernels.sparse import centred_latents
 from pm_gaussgrad.kernels.sparse import latent_members as members
 from pm_gaussgrad.kernels.sparse.latents import forward, pullback
 from pm_gaussgrad.ops import transform_rows
@@ -71,7 +72,8 @@ class SparseLatents(Leaf):
     def from_parameters(cls, *parameters, size=None):
         covariances, values, variance, *constants = map(pt.as_tensor_variable, parameters)
         latents = Latents.from_parameters(covariances, values, *constants)
-        made = cls(latents, variance)
+        made = object.__new__(cls)
+        made._latents, made._variance = latents, variance
         made.parameters = (covariances, values, variance, *constants)
         return made
 
@@ -127,38 +129,59 @@ class SparseLatents(Leaf):
 
     def keep(self, observed):
         kept = self._latents.keep(observed)
-        return None if kept is None else SparseLatents(kept, self._variance[..., observed])
+        return None if kept is None else of_latents(kept, self._variance[..., observed])
 
     def scaled(self, factor):
-        return SparseLatents(self._latents.scaled(factor), factor * self._variance)
+        return of_latents(self._latents.scaled(factor), factor * self._variance)
+
+
+class CentredLatents(SparseLatents):
+    """The same where fields sum to zero."""
+
+    label = SparseLatents.label
+    summand = SparseLatents.summand
+    forward = staticmethod(centred_latents.forward)
+    pullback = staticmethod(centred_latents.pullback)
+
+
+def of_latents(latents, variance):
+    """Latents and noise, by the kernels that they need."""
+    terms = latents.terms
+    kind = SparseLatents if terms is not None and not terms.components else CentredLatents
+    return kind(latents, variance)
+
+
+def with_noise(latents, variance):
+    """The sum of latents and independent noise, with flat means where the latents have them."""
+    cov, terms = of_latents(latents, variance), latents.terms
+    return cov if terms is None or not terms.flat.shape[1] else FlatMeans(cov, terms.flat)
 
 
 @closes(Latents, Diagonal)
 def _sum_with_noise(latents, noise):
     size = common_size(latents, noise)
-    return SparseLatents(latents, of_size(noise, size).diagonal())
+    return with_noise(latents, of_size(noise, size).diagonal())
 
 
 @closes(SparseLatents, Diagonal)
 def _sum_with_more_noise(cov, noise):
     size = common_size(cov, noise)
-    return SparseLatents(
-        cov.summands[0], closed_sum(cov.summands[1], of_size(noise, size)).diagonal()
-    )
+    own, before = cov.summands
+    return with_noise(own, closed_sum(before, of_size(noise, size)).diagonal())
 
 
 @closes(SparseLatents, Latents)
 def _sum_with_more_latents(cov, latents):
     common_size(cov, latents)
     own, noise = cov.summands
-    return SparseLatents(closed_sum(own, latents), noise.diagonal())
+    return with_noise(closed_sum(own, latents), noise.diagonal())
 
 
 @closes(SparseLatents, SparseLatents)
 def _sum_of_both(left, right):
     common_size(left, right)
     latents, noise = (closed_sum(*pair) for pair in zip(left.summands, right.summands, strict=True))
-    return SparseLatents(latents, noise.diagonal())
+    return with_noise(latents, noise.diagonal())
 
 
 def _is_field(cov) -> bool:
@@ -181,5 +204,5 @@ def _fields_and_noise(summands):
     n = common_size(*summands)
     if not (noise and fields and isinstance(n, int) and all(map(_is_field, fields))):
         return None
-    seen = [Projected(sp.eye_array(n), field) for field in fields]
+    seen = [Projected(identity(n), field) for field in fields]
     return reduce(closed_sum, [*seen, *latents, *noise])

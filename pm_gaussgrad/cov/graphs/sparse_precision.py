@@ -5,27 +5,19 @@ nodes that are no neighbours each is independent of the other given the rest. St
 pullback: :mod:`pm_gaussgrad.cov.graphs.sparse_matrix`. The pattern is analysed once, when the
 structure is made.
 
-One step ahead: with the last observation eliminated first, S'r are the innovations.
-
 Sources: Rue and Held (2005), Gaussian Markov Random Fields, sections 2.2 to 2.4; Besag (1974),
 Spatial interaction and the statistical analysis of lattice systems.
 """
 
-import numpy as np
-import pytensor.tensor as pt
-from pytensor.graph.basic import Constant
-
-from pm_gaussgrad.cov.graphs.pattern import check_diagonal, index_data, lower_triangle
-from pm_gaussgrad.cov.graphs.sparse_marginal import MissingNodes, SparseMarginal
-from pm_gaussgrad.cov.graphs.sparse_matrix import SparseInverse
+from pm_gaussgrad.cov.graphs.markov_field import MarkovField
+from pm_gaussgrad.cov.graphs.pattern import check_diagonal, lower_triangle
 from pm_gaussgrad.cov.graphs.terms import sum_of_terms
 from pm_gaussgrad.cov.protocol.base import as_parameter
-from pm_gaussgrad.cov.protocol.constants import check_finite, check_within
 
 NAME = "gg.cov.SparsePrecision"
 
 
-class SparsePrecision(SparseInverse):
+class SparsePrecision(MarkovField):
     r"""A covariance given by its sparse inverse, :math:`\Sigma = Q^{-1}`.
 
     Parameters
@@ -119,14 +111,6 @@ class SparsePrecision(SparseInverse):
             )
         self._set(values, triangle)
 
-    def _set(self, values, triangle):
-        check_finite(self.label, "values", values)
-        if isinstance(values, Constant):
-            diagonal = pt.constant(values.data[..., triangle.indptr[:-1]])
-            remedy = ", as of every precision; its sign may be wrong"
-            check_within(self.label, "the diagonal of Q", diagonal, 0, remedy=remedy)
-        self.parameters = (values, *index_data(triangle.indptr, triangle.indices))
-
     @classmethod
     def from_terms(cls, terms):
         r"""A precision :math:`Q = \sum_k \theta_k M_k` of constant sparse matrices.
@@ -173,33 +157,3 @@ class SparsePrecision(SparseInverse):
         made = object.__new__(cls)
         made._set(values, pattern)
         return made
-
-    def precision_entries(self):
-        """Q by its lower triangle: values (..., q), and the constant indptr and indices of it.
-
-        Returns
-        -------
-        values : TensorVariable, shape (..., q)
-        indptr : array of int64, shape (n + 1)
-        indices : array of int64, shape (q)
-            By columns, rows ascending, the diagonal present.
-        """
-        return self.parameters[0], *self.pattern("precision_entries()")
-
-    def innovations(self, residual):
-        indptr, indices = self.pattern("innovations()")
-        backwards = np.arange(indptr.size - 2, -1, -1)
-        index = index_data(indptr, indices, order=backwards)
-        ahead = SparseInverse.from_parameters(self.parameters[0], *index)
-        white = ahead.whiten(residual)
-        return white, pt.zeros_like(white) + ahead.log_scales()
-
-    def keep(self, observed):
-        if not self.has_constant_pattern():
-            return None
-        return SparseMarginal.of(self, *self.pattern("keep()"), observed)
-
-    def conditional(self, missing):
-        if not self.has_constant_pattern():
-            return None
-        return MissingNodes(self, *self.pattern("conditional()"), missing)

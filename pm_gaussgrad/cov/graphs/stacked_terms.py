@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import pytensor.tensor as pt
+import scipy.sparse as sp
 from pytensor.graph.basic import Constant
 from pytensor.scalar import upcast
 from pytensor.tensor.variable import TensorVariable
@@ -34,6 +35,10 @@ class Terms:
         Rows and columns of the values, as numbers of coefficients.
     levels : array of int, shape (2, t)
         Of each term of effects: coefficients of a level, and levels.
+    sums : array of int, shape (nodes)
+        The component over which a node sums to zero with others, 0, 1, ...; -1 where it does not.
+    flat : array, shape (size, f)
+        How observations see means of components that have a flat prior besides.
     """
 
     size: int
@@ -44,6 +49,8 @@ class Terms:
     entries: np.ndarray
     precision: np.ndarray
     levels: np.ndarray
+    sums: np.ndarray
+    flat: np.ndarray
 
     @property
     def dtype(self):
@@ -54,6 +61,11 @@ class Terms:
     def effects(self) -> int:
         """How many coefficients of effects there are."""
         return int(self.levels.prod(axis=0).sum())
+
+    @property
+    def components(self) -> int:
+        """How many sums are zero."""
+        return int(self.sums.max(initial=-1)) + 1
 
     def beside(self, other):
         """The sum of both: independent of each other."""
@@ -76,6 +88,8 @@ class Terms:
             entries[:, order],
             np.concatenate([self.precision + right, other.precision + left + self.nodes], axis=1),
             np.concatenate([self.levels, other.levels], axis=1),
+            np.append(self.sums, np.where(other.sums < 0, -1, other.sums + self.components)),
+            np.concatenate([self.flat, other.flat], axis=1),
         )
 
     def keep(self, observed):
@@ -84,7 +98,23 @@ class Terms:
         number[observed] = np.arange(len(observed))
         rows = number[self.entries[0]]
         entries = np.stack([rows, self.entries[1]])[:, rows >= 0]
-        return replace(self, size=len(observed), loadings=self.loadings[rows >= 0], entries=entries)
+        loadings, flat = self.loadings[rows >= 0], self.flat[observed]
+        return replace(self, size=len(observed), loadings=loadings, entries=entries, flat=flat)
+
+    def _without_zeros(self):
+        """Without entries of nodes that are components by themselves."""
+        alone = np.bincount(self.sums[self.sums >= 0], minlength=self.components) == 1
+        if not alone.any():
+            return self
+        zero = (self.sums >= 0) & alone[self.sums]
+        number = np.append(np.cumsum(~alone) - 1, -1)
+        seen = ~zero[self.entries[1]]
+        return replace(
+            self,
+            loadings=self.loadings[seen],
+            entries=self.entries[:, seen],
+            sums=np.where(zero, -1, number[self.sums]),
+        )
 
     @cached_property
     def tensors(self):
@@ -98,6 +128,7 @@ class Terms:
             self.entries,
             self.precision,
             self._blocks(),
+            np.append(np.full(self.effects, -1), self.sums),
             index,
             # Without entries: what they say are their lengths.
             np.empty((self.size, p, 0), np.int64),
@@ -118,15 +149,15 @@ class Terms:
     @classmethod
     def of_tensors(cls, tensors):
         """From :attr:`tensors`; None where their constants are symbolic, or a batch."""
-        covariances, values, loadings, entries, precision, _, index, extent, _ = tensors
-        constants = (loadings, entries, precision, index, extent)
+        covariances, values, loadings, entries, precision, _, centred, index, extent, _ = tensors
+        constants = (loadings, entries, precision, centred, index, extent)
         if not all(isinstance(x, Constant) for x in constants) or loadings.type.ndim > 1:
             return None
-        loadings, entries, precision, index, extent = (x.data for x in constants)
+        loadings, entries, precision, centred, index, extent = (x.data for x in constants)
         size, start = section(index, TERM_SIZE), section(index, TERM_START)
         levels = np.stack([size, np.diff(start) // np.maximum(size, 1)])
         n, p, _ = extent.shape
-        constants = loadings, entries, precision, levels
+        constants = loadings, entries, precision, levels, centred[start[-1] :], np.empty((n, 0))
         return cls(n, int(p - start[-1]), covariances, values, *constants)
 
 
@@ -137,18 +168,28 @@ def of_effects(size, covariance, levels, count, design):
     flat = covariance.reshape((*covariance.shape[:-2], k * k))
     nothing = pt.constant(np.empty(0, covariance.dtype))
     pattern, shape = np.empty((2, 0), np.int64), np.array([[k], [count]])
-    return Terms(size, 0, flat, nothing, design.ravel(), entries, pattern, shape)
+    sums, means = np.empty(0, np.int64), np.empty((size, 0))
+    return Terms(n, 0, flat, nothing, design.ravel(), entries, pattern, shape, sums, means)
 
 
-def of_fields(matrix, values, indptr, indices):
-    """A field with nodes in the columns of a sparse matrix by rows, and its precision."""
+def of_fields(matrix, values, indptr, indices, sums=None, flat=False):
+    """A field with nodes in the columns of a sparse matrix by rows, and its precision.
+
+    ``sums`` are as of :class:`Terms`; a node that is a component by itself is zero, and not seen.
+    ``flat`` says whether their means have a flat prior instead, each in units of a vector of length
+    one.
+    """
     n, nodes = matrix.shape
     entries = np.stack([np.repeat(np.arange(n), np.diff(matrix.indptr)), matrix.indices])
     precision = np.stack([indices, np.repeat(np.arange(nodes), np.diff(indptr))])
     none = np.empty((2, 0), np.int64)
     nothing = pt.constant(np.empty(0, values.dtype))
     own = (x.astype(np.int64) for x in (entries, precision))
-    return Terms(n, nodes, nothing, values, matrix.data, *own, none)
+    sums, means = np.full(nodes, -1) if sums is None else sums, np.empty((n, 0))
+    if flat:
+        unit = np.sqrt(1 / np.bincount(sums))[sums]
+        means = (matrix @ sp.csr_array((unit, (np.arange(nodes), sums)))).toarray()
+    return Terms(n, nodes, nothing, values, matrix.data, *own, none, sums, means)._without_zeros()
 
 
 def _joined(left, right):

@@ -81,4 +81,4 @@ def _values(thetas, matrices, keys):
     places = np.searchsorted(keys, np.concatenate([matrices[k].keys() for k in few]))
     multiples = pt.stack(pt.broadcast_arrays(*(thetas[k] for k in few)), axis=-1)
     added = multiples[..., pt.constant(term)] * coefficients.astype(multiples.dtype)
-    return (values + pt.zeros_like(added[..., :1]))[..., pt.constant(places)].inc(added)
+    return (values + pt.zeros_like(multiples[..., :1]))[..., pt.constant(places)].inc(added)

@@ -87,6 +87,7 @@ class Covariance:
     submatrices_up_to: ClassVar[int] = 32
     summand: ClassVar[str]
     inside: Inside | None = None
+    flat = 0  # whether what sums to zero has a mean with a flat prior instead
     # NumPy scalars and arrays leave `*` and `+` to this class.
     __array_ufunc__ = None
     parameters: tuple[TensorVariable, ...]
@@ -133,12 +134,8 @@ class Covariance:
     def check_constants(self, n=None) -> None:
         """Raise a ValueError where constants are known to make no covariance with a density.
 
-        What depends on symbolic parameters passes: there the log density is -inf.
-
-        Parameters
-        ----------
-        n : int, optional
-            Number of observations, where :attr:`size` does not say it.
+        What depends on symbolic parameters passes: there the log density is -inf. ``n`` is the
+        number of observations, where :attr:`size` does not say it.
         """
 
     def _undefined(self, member):
@@ -309,7 +306,7 @@ class Covariance:
     def times(self, rows):
         """Sigma r for each row r, (..., n) -> (..., n), which has no gradient everywhere.
 
-        By strips of :meth:`rows` where a structure has no way of its own: n^2 a row.
+        Without a way of its own by strips of :meth:`rows`: n^2 a row.
         """
         return times_by_strips(self, pt.as_tensor_variable(rows))
 
@@ -350,12 +347,17 @@ class Covariance:
     def precision_entries(self):
         """A sparse precision matrix: values (..., q), indptr (n + 1) and indices (q), constant.
 
-        Of its lower triangle by columns, rows ascending, with the whole diagonal.
+        Of its lower triangle by columns, rows ascending, with the whole diagonal; see
+        :meth:`sums_to_zero`.
         """
         raise TypeError(
             f"{self.label} has no sparse precision matrix, expected a structure that has one, as "
             "an autoregression at equal steps, or one that defines precision_entries()."
         )
+
+    def sums_to_zero(self):
+        """Labels (n) of entries with the same that sum to zero, -1 of others; None for none."""
+        return None
 
     def autocovariances(self):
         """Sigma_ij as a function of the lag, shape (..., n); None where it is none."""

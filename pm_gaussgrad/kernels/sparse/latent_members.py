@@ -6,6 +6,9 @@ Letters and derivations as in :mod:`pm_gaussgrad.kernels.sparse.latents`. Each f
 import numpy as np
 
 from pm_gaussgrad.kernels.sparse.arrangement import SYSTEM
+from pm_gaussgrad.kernels.sparse.centred_latents import centring, rows_of_centring
+from pm_gaussgrad.kernels.sparse.centred_root import apply_root, root_of_centring
+from pm_gaussgrad.kernels.sparse.centring import centre, unit_vectors
 from pm_gaussgrad.kernels.sparse.factorise import factorise
 from pm_gaussgrad.kernels.sparse.latents import (
     explained_variances,
@@ -40,20 +43,49 @@ def _factors(relative, values, variance, entries, index):
     return whole, factorise(prior_system(values, index), analysis)
 
 
-def color(rows, covariances, values, variance, loadings, entries, index):
+def color(rows, covariances, values, variance, loadings, entries, centred, index):
     """S z of each row z: (m, n) -> (m, n)."""
-    return _by_root(rows, covariances, values, variance, loadings, entries, index, False)
-
-
-def whiten(rows, covariances, values, variance, loadings, entries, index):
-    """S^-1 r of each row r: (m, n) -> (m, n)."""
-    return _by_root(rows, covariances, values, variance, loadings, entries, index, True)
-
-
-def _by_root(rows, covariances, values, variance, loadings, entries, index, inverse):
-    noise, analysis = np.asarray(variance, np.float64), section(index, SYSTEM)
+    noise, prior = np.asarray(variance, np.float64), np.asarray(values, np.float64)
     relative = _relative(covariances, loadings, entries, index)
-    whole, prior = _factors(relative, np.asarray(values, np.float64), noise, entries, index)
+    basis, inner = _centred_root(relative, prior, noise, entries, centred, index)
+    colored = np.asarray(rows, np.float64).copy()
+    apply_root(colored, basis, inner, False)
+    colored = _by_root(colored, relative, prior, noise, entries, index, False)
+    return (np.asarray(colored, rows.dtype),)
+
+
+def whiten(rows, covariances, values, variance, loadings, entries, centred, index):
+    """S^-1 r of each row r: (m, n) -> (m, n)."""
+    noise, prior = np.asarray(variance, np.float64), np.asarray(values, np.float64)
+    relative = _relative(covariances, loadings, entries, index)
+    basis, inner = _centred_root(relative, prior, noise, entries, centred, index)
+    white = np.asarray(rows, np.float64)
+    white = _by_root(white, relative, prior, noise, entries, index, True)
+    apply_root(white, basis, inner, True)
+    return (np.asarray(white, rows.dtype),)
+
+
+def _centred_root(relative, values, noise, entries, centred, index):
+    """What makes the root of the covariance one of fields that sum to zero."""
+    unit, n = unit_vectors(centred), noise.size
+    count, analysis = unit.shape[0], section(index, SYSTEM)
+    if count == 0:
+        return np.empty((0, n)), np.empty((0, 0))
+    solved = solve(factorise(prior_system(values, index), analysis), analysis, unit)
+    columns, held = np.empty((2 * count, n)), np.empty((count, count))
+    columns[:count] = times(unit, relative, entries, n)
+    columns[count:] = times(solved, relative, entries, n)
+    for i in range(count):
+        for j in range(count):
+            held[i, j] = np.dot(unit[i], solved[j])
+    white = _by_root(columns, relative, values, noise, entries, index, True)
+    return root_of_centring(white, held)
+
+
+def _by_root(rows, relative, values, noise, entries, index, inverse):
+    """S z of each row z, or S^-1 z, where no field sums to zero."""
+    analysis = section(index, SYSTEM)
+    whole, prior = _factors(relative, values, noise, entries, index)
     scale, white = np.sqrt(noise), np.empty(rows.shape)
     for i in range(rows.shape[0]):
         for j in range(rows.shape[1]):
@@ -74,66 +106,85 @@ def _by_root(rows, covariances, values, variance, loadings, entries, index, inve
                 white[i, j] -= common[i, j] / scale[j]
             else:
                 white[i, j] = scale[j] * white[i, j] + common[i, j]
-    return (np.asarray(white, rows.dtype),)
+    return white
 
 
-def signal(rows, covariances, values, loadings, entries, extent, index):
+def signal(rows, covariances, values, loadings, entries, centred, extent, index):
     """A x with x of the covariance M for each row of white noise: (m, p) -> (m, n)."""
     relative, analysis = _relative(covariances, loadings, entries, index), section(index, SYSTEM)
     prior = factorise(prior_system(np.asarray(values, np.float64), index), analysis)
     latent = solve_root_transposed(prior, analysis, np.asarray(rows, np.float64))
+    centre(latent, centred)
     return (times(latent, relative, entries, extent.shape[0]).astype(rows.dtype),)
 
 
-def signal_variances(rows, covariances, values, loadings, entries, extent, index):
+def signal_variances(rows, covariances, values, loadings, entries, centred, extent, index):
     """diag(A M A') in each row: (m, n) -> (m, n)."""
     relative, analysis = _relative(covariances, loadings, entries, index), section(index, SYSTEM)
     prior = factorise(prior_system(np.asarray(values, np.float64), index), analysis)
-    half = rows_of_inverse(relative, selected_inverse(prior, analysis), entries, index)
-    return (_in_each(rows, explained_variances(relative, half, entries, extent.shape[0])),)
+    half, n = (
+        rows_of_inverse(relative, selected_inverse(prior, analysis), entries, index),
+        extent.shape[0],
+    )
+    variances = explained_variances(relative, half, entries, n)
+    unit = unit_vectors(centred)
+    solved = solve(prior, analysis, unit)
+    seen, means = times(unit, relative, entries, n), times(solved, relative, entries, n)
+    for k in range(unit.shape[0]):
+        for j in range(n):
+            variances[j] -= 2 * means[k, j] * seen[k, j]
+        for other in range(unit.shape[0]):
+            both = np.dot(unit[k], solved[other])
+            if both != 0:
+                for j in range(n):
+                    variances[j] += both * seen[k, j] * seen[other, j]
+    return (_in_each(rows, variances),)
 
 
-def inverse_diagonal(rows, covariances, values, variance, loadings, entries, index):
+def inverse_diagonal(rows, covariances, values, variance, loadings, entries, centred, index):
     """diag(Sigma^-1) in each row: (m, n) -> (m, n)."""
     noise, relative = (
         np.asarray(variance, np.float64),
         _relative(covariances, loadings, entries, index),
     )
-    analysis = section(index, SYSTEM)
-    found = system(relative, np.asarray(values, np.float64), noise, entries, index)
-    inverse = selected_inverse(factorise(found, analysis), analysis)
-    half = rows_of_inverse(relative, inverse, entries, index)
+    analysis, prior = section(index, SYSTEM), np.asarray(values, np.float64)
+    factor = factorise(system(relative, prior, noise, entries, index), analysis)
+    half = rows_of_inverse(relative, selected_inverse(factor, analysis), entries, index)
+    _, roots = centring(relative, prior, noise, factor, entries, centred, index)
+    rows_of_centring(half, relative, roots, entries, noise.size)
     explained = explained_variances(relative, half, entries, noise.size)
     return (_in_each(rows, (1 - explained / noise) / noise),)
 
 
-def innovations(rows, covariances, values, variance, loadings, entries, index):
+def innovations(rows, covariances, values, variance, loadings, entries, centred, index):
     """Each observation given those before it, in units of its deviation: (m, n) -> (m, n)."""
     relative, noise = (
         _relative(covariances, loadings, entries, index),
         np.asarray(variance, np.float64),
     )
-    spread = _dense_prior(np.asarray(values, np.float64), index)
+    spread = _dense_prior(np.asarray(values, np.float64), centred, index)
     white, _ = _one_by_one(np.asarray(rows, np.float64), relative, noise, entries, spread)
     return (np.asarray(white, rows.dtype),)
 
 
-def log_scales(rows, covariances, values, variance, loadings, entries, index):
+def log_scales(rows, covariances, values, variance, loadings, entries, centred, index):
     """Logarithms of these deviations in each row: (m, n) -> (m, n)."""
     relative, noise = (
         _relative(covariances, loadings, entries, index),
         np.asarray(variance, np.float64),
     )
-    spread = _dense_prior(np.asarray(values, np.float64), index)
+    spread = _dense_prior(np.asarray(values, np.float64), centred, index)
     return (_in_each(rows, _one_by_one(rows[:0], relative, noise, entries, spread)[1]),)
 
 
-def _dense_prior(values, index):
-    """P^-1, (p, p)."""
+def _dense_prior(values, centred, index):
+    """The covariance C P^-1 C of the coefficients, (p, p)."""
     analysis = section(index, SYSTEM)
-    return solve(
-        factorise(prior_system(values, index), analysis), analysis, np.eye(analysis[NODES])
-    )
+    rows = np.eye(analysis[NODES])
+    centre(rows, centred)
+    rows = solve(factorise(prior_system(values, index), analysis), analysis, rows)
+    centre(rows, centred)
+    return rows
 
 
 def _one_by_one(rows, relative, variance, entries, spread):

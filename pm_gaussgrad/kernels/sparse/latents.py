@@ -69,7 +69,7 @@ def forward(residual, covariances, values, variance, loadings, entries, index):
     rows = np.asarray(residual, np.float64)
     latent, rest = _posterior(rows, relative, prior_values, noise, factor, entries, index)
     quad = np.zeros(rows.shape[0])
-    product = _times_prior(latent, prior_values, index)
+    product = times_prior(latent, prior_values, index)
     for i in range(rows.shape[0]):
         for j in range(rest.shape[1]):
             weighted = rest[i, j] / noise[j]
@@ -111,7 +111,7 @@ def pullback(
     columns, node, unit = section(index, COLUMN_START), section(index, NODE), section(index, UNIT)
     values_bar = np.zeros(values.size)
     for i in range(weights.size):
-        _add_outer(
+        add_outer(
             np.asarray(latent[i], np.float64), weights[i], unit.size, columns, node, values_bar
         )
     effects, variance_bar = np.zeros(covariances.size), np.zeros(noise.size)
@@ -120,7 +120,7 @@ def pullback(
         inverse = selected_inverse(np.asarray(factor, np.float64), section(index, SYSTEM))
         prior = selected_inverse(np.asarray(prior_factor, np.float64), section(index, PRIOR))
         half = rows_of_inverse(relative, inverse, entries, index)
-        effects = _crossed(design, half, noise, entries, index)
+        effects = crossed(design, half, noise, entries, index)
         without_factor(factors, pivots, effects, index)
         explained = explained_variances(relative, half, entries, noise.size)
         for e in range(effects.size):
@@ -134,7 +134,7 @@ def pullback(
     for i in range(weights.size):
         for j in range(noise.size):
             variance_bar[j] -= weights[i] * solved[i, j] * solved[i, j]
-    _subtract_effects(solved, weights, design, entries, index, effects)
+    subtract_effects(solved, weights, design, entries, index, effects)
     kind = quad_bar.dtype
     return np.asarray(effects, kind), np.asarray(values_bar, kind), np.asarray(variance_bar, kind)
 
@@ -183,7 +183,7 @@ def times(latent, loadings, entries, n):
     return product
 
 
-def _times_prior(latent, values, index):
+def times_prior(latent, values, index):
     """P x of each row x: (m, p) -> (m, p)."""
     effects, columns, node = (
         section(index, UNIT).size,
@@ -221,16 +221,16 @@ def _posterior(rows, relative, values, variance, factor, entries, index):
     for step in range(2):
         score = transposed_times(rest, weighted, entries, p)
         if step == 1:
-            score = _minus(score, _times_prior(latent, values, index))
+            score = minus(score, times_prior(latent, values, index))
         change = solve(factor, analysis, score)
         for i in range(m):
             for j in range(p):
                 latent[i, j] += change[i, j]
-        rest = _minus(rows, times(latent, relative, entries, n))
+        rest = minus(rows, times(latent, relative, entries, n))
     return latent, rest
 
 
-def _minus(left, right):
+def minus(left, right):
     """Differences (m, k); numba takes long to compile them as expressions of arrays."""
     difference = np.empty(left.shape)
     for i in range(left.shape[0]):
@@ -265,7 +265,7 @@ def explained_variances(relative, half, entries, n):
     return explained
 
 
-def _crossed(loadings, half, variance, entries, index):
+def crossed(loadings, half, variance, entries, index):
     """A'D^-1 B Z within levels, summed over the levels of each term: (c)."""
     columns, size, start = entries[1], section(index, TERM_SIZE), section(index, TERM_START)
     crossed = np.zeros((size * size).sum())
@@ -288,7 +288,7 @@ def _crossed(loadings, half, variance, entries, index):
     return crossed
 
 
-def _add_outer(latent, weight, effects, columns, node, bars):
+def add_outer(latent, weight, effects, columns, node, bars):
     """Add w x x' on the pattern of the precision; without weight nothing, whatever x is."""
     if weight == 0:
         return
@@ -298,7 +298,7 @@ def _add_outer(latent, weight, effects, columns, node, bars):
             bars[e] += weighted * latent[effects + node[e]]
 
 
-def _subtract_effects(alpha, weights, loadings, entries, index, bars):
+def subtract_effects(alpha, weights, loadings, entries, index, bars):
     """Subtract sum_i q_i w_ig w_ig' over the levels g of each term."""
     size, start = section(index, TERM_SIZE), section(index, TERM_START)
     scores = transposed_times(alpha, loadings, entries, section(index, SYSTEM)[NODES])

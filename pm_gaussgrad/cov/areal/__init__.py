@@ -1,0 +1,1 @@
+"""Structures of areas of a map: autoregressions on the graph of neighbours."""
