@@ -127,7 +127,7 @@ def _register(function: FunctionType) -> None:
 
     if twin := _TWINS.get(function.__module__):
         importlib.import_module(twin)
-    elif hasattr(function, "arrays"):
+    elif hasattr(function, "arguments"):
         _register_by_name(function)
     else:
         register_jitable(error_model="numpy")(function)
@@ -138,32 +138,27 @@ def _register_by_name(function: FunctionType) -> None:
 
     What calls it may come from disk, where nothing but the name is left of it.
     """
+    import numba
     from numba.extending import overload
-    from numba.np.numpy_support import from_dtype
+    from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS
 
-    from pm_gaussgrad.ops.linked import name_and_signature
+    from pm_gaussgrad.ops.linked import are_as_declared, as_types, call_by_name, name_and_signature
 
-    compiled, key = _compiled_function(function)
-    declared = tuple((from_dtype(np.dtype(dtype)), rank) for dtype, rank in function.arrays)
-    name_and_signature(compiled, key, declared)
-    linked = _linked(compiled, key, list(inspect.signature(function).parameters))
+    for reached in reachable_functions(function):
+        if reached is not function:
+            _register(reached)
+    own = FunctionType(function.__code__, function.__globals__, function.__name__)
+    key = CACHED_SRC_FUNCTIONS[own] = _key(function, "apart")
+    options = {"error_model": "numpy", "nogil": True, "cache": True}
+    # Nothing but compiled code calls it.
+    compiled = numba.njit(own, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+    name, signature = name_and_signature(compiled, key, as_types(function.arguments))
+    call_by_name(function, name, signature)
 
     @overload(function, jit_options={"error_model": "numpy"}, strict=False)
-    def by_name(*arrays):
-        as_declared = all(
-            (x.dtype, x.ndim, x.layout) == (*y, "C") for x, y in zip(arrays, declared, strict=True)
-        )
-        return linked if as_declared else function  # a copy would not be written to
-
-
-def _linked(function, key: str, names: list[str]) -> FunctionType:
-    """For compiled code: a function that calls a compiled one, which is not linked."""
-    from pm_gaussgrad.ops.linked import as_argument, caller
-
-    arguments = "".join(f"as_argument({name}), " for name in names)
-    source = f"def linked({', '.join(names)}):\n    return call(({arguments}))\n"
-    known = {"call": caller(function, key), "as_argument": as_argument}
-    return _function(source, "linked", known)
+    def otherwise(*arrays):
+        # A copy would not be written to.
+        return None if are_as_declared(arrays, signature.args) else function
 
 
 def wrapper_source(signature: Signature, arguments: list[str], zero_inputs: tuple[str, ...]) -> str:
@@ -256,11 +251,11 @@ class CompiledKernel:
         Under which it is kept on disk.
     """
 
-    def __init__(self, function, key: str, names: list[str], title: str):
+    def __init__(self, function, key: str, title: str):
         from pm_gaussgrad.ops.linked import as_argument
 
         self.function, self.key, self.as_argument, self._title = function, key, as_argument, title
-        self._linked = _linked(function, key, names)
+        self._linked = {}
 
     def __call__(self, *arrays):
         try:
@@ -271,19 +266,24 @@ class CompiledKernel:
 
     def linked(self, inputs: list):
         """For compiled code with inputs of these types of PyTensor: a function that calls it."""
-        import numba
-        from numba.np.numpy_support import from_dtype
+        from pm_gaussgrad.ops.linked import as_types, call_by_name, name_and_signature
 
-        from pm_gaussgrad.ops.linked import name_and_signature
-
+        arrays = as_types(tuple((x.dtype, x.ndim) for x in inputs))
+        if arrays in self._linked:
+            return self._linked[arrays]
         # Code that comes from disk is not compiled again, but needs the name.
-        arrays = tuple((from_dtype(np.dtype(x.dtype)), x.ndim) for x in inputs)
         try:
-            name_and_signature(self.function, self.key, arrays)
+            name, signature = name_and_signature(self.function, self.key, arrays)
         except Exception as error:
             self._explain(error)
             raise
-        return numba.njit(self._linked, error_model="numpy")
+
+        def linked(*arrays):
+            return self.function(*arrays)
+
+        call_by_name(linked, name, signature, of_any_layout=True)
+        self._linked[arrays] = linked
+        return linked
 
     def _explain(self, error) -> None:
         """Whose kernel it is that numba cannot compile, which knows no more than the wrapper."""
@@ -313,7 +313,7 @@ def _compiled(kernel, signature, zero_inputs):
     source = wrapper_source(signature, kernel_arguments(kernel), zero_inputs)
     function, key = _kept_on_disk(kernel, source)
     title = f"{signature.owner}: the kernel `{kernel.__name__}`"
-    return CompiledKernel(function, key, [name for name, _ in signature.inputs], title)
+    return CompiledKernel(function, key, title)
 
 
 def compiled_function(function: FunctionType):
@@ -340,18 +340,26 @@ def _kept_on_disk(kernel, source: str):
     """numba's function of a wrapper in which a kernel is inlined, and the key of both on disk."""
     import numba
 
-    stamp = f"{source}{fingerprint(kernel)}{_recipe()}{numba.__version__}"
-    key = hashlib.sha256(stamp.encode()).hexdigest()
+    key = _key(kernel, source)
     inner = numba.njit(error_model="numpy", inline="always")(kernel)
     wrapper = _function(source, "wrapper", {"kernel": inner}, cache_key=key)
-    return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True), key
+    options = {"error_model": "numpy", "nogil": True, "cache": True}
+    return numba.njit(wrapper, no_cfunc_wrapper=True, **options), key
+
+
+def _key(function, source: str) -> str:
+    """Of a function, and of the source of what is compiled around it."""
+    from numba import __version__
+
+    stamp = f"{source}{fingerprint(function)}{_recipe()}{__version__}"
+    return hashlib.sha256(stamp.encode()).hexdigest()
 
 
 def _recipe() -> str:
     """Hash of how kernels are compiled and called."""
-    from pm_gaussgrad.ops.linked import caller
+    from pm_gaussgrad.ops.linked import call_by_name
 
-    how = fingerprint(_compiled.__wrapped__) + inspect.getsource(inspect.getmodule(caller))
+    how = fingerprint(_compiled.__wrapped__) + inspect.getsource(inspect.getmodule(call_by_name))
     return hashlib.sha256(how.encode()).hexdigest()
 
 

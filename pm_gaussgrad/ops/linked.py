@@ -9,9 +9,11 @@ C-contiguous and may be written to.
 
 import llvmlite.binding as llvm
 import numpy as np
-from numba.core import cgutils, types
-from numba.core.extending import intrinsic, overload
+from numba.core import cgutils, types, typing
+from numba.core.extending import intrinsic, lower_builtin, overload
 from numba.core.imputils import impl_ret_borrowed, impl_ret_new_ref
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.np.numpy_support import from_dtype
 
 
 @intrinsic
@@ -41,37 +43,83 @@ def _as_argument(array):
     return lambda array: np.ascontiguousarray(as_mutable(array))
 
 
-def name_and_signature(function, key: str, dtypes_and_ranks: tuple):
-    """Compile for these arrays, or load from disk, and tell LLVM the address by name."""
-    arguments = tuple(types.Array(dtype, rank, "C") for dtype, rank in dtypes_and_ranks)
+def as_types(arguments: tuple) -> tuple:
+    """numba's types of arguments: dtype and rank of an array, None as the rank of a number."""
+    return tuple(
+        from_dtype(np.dtype(dtype))
+        if rank is None
+        else types.Array(from_dtype(np.dtype(dtype)), rank, "C")
+        for dtype, rank in arguments
+    )
+
+
+def name_and_signature(function, key: str, arguments: tuple):
+    """Compile for these types, or load from disk, and tell LLVM the address by name."""
     function.compile(arguments)
     compiled = function.overloads[arguments]
-    name = "_".join(["pm_gaussgrad", key, *(f"{x.dtype}{x.ndim}" for x in arguments)])
+    kinds = (f"{x.dtype}{x.ndim}" if isinstance(x, types.Array) else f"{x}" for x in arguments)
+    name = "_".join(["pm_gaussgrad", key, *kinds])
     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
     llvm.add_symbol(name, address)
     return name, compiled.signature
 
 
-def caller(function, key: str):
-    """For compiled code: the function of a tuple of arguments, which is not linked."""
+def _call(context, builder, name, signature, arrays, values):
+    """The call of a function by its name; the types of the arrays need not be those it is of."""
+    passed, copies = [], []
+    for array, wanted, value in zip(arrays, signature.args, values, strict=True):
+        if isinstance(array, types.Array) and array.ndim and array.layout != "C":
+            made = typing.signature(wanted, array)
+            value = context.compile_internal(builder, _contiguous, made, (value,))
+            copies.append((wanted, value))
+        passed.append(value)
+    convention, result_type = context.call_conv, signature.return_type
+    declared = convention.get_function_type(result_type, signature.args)
+    address = cgutils.get_or_insert_function(builder.module, declared, name)
+    status, result = convention.call_function(
+        builder, address, result_type, signature.args, passed
+    )
+    for wanted, value in copies:
+        context.nrt.decref(builder, wanted, value)
+    with cgutils.if_unlikely(builder, status.is_error):
+        convention.return_status_propagate(builder, status)
+    return impl_ret_new_ref(context, builder, result_type, result)
 
-    @intrinsic
-    def call(typing_context, arguments):
-        arrays = [(array.dtype, array.ndim) for array in arguments]
-        name, signature = name_and_signature(function, key, tuple(arrays))
 
-        def codegen(context, builder, _, packed):
-            values = cgutils.unpack_tuple(builder, packed[0], len(arrays))
-            convention, result_type = context.call_conv, signature.return_type
-            declared = convention.get_function_type(result_type, signature.args)
-            address = cgutils.get_or_insert_function(builder.module, declared, name)
-            status, result = convention.call_function(
-                builder, address, result_type, signature.args, values
-            )
-            with cgutils.if_unlikely(builder, status.is_error):
-                convention.return_status_propagate(builder, status)
-            return impl_ret_new_ref(context, builder, result_type, result)
+def _contiguous(array):
+    return as_argument(array)
 
-        return signature.return_type(arguments), codegen
 
-    return call
+def call_by_name(function, name: str, signature, of_any_layout=False) -> None:
+    """Let compiled code call a plain function of arrays by a name.
+
+    There is nothing to compile in what calls it but the call. Arrays that are laid out otherwise
+    than the signature has them are copied, where ``of_any_layout``, and else no arguments of it.
+    """
+
+    class ByName(AbstractTemplate):
+        key = function
+
+        def generic(self, arguments, keywords):
+            if of_any_layout or are_as_declared(arguments, signature.args):
+                numbers = map(types.unliteral, arguments)
+                return typing.signature(signature.return_type, *numbers)
+            return None
+
+    infer_global(function, types.Function(ByName))
+    kinds = [types.Array if isinstance(x, types.Array) else x for x in signature.args]
+
+    @lower_builtin(function, *kinds)
+    def call(context, builder, found, values):
+        return _call(context, builder, name, signature, found.args, values)
+
+
+def are_as_declared(arguments, declared) -> bool:
+    """Whether arrays are of the declared dtypes, ranks and layouts; they may be read-only."""
+    return len(arguments) == len(declared) and all(map(_is_as_declared, arguments, declared))
+
+
+def _is_as_declared(x, declared):
+    if isinstance(x, types.Array) and isinstance(declared, types.Array):
+        return (x.dtype, x.ndim, x.layout) == (declared.dtype, declared.ndim, declared.layout)
+    return types.unliteral(x) == declared

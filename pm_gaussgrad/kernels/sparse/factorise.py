@@ -77,6 +77,7 @@ def factorise_into(values, analysis, factor):
         factor[i] = 0
 
 
+@apart("float64 1", "int64 1")
 def log_determinant(factor, analysis):
     """log|Q|, from its factor; NaN where that is."""
     diagonal = np.empty(analysis[NODES])
@@ -84,6 +85,7 @@ def log_determinant(factor, analysis):
     return 2 * log_product(diagonal)
 
 
+@apart("float64 1", "int64 1", "float64 1")
 def read_diagonal(factor, analysis, diagonal):
     """Write the diagonal of L to ``diagonal`` (n), in the order of elimination."""
     first, panel_start = section(analysis, FIRST), section(analysis, PANEL_START)
@@ -132,6 +134,7 @@ def _scatter(values, analysis, s, panel):
         panel[place[at]] = values[entry[at]]
 
 
+@apart("float64 1", "int64", "float64 1", "int64", "float64 1", "int64 1", "int64")
 def _assemble(panel, columns, matrix, below, handed, where, shared):
     """Add what a child hands to its parent: the first ``shared`` columns to the panel."""
     size, height = where.size, columns + below
@@ -181,6 +184,7 @@ def _by_columns(values, analysis, factor, scales):
     return True
 
 
+@apart("float64 1", "int64 1", "float64 1")
 def _is_singular(factor, analysis, scales):
     """Whether a pivot is not finite, or the matrix singular; ``scales`` is its diagonal."""
     n = scales.size

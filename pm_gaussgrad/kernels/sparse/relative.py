@@ -39,6 +39,7 @@ def relative_factors(covariances, index):
     return factors, pivots
 
 
+@apart("float64 1", "float64 1", "int64 1", "int64")
 def _factor(matrix, factor, order, k):
     """Write the factor and the pivots of a matrix, which is overwritten; False where it has none.
 
@@ -116,6 +117,7 @@ def relative_loadings(loadings, factors, pivots, entries, index):
     return relative
 
 
+@apart("float64 1", "int64 1", "float64 1", "int64 1")
 def without_factor(factors, pivots, products, index):
     """Overwrite X Lambda of each term by the symmetric X."""
     size = section(index, TERM_SIZE)

@@ -85,6 +85,7 @@ def _gather(inverse, analysis, s, values):
         values[entry[at]] = inverse[place[at]]
 
 
+@apart("float64 1", "int64", "float64 1", "int64", "float64 1", "int64 1", "int64")
 def _hand_down(inverse, columns, corner, below, handed, where, shared):
     """Write the block of a child: its first ``shared`` columns are from the panel."""
     size, height = where.size, columns + below
