@@ -1,4 +1,4 @@
-"""Kernels as compiled functions: what they reach, the key of their cache, the wrapper.
+"""Kernels as compiled functions: the key of their cache, the wrapper, calls by name.
 
 Structures write kernels as plain Python functions. This module turns one into a numba
 function that checks sizes, passes 0-d arrays as scalars, and returns 0-d arrays where
@@ -10,114 +10,20 @@ import functools
 import hashlib
 import importlib
 import inspect
-import sys
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType
 
 import numpy as np
 
-from pm_gaussgrad.kernels import lapack, lapack_panels
 from pm_gaussgrad.kernels.symmetric import weighted_rows
+from pm_gaussgrad.ops.reach import TWINS, fingerprint, reachable_functions
 from pm_gaussgrad.ops.signature import Signature, kernel_arguments
 
-# Modules whose functions have a compiled form of their own, in the module of that name.
-_TWINS = {module.__name__: f"{module.__name__}_numba" for module in (lapack, lapack_panels)}
 
-
-def _names(code: CodeType) -> set[str]:
-    """Every global and attribute name in a code object and the ones nested in it."""
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= _names(constant)
-    return names
-
-
-def referenced_values(function: FunctionType) -> dict[str, object]:
-    """What a function refers to outside itself: globals, module attributes, closure cells."""
-    names = _names(function.__code__)
-    values = {name: function.__globals__[name] for name in names if name in function.__globals__}
-    for name, value in list(values.items()):
-        if isinstance(value, ModuleType):
-            members = names & vars(value).keys()
-            values |= {f"{name}.{member}": vars(value)[member] for member in members}
-    if function.__closure__:
-        cells = (cell.cell_contents for cell in function.__closure__)
-        values |= dict(zip(function.__code__.co_freevars, cells, strict=True))
-    return values
-
-
-def reachable_functions(function: FunctionType) -> list[FunctionType]:
-    """The function and every Python function that it calls, directly or not, once each."""
-    found: list[FunctionType] = []
-    waiting = [function]
-    while waiting:
-        current = waiting.pop()
-        if current in found:
-            continue
-        found.append(current)
-        for _, value in sorted(referenced_values(current).items()):
-            value = getattr(value, "py_func", value)
-            if isinstance(value, FunctionType) and not _is_library(value):
-                waiting.append(value)
-    return found
-
-
-def _is_library(function: FunctionType) -> bool:
-    """Whether numba itself knows the function (NumPy's, the standard library's)."""
-    root = function.__module__.partition(".")[0]
-    return root in ("numpy", "numba", "scipy") or root in sys.stdlib_module_names
-
-
-def _code_digest(code: CodeType, digest) -> None:
-    digest.update(code.co_code)
-    digest.update(repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            _code_digest(constant, digest)
-        else:
-            # The order of a set differs between processes.
-            ordered = sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
-            digest.update(repr(ordered).encode())
-
-
-def fingerprint(function: FunctionType) -> str:
-    """Hash of the code of a kernel and of all that it calls, and of the constants they read.
-
-    numba's cache on disk would otherwise return the numbers of an older kernel: its own
-    stamp knows the file of the outermost function only.
-    """
-    digest = hashlib.sha256()
-    for reached in reachable_functions(function):
-        digest.update(f"{reached.__module__}.{reached.__qualname__}".encode())
-        _code_digest(reached.__code__, digest)
-        constants = referenced_values(reached) | {
-            "defaults": reached.__defaults__,
-            "keyword defaults": tuple((reached.__kwdefaults__ or {}).items()),
-        }
-        for name, value in sorted(constants.items()):
-            digest.update(f"{name}={_constant_text(value)}".encode())
-        if twin := _TWINS.get(reached.__module__):
-            digest.update(_source(twin))
-    return digest.hexdigest()
-
-
-def _constant_text(value) -> str:
-    """Text that tells apart the values which numba compiles in as constants."""
-    if isinstance(value, np.ndarray | np.generic):
-        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-        return f"{value.dtype}{np.shape(value)}{content}"
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_constant_text, value))})"
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
-        return repr(value)
-    if callable(value) or isinstance(value, ModuleType):
-        return "code"
-    return repr(type(value))
-
-
-@functools.cache
-def _source(module: str) -> bytes:
-    return inspect.getsource(importlib.import_module(module)).encode()
+def _register_calls(function: FunctionType) -> None:
+    """Let compiled code call what a function calls."""
+    for reached in reachable_functions(function, beyond_apart=False):
+        if reached is not function:
+            _register(reached)
 
 
 @functools.cache
@@ -125,7 +31,7 @@ def _register(function: FunctionType) -> None:
     """Let compiled code call a plain Python function."""
     from numba.extending import register_jitable
 
-    if twin := _TWINS.get(function.__module__):
+    if twin := TWINS.get(function.__module__):
         importlib.import_module(twin)
     elif hasattr(function, "arguments"):
         _register_by_name(function)
@@ -142,18 +48,31 @@ def _register_by_name(function: FunctionType) -> None:
     from numba.extending import overload
     from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS
 
-    from pm_gaussgrad.ops.linked import are_as_declared, as_types, call_by_name, name_and_signature
+    from pm_gaussgrad.ops.linked import (
+        are_as_declared,
+        as_types,
+        call_by_name,
+        name_and_signature,
+        name_of_later,
+    )
 
-    for reached in reachable_functions(function):
-        if reached is not function:
-            _register(reached)
     own = FunctionType(function.__code__, function.__globals__, function.__name__)
     key = CACHED_SRC_FUNCTIONS[own] = _key(function, "apart")
     options = {"error_model": "numpy", "nogil": True, "cache": True}
     # Nothing but compiled code calls it.
     compiled = numba.njit(own, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
-    name, signature = name_and_signature(compiled, key, as_types(function.arguments))
-    call_by_name(function, name, signature)
+    arguments, later = as_types(function.arguments), function.result is not None
+
+    def prepared():
+        _register_calls(function)
+        return compiled
+
+    if later:
+        result = as_types(function.result)
+        name, signature = name_of_later(prepared, key, arguments, result)
+    else:
+        name, signature = name_and_signature(prepared(), key, arguments)
+    call_by_name(function, name, signature, later=later)
 
     @overload(function, jit_options={"error_model": "numpy"}, strict=False)
     def otherwise(*arrays):
@@ -308,7 +227,7 @@ def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tup
 
 @functools.cache
 def _compiled(kernel, signature, zero_inputs):
-    for function in [*reachable_functions(kernel), weighted_rows]:
+    for function in [*reachable_functions(kernel, beyond_apart=False), weighted_rows]:
         _register(function)
     source = wrapper_source(signature, kernel_arguments(kernel), zero_inputs)
     function, key = _kept_on_disk(kernel, source)
@@ -329,9 +248,7 @@ def compiled_function(function: FunctionType):
 @functools.cache
 def _compiled_function(function):
     """numba's function of arrays, and the key under which it is kept."""
-    for reached in reachable_functions(function):
-        if reached is not function:
-            _register(reached)
+    _register_calls(function)
     names = ", ".join(inspect.signature(function).parameters)
     return _kept_on_disk(function, f"def wrapper({names}):\n    return kernel({names})\n")
 

@@ -7,13 +7,19 @@ so that its name means the same in every process, it has one type, that of array
 C-contiguous and may be written to.
 """
 
+import ctypes
+
 import llvmlite.binding as llvm
 import numpy as np
+from llvmlite import ir
 from numba.core import cgutils, types, typing
 from numba.core.extending import intrinsic, lower_builtin, overload
 from numba.core.imputils import impl_ret_borrowed, impl_ret_new_ref
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.np.numpy_support import from_dtype
+
+# Functions that are compiled when they are called: where their address is to be, and what does it.
+_LATER: dict[str, tuple] = {}
 
 
 @intrinsic
@@ -57,15 +63,45 @@ def name_and_signature(function, key: str, arguments: tuple):
     """Compile for these types, or load from disk, and tell LLVM the address by name."""
     function.compile(arguments)
     compiled = function.overloads[arguments]
-    kinds = (f"{x.dtype}{x.ndim}" if isinstance(x, types.Array) else f"{x}" for x in arguments)
-    name = "_".join(["pm_gaussgrad", key, *kinds])
+    name = _name(key, arguments)
     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
     llvm.add_symbol(name, address)
     return name, compiled.signature
 
 
-def _call(context, builder, name, signature, arrays, values):
-    """The call of a function by its name; the types of the arrays need not be those it is of."""
+def _name(key, arguments):
+    kinds = (f"{x.dtype}{x.ndim}" if isinstance(x, types.Array) else f"{x}" for x in arguments)
+    return "_".join(["pm_gaussgrad", key, *kinds])
+
+
+def name_of_later(prepared, key: str, arguments: tuple, result: tuple):
+    """The name and the declared signature of a function that is compiled when it is called.
+
+    Under the name is where its address is to be, and under another what compiles it, which may be
+    called from any thread: ``ctypes`` takes the GIL. Both live as long as the process.
+    """
+    returned = types.none if not result else result[0] if len(result) == 1 else types.Tuple(result)
+    signature = typing.signature(returned, *arguments)
+    name, place = _name(key, arguments), ctypes.c_void_p()
+
+    @ctypes.CFUNCTYPE(ctypes.c_void_p)
+    def compile_now():
+        function = prepared()
+        _, found = name_and_signature(function, f"{key}_now", arguments)
+        if found.return_type != returned:
+            raise TypeError(f"{function.__name__} returns {found.return_type}, not {returned}.")
+        place.value = llvm.address_of_symbol(_name(f"{key}_now", arguments))
+        return place.value
+
+    _LATER[name] = place, compile_now
+    llvm.add_symbol(name, ctypes.addressof(place))
+    address = ctypes.cast(compile_now, ctypes.c_void_p).value
+    llvm.add_symbol(f"{name}_compile", address)
+    return name, signature
+
+
+def _call(context, builder, name, signature, arrays, values, later=False):
+    """The call of a function by its name; arrays may be laid out otherwise than it has them."""
     passed, copies = [], []
     for array, wanted, value in zip(arrays, signature.args, values, strict=True):
         if isinstance(array, types.Array) and array.ndim and array.layout != "C":
@@ -75,10 +111,11 @@ def _call(context, builder, name, signature, arrays, values):
         passed.append(value)
     convention, result_type = context.call_conv, signature.return_type
     declared = convention.get_function_type(result_type, signature.args)
-    address = cgutils.get_or_insert_function(builder.module, declared, name)
-    status, result = convention.call_function(
-        builder, address, result_type, signature.args, passed
-    )
+    if later:
+        address = builder.bitcast(_address(context, builder, name), declared.as_pointer())
+    else:
+        address = cgutils.get_or_insert_function(builder.module, declared, name)
+    status, result = convention.call_function(builder, address, result_type, signature.args, passed)
     for wanted, value in copies:
         context.nrt.decref(builder, wanted, value)
     with cgutils.if_unlikely(builder, status.is_error):
@@ -86,11 +123,27 @@ def _call(context, builder, name, signature, arrays, values):
     return impl_ret_new_ref(context, builder, result_type, result)
 
 
+def _address(context, builder, name):
+    """Where a function is that may have to be compiled first."""
+    known, pointer = builder.module.globals, context.get_value_type(types.voidptr)
+    place = known[name] if name in known else ir.GlobalVariable(builder.module, pointer, name)
+    address = cgutils.alloca_once_value(builder, builder.load(place))
+    with builder.if_then(cgutils.is_null(builder, builder.load(address)), likely=False):
+        compile_now = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(pointer, []), f"{name}_compile"
+        )
+        builder.store(builder.call(compile_now, []), address)
+        with cgutils.if_unlikely(builder, cgutils.is_null(builder, builder.load(address))):
+            message = ("a function could not be compiled: the error is printed above",)
+            context.call_conv.return_user_exc(builder, RuntimeError, message)
+    return builder.load(address)
+
+
 def _contiguous(array):
     return as_argument(array)
 
 
-def call_by_name(function, name: str, signature, of_any_layout=False) -> None:
+def call_by_name(function, name: str, signature, of_any_layout=False, later=False) -> None:
     """Let compiled code call a plain function of arrays by a name.
 
     There is nothing to compile in what calls it but the call. Arrays that are laid out otherwise
@@ -111,7 +164,7 @@ def call_by_name(function, name: str, signature, of_any_layout=False) -> None:
 
     @lower_builtin(function, *kinds)
     def call(context, builder, found, values):
-        return _call(context, builder, name, signature, found.args, values)
+        return _call(context, builder, name, signature, found.args, values, later)
 
 
 def are_as_declared(arguments, declared) -> bool:

@@ -104,7 +104,11 @@ class Terms:
             np.empty((self.size, p, 0), np.int64),
             np.empty((*fill, 0), np.int64),
         ]
-        return self.covariances, self.values, *(pt.constant(np.ascontiguousarray(x)) for x in constants)
+        return (
+            self.covariances,
+            self.values,
+            *(pt.constant(np.ascontiguousarray(x)) for x in constants),
+        )
 
     def _blocks(self):
         """Row, column and source of each entry of the covariance of the effects, (3, b)."""

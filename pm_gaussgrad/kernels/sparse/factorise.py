@@ -66,7 +66,9 @@ def factorise(values, analysis):
 def factorise_into(values, analysis, factor):
     """As :func:`factorise`, in given memory, which may be longer: there it is zero."""
     scales = np.empty(analysis[NODES])
-    if analysis[SUPERNODAL]:
+    if scales.size == 0:
+        done = True
+    elif analysis[SUPERNODAL]:
         done = _by_fronts(values, analysis, factor, scales)
     else:
         done = _by_columns(values, analysis, factor, scales)
@@ -96,7 +98,7 @@ def read_diagonal(factor, analysis, diagonal):
             diagonal[first[s] + j] = factor[panel_start[s] + j * (height + 1)]
 
 
-@apart("float64 1", "int64 1", "float64 1", "float64 1")
+@apart("float64 1", "int64 1", "float64 1", "float64 1", result=("bool",))
 def _by_fronts(values, analysis, factor, scales):
     first, row_start = section(analysis, FIRST), section(analysis, ROW_START)
     panel_start = section(analysis, PANEL_START)
@@ -159,7 +161,7 @@ def _assemble(panel, columns, matrix, below, handed, where, shared):
             matrix[target + where[i]] += handed[source + i]
 
 
-@apart("float64 1", "int64 1", "float64 1", "float64 1")
+@apart("float64 1", "int64 1", "float64 1", "float64 1", result=("bool",))
 def _by_columns(values, analysis, factor, scales):
     row_start, target = section(analysis, ROW_START), section(analysis, TARGET)
     n, product = scales.size, 0

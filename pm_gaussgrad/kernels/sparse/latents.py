@@ -103,15 +103,17 @@ def pullback(
     solved, weights = np.asarray(alpha, np.float64), np.asarray(quad_bar, np.float64)
     columns, node, unit = section(index, COLUMN_START), section(index, NODE), section(index, UNIT)
     values_bar, means = np.zeros(values.size), np.asarray(latent, np.float64)
-    add_outer_products(means, weights, columns, node, unit.size, values_bar)
+    if values.size > 0:
+        add_outer_products(means, weights, columns, node, unit.size, values_bar)
     effects, variance_bar = np.zeros(covariances.size), np.zeros(noise.size)
     if logdet_bar != 0:
         relative = relative_loadings(design, factors, pivots, entries, index)
         inverse = selected_inverse(np.asarray(factor, np.float64), section(index, SYSTEM))
         prior = selected_inverse(np.asarray(prior_factor, np.float64), section(index, PRIOR))
         half = rows_of_inverse(relative, inverse, entries, index)
-        _add_crossed(design, half, noise, entries, index, effects)
-        without_factor(factors, pivots, effects, index)
+        if effects.size > 0:
+            _add_crossed(design, half, noise, entries, index, effects)
+            without_factor(factors, pivots, effects, index)
         explained = explained_variances(relative, half, entries, noise.size)
         for e in range(effects.size):
             effects[e] *= logdet_bar
@@ -124,7 +126,8 @@ def pullback(
     for i in range(weights.size):
         for j in range(noise.size):
             variance_bar[j] -= weights[i] * solved[i, j] * solved[i, j]
-    _subtract_effects(solved, weights, design, entries, index, effects)
+    if effects.size > 0:
+        _subtract_effects(solved, weights, design, entries, index, effects)
     kind = quad_bar.dtype
     return np.asarray(effects, kind), np.asarray(values_bar, kind), np.asarray(variance_bar, kind)
 
@@ -149,9 +152,9 @@ def _times_prior(latent, values, index):
     for i in range(latent.shape[0]):
         for j in range(effects):
             product[i, j] = latent[i, j]
-    add_product(
-        values, section(index, COLUMN_START), section(index, NODE), latent, effects, product
-    )
+    if values.size > 0:
+        columns, node = section(index, COLUMN_START), section(index, NODE)
+        add_product(values, columns, node, latent, effects, product)
     return product
 
 
@@ -265,7 +268,7 @@ def explained_variances(relative, half, entries, n):
     return explained
 
 
-@apart("float64 1", "float64 1", "float64 1", "int64 2", "int64 1", "float64 1")
+@apart("float64 1", "float64 1", "float64 1", "int64 2", "int64 1", "float64 1", result=())
 def _add_crossed(loadings, half, variance, entries, index, crossed):
     """Add A'D^-1 B Z within levels, summed over the levels of each term, to ``crossed`` (c)."""
     columns, size, start = entries[1], section(index, TERM_SIZE), section(index, TERM_START)
@@ -287,7 +290,7 @@ def _add_crossed(loadings, half, variance, entries, index, crossed):
         e += k
 
 
-@apart("float64 2", "float64 1", "float64 1", "int64 2", "int64 1", "float64 1")
+@apart("float64 2", "float64 1", "float64 1", "int64 2", "int64 1", "float64 1", result=())
 def _subtract_effects(alpha, weights, loadings, entries, index, bars):
     """Subtract sum_i q_i w_ig w_ig' over the levels g of each term."""
     size, start = section(index, TERM_SIZE), section(index, TERM_START)

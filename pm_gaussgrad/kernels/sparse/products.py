@@ -21,7 +21,7 @@ def multiply(values, indptr, indices, rows):
     return product
 
 
-@apart("float64 1", "int64 1", "int64 1", "float64 2", "int64", "float64 2")
+@apart("float64 1", "int64 1", "int64 1", "float64 2", "int64", "float64 2", result=())
 def add_product(values, indptr, indices, rows, first, product):
     """Add Q r of each row r to ``product``; Q is that of the entries of rows from ``first`` on."""
     for r in range(rows.shape[0]):
@@ -54,7 +54,7 @@ def outer_products(rows, weights, indptr, indices):
     return values
 
 
-@apart("float64 2", "float64 1", "int64 1", "int64 1", "int64", "float64 1")
+@apart("float64 2", "float64 1", "int64 1", "int64 1", "int64", "float64 1", result=())
 def add_outer_products(rows, weights, indptr, indices, first, values):
     """Add :func:`outer_products` to ``values``, of the entries of rows from ``first`` on."""
     for r in range(rows.shape[0]):
