@@ -13,6 +13,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types, typing
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.extending import intrinsic, lower_builtin, overload
 from numba.core.imputils import impl_ret_borrowed, impl_ret_new_ref
 from numba.core.typing.templates import AbstractTemplate, infer_global
@@ -82,22 +83,32 @@ def name_of_later(prepared, key: str, arguments: tuple, result: tuple):
     """
     returned = types.none if not result else result[0] if len(result) == 1 else types.Tuple(result)
     signature = typing.signature(returned, *arguments)
-    name, place = _name(key, arguments), ctypes.c_void_p()
+    name = _name(key, arguments)
+    with global_compiler_lock:  # one thread at a time, and the first one's for all
+        if name not in _LATER:
+            _LATER[name] = _place_and_compiler(prepared, key, signature)
+            address = ctypes.cast(_LATER[name][1], ctypes.c_void_p).value
+            llvm.add_symbol(name, ctypes.addressof(_LATER[name][0]))
+            llvm.add_symbol(f"{name}_compile", address)
+    return name, signature
+
+
+def _place_and_compiler(prepared, key, signature):
+    """Where an address is to be, and what compiles a function and writes it there."""
+    place, now, arguments = ctypes.c_void_p(), f"{key}_now", signature.args
 
     @ctypes.CFUNCTYPE(ctypes.c_void_p)
     def compile_now():
-        function = prepared()
-        _, found = name_and_signature(function, f"{key}_now", arguments)
-        if found.return_type != returned:
-            raise TypeError(f"{function.__name__} returns {found.return_type}, not {returned}.")
-        place.value = llvm.address_of_symbol(_name(f"{key}_now", arguments))
-        return place.value
+        with global_compiler_lock:
+            if not place.value:
+                function = prepared()
+                _, found = name_and_signature(function, now, arguments)
+                if found.return_type != signature.return_type:
+                    raise TypeError(f"{function.__name__} returns {found.return_type}.")
+                place.value = llvm.address_of_symbol(_name(now, arguments))
+            return place.value
 
-    _LATER[name] = place, compile_now
-    llvm.add_symbol(name, ctypes.addressof(place))
-    address = ctypes.cast(compile_now, ctypes.c_void_p).value
-    llvm.add_symbol(f"{name}_compile", address)
-    return name, signature
+    return place, compile_now
 
 
 def _call(context, builder, name, signature, arrays, values, later=False):
