@@ -28,7 +28,7 @@ from pm_gaussgrad.kernels.sparse.supernodes import merged_supernodes
 # Up to so many products of two entries of a column, for each column, supernodes do not pay.
 _FEW_PRODUCTS = 8
 # Up to so many products columns by themselves take little time, and less to compile.
-SIMPLE = 5000
+SIMPLE = 10_000
 # Patterns of so few entries are analysed before compiled code is loaded from disk.
 _FEW_ENTRIES = 2000
 

@@ -283,6 +283,10 @@ def _add_crossed(loadings, half, variance, entries, index, crossed):
             offset += size[term] * size[term]
             term += 1
         k = size[term]
+        if k == 1:
+            crossed[offset] += loadings[e] / variance[entries[0, e]] * half[e]
+            e += 1
+            continue
         for a in range(k):
             weighted = loadings[e + a] / variance[entries[0, e]]
             for b in range(k):

@@ -115,6 +115,10 @@ def _scale(loadings, factors, pivots, entries, index, relative):
             first += size[term]
             term += 1
         k = size[term]
+        if k == 1:
+            relative[e] = loadings[e] * factors[offset]
+            e += 1
+            continue
         for b in range(k):
             total = 0.0
             for a in range(b, k):
