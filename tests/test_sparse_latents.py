@@ -339,8 +339,8 @@ def test_no_noise_is_an_error_where_a_density_is_built(noise):
 @pytest.mark.compiled
 def test_four_threads_bit_for_bit_as_one(rng):
     """Value and pullback, with the memory that fronts take, from the first call on."""
-    n, cov = 400, gg.cov.Diagonal(1.0)
-    for count in (40, 30):
+    n, cov = 900, gg.cov.Diagonal(1.0)
+    for count in (60, 45):
         cov = cov + gg.cov.Effects(rng.permutation(n) % count, 0.5)
     forward = InvQuadLogdet(cov.structure)
     backward = InvQuadLogdetPullback(cov.structure)
