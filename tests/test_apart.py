@@ -14,9 +14,13 @@ def entry(values, i):
     return values[i]
 
 
+def is_positive(value):
+    return value > 0
+
+
 @apart("float64 1", "int64", result=("float64 1", "bool"))
 def doubled(values, i):
-    return 2 * values, entry(values, i) > 0
+    return 2 * values, is_positive(entry(values, i))
 
 
 @apart("float64 1")

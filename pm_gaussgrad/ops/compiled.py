@@ -76,8 +76,10 @@ def _register_by_name(function: FunctionType) -> None:
 
     @overload(function, jit_options={"error_model": "numpy"}, strict=False)
     def otherwise(*arrays):
-        # A copy would not be written to.
-        return None if are_as_declared(arrays, signature.args) else function
+        if are_as_declared(arrays, signature.args):
+            return None
+        _register_calls(function)
+        return function  # a copy would not be written to
 
 
 def wrapper_source(signature: Signature, arguments: list[str], zero_inputs: tuple[str, ...]) -> str:
