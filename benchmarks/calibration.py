@@ -20,7 +20,8 @@ likelihood that ignores its data returns the prior, and the prior is calibrated 
 - ``subjects``: 12 subjects at irregular times of their own, ``AR1(time=, group=) + Diagonal``;
 - ``intercepts``: 40 times, a fifth of them NaN, ``LowRank + AR1 + Diagonal``;
 - ``trend``: 30 times, ``LowRank + Toeplitz + Diagonal``;
-- ``areas``: 31 areas of two islands and one alone, four of them NaN, ``BYM2 + Diagonal``.
+- ``areas``: 31 areas of two islands and one alone, four of them NaN, ``BYM2 + Diagonal``;
+- ``crossed``: 60 rows of 12 subjects, with slopes, and 8 items, ``Effects + Effects + Diagonal``.
 
 Ranks are tested by the largest excursion of their empirical distribution function, the test
 whose acceptance region is the simultaneous band of Säilynoja, Bürkner and Vehtari (2022). The
@@ -234,9 +235,27 @@ def areas():
     return model
 
 
+def crossed():
+    """Correlated intercepts and slopes of subjects, crossed with intercepts of items."""
+    rng = np.random.default_rng(SEED)
+    subject, item = rng.permutation(60) % 12, rng.permutation(60) % 8
+    x = rng.uniform(-1, 1, size=60)
+    with pm.Model() as model:
+        mean, slope = pm.Normal("mean"), pm.Normal("slope")
+        scales, correlation = pm.Gamma("scales", 8, 8, shape=2), pm.Uniform("correlation", -1, 1)
+        items, noise = pm.Gamma("items", 8, 8), pm.Gamma("noise", 8, 16)
+        between = correlation * scales[0] * scales[1]
+        entries = [scales[0] ** 2, between, between, scales[1] ** 2]
+        design = np.column_stack([np.ones(60), x])
+        cov = gg.cov.Effects(subject, pt.stack(entries).reshape((2, 2)), design)
+        cov += gg.cov.Effects(item, items**2) + gg.cov.Diagonal(noise**2)
+        _observe(mean + slope * x, cov, np.zeros(60, bool))
+    return model
+
+
 MODELS = {
     build.__name__: build
-    for build in (gp, visits, grid, series, panel, subjects, intercepts, trend, areas)
+    for build in (gp, visits, grid, series, panel, subjects, intercepts, trend, crossed, areas)
 }
 
 

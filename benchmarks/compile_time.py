@@ -167,7 +167,39 @@ def subjects(rng, likelihood):
     likelihood("y", 0, cov + noise, observed=rng.normal(size=group.size))
 
 
+def field(rng, likelihood):
+    """Projected SparsePrecision of 20 nodes + Diagonal, n = 50."""
+    import numpy as np
+    import pymc as pm
+    import scipy.sparse as sp
+
+    import pm_gaussgrad as gg
+
+    path = sp.diags_array([np.ones(19), np.ones(19)], offsets=[-1, 1])
+    degrees = sp.diags_array(path.sum(axis=1))
+    seen = sp.csr_array(np.eye(20)[rng.integers(20, size=50)])
+    precision, noise = pm.HalfNormal("precision"), pm.HalfNormal("noise")
+    latent = gg.cov.SparsePrecision.from_terms([(precision, degrees), (-0.9 * precision, path)])
+    cov = gg.cov.Projected(seen, latent) + gg.cov.Diagonal(noise**2)
+    likelihood("y", 0, cov, observed=rng.normal(size=50))
+
+
+def effects(rng, likelihood):
+    """Crossed Effects of 10 and 6 levels + Diagonal, n = 60."""
+    import numpy as np
+    import pymc as pm
+
+    import pm_gaussgrad as gg
+
+    first, second, noise = (pm.HalfNormal(x) for x in ("first", "second", "noise"))
+    i = np.arange(60)
+    cov = gg.cov.Effects(i % 10, first**2) + gg.cov.Effects(i // 10, second**2)
+    mean = pm.Normal("mean")
+    likelihood("y", mean, cov + gg.cov.Diagonal(noise**2), observed=rng.normal(size=60))
+
+
 MODELS = (ar1, gaps, process, regression, blocks, ragged, visits, kronecker, tasks, wide, subjects)
+MODELS += field, effects
 WITH_PEER = {"process", "regression"}
 # Run (cold, warm), what of it, and how many digits.
 _COLUMNS = ((0, "seconds", 1), (1, "seconds", 1), (0, "functions", 0), (0, "draws", 1))

@@ -25,7 +25,7 @@ from registry import (
 import pm_gaussgrad as gg
 from pm_gaussgrad.kernels.symmetric import rows_dot
 from pm_gaussgrad.ops import InvQuadLogdet, InvQuadLogdetPullback
-from pm_gaussgrad.ops.compiled import fingerprint, reachable_functions
+from pm_gaussgrad.ops.reach import fingerprint, reachable_functions
 
 CASE, LEAF = each(CASES), each(LEAVES)
 # numba's linker runs the machine code that Python calls; test_memory.py rejects points in it.

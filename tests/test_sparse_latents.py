@@ -1,6 +1,7 @@
 """``Effects``, ``Projected`` and noise: sums, members, models and errors."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,11 @@ from registry import AS_WRITTEN, interpreted
 from scipy.stats import multivariate_normal
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.cov.graphs.latents import Latents
+from pm_gaussgrad.cov.graphs.latents import CONSTANTS, Latents
 from pm_gaussgrad.cov.graphs.sparse_latents import SparseLatents
+from pm_gaussgrad.kernels.sparse.arrangement import SYSTEM
+from pm_gaussgrad.kernels.sparse.layout import SUPERNODAL, section
+from pm_gaussgrad.ops.inv_quad_logdet import InvQuadLogdet, InvQuadLogdetPullback
 
 N = 7
 SUBJECT, ITEM = np.array(list("abacbca")), np.array([0, 1, 1, 0, 2, 2, 0])
@@ -275,7 +279,22 @@ WRONG = [
     (lambda: gg.cov.Projected(np.ma.masked_less(np.eye(4), 1), path(4)), ValueError, "masked"),
     (lambda: gg.cov.Projected(SEEN, path(5)), ValueError, "a column of A for each latent"),
     (lambda: gg.cov.Projected(SEEN, np.eye(4)), TypeError, "`latent` is a ndarray"),
-    (lambda: gg.cov.Projected(SEEN, gg.cov.Dense(np.eye(4))), TypeError, "no sparse precision"),
+    (
+        lambda: gg.cov.Projected(SEEN, gg.cov.Dense(np.eye(4))),
+        TypeError,
+        "gg.cov.Projected: `latent` is a gg.cov.Dense, which has no sparse precision matrix",
+    ),
+    (
+        lambda: gg.cov.Projected(SEEN, path(4) + gg.cov.Diagonal(1.0, size=4)),
+        TypeError,
+        "project each summand by itself",
+    ),
+    (
+        lambda: gg.cov.Effects(SUBJECT, [[1.0, 2.0], [2.0, 1.0]], DESIGN),
+        ValueError,
+        "gg.cov.Effects: `covariance` has an eigenvalue of -1",
+    ),
+    (lambda: gg.cov.Effects([[0, 1]] * N, 1.0), ValueError, "table.groupby(columns).ngroup()"),
     (lambda: gg.cov.Effects(pt.dvector(), 1.0), TypeError, "`group` is symbolic"),
     (lambda: gg.cov.Effects(["a", None], 1.0), ValueError, "1 missing label"),
     (lambda: gg.cov.Effects(SUBJECT, -1.0), ValueError, "`covariance` is -1"),
@@ -305,10 +324,41 @@ def test_wrong_arguments(build, error, message):
         build()
 
 
+def test_an_indefinite_field_names_what_the_user_gave():
+    field = gg.cov.SparsePrecision([1.0, 2.0, 1.0], np.ones((2, 2)))
+    with pytest.raises(ValueError, match="the constants `covariances`, `values`, `variance` make"):
+        gg.logp(np.zeros(2), 0.0, gg.cov.Projected(np.eye(2), field) + gg.cov.Diagonal(1.0))
+
+
 @pytest.mark.parametrize("noise", [0.0, np.append(np.ones(N - 1), 0.0)], ids=np.ndim)
 def test_no_noise_is_an_error_where_a_density_is_built(noise):
     with pytest.raises(ValueError, match="`variance` has the entry 0"):
         gg.logp(np.zeros(N), 0.0, SUMMANDS["items"] + gg.cov.Diagonal(noise))
+
+
+@pytest.mark.compiled
+def test_four_threads_bit_for_bit_as_one(rng):
+    """Value and pullback, with the memory that fronts take, from the first call on."""
+    n, cov = 900, gg.cov.Diagonal(1.0)
+    for count in (60, 45):
+        cov = cov + gg.cov.Effects(rng.permutation(n) % count, 0.5)
+    forward = InvQuadLogdet(cov.structure)
+    backward = InvQuadLogdetPullback(cov.structure)
+    covariances, values, variance, *constants = (x.eval() for x in cov.parameters)
+    index = dict(zip(CONSTANTS, constants, strict=True))["index"]
+    assert section(index, SYSTEM)[SUPERNODAL]
+    rows, bars = rng.normal(size=(1, n)), (np.array([-0.5]), np.array(-0.5))
+
+    def evaluated(scale):
+        parameters = scale * covariances, values, scale * variance, *constants
+        _, _, *kept = results = forward.evaluate(rows, *parameters)
+        results += backward.evaluate(rows, *parameters, *kept, *bars)
+        return [x.tobytes() for x in results]
+
+    scales = np.repeat(rng.uniform(0.5, 2, size=8), 5)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(evaluated, scales))
+    assert together == [evaluated(scale) for scale in scales]
 
 
 @pytest.mark.compiled

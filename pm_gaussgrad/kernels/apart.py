@@ -1,22 +1,32 @@
 """Long functions that kernels share, compiled by themselves."""
 
 
-def apart(*arrays):
+def apart(*arguments, result=None):
     """Mark a function: compiled code calls it by the name of its machine code.
 
     So it is compiled once, and kept on disk once, whatever calls it; numba would link it into each
-    kernel and optimise it there again. For other functions of kernels that is what it should do.
+    kernel and optimise it there again. For short functions in inner loops that is what it should
+    do.
 
     Parameters
     ----------
-    *arrays : str
-        The dtype and the rank of each argument, ``"float64 1"``: all are C-contiguous arrays.
+    *arguments : str
+        The dtype and the rank of each argument, ``"float64 1"``, which is a C-contiguous array, or
+        the dtype of a number, ``"int64"``.
+    result : tuple of str, optional
+        What it returns, each as an argument; empty for nothing. Where this is given the function
+        is compiled when it is first called, and not at all where it never is.
     """
 
     def marked(function):
-        function.arrays = tuple(
-            (dtype, int(rank)) for dtype, rank in (array.split() for array in arrays)
-        )
+        function.arguments = _kinds(arguments)
+        function.result = None if result is None else _kinds(result)
         return function
 
     return marked
+
+
+def _kinds(described):
+    """Dtype and rank of each, None as the rank of a number."""
+    words = (text.split() for text in described)
+    return tuple((dtype, int(rank[0]) if rank else None) for dtype, *rank in words)

@@ -118,6 +118,7 @@ def rows_dot(a, b):
     return products
 
 
+@apart("float64 1")
 def log_product(values):
     """log(v_1 v_2 ... v_n), and NaN where a value is negative.
 

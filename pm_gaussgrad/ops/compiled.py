@@ -1,4 +1,4 @@
-"""Kernels as compiled functions: what they reach, the key of their cache, the wrapper.
+"""Kernels as compiled functions: the key of their cache, the wrapper, calls by name.
 
 Structures write kernels as plain Python functions. This module turns one into a numba
 function that checks sizes, passes 0-d arrays as scalars, and returns 0-d arrays where
@@ -10,114 +10,20 @@ import functools
 import hashlib
 import importlib
 import inspect
-import sys
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType
 
 import numpy as np
 
-from pm_gaussgrad.kernels import lapack, lapack_panels
 from pm_gaussgrad.kernels.symmetric import weighted_rows
+from pm_gaussgrad.ops.reach import TWINS, fingerprint, reachable_functions
 from pm_gaussgrad.ops.signature import Signature, kernel_arguments
 
-# Modules whose functions have a compiled form of their own, in the module of that name.
-_TWINS = {module.__name__: f"{module.__name__}_numba" for module in (lapack, lapack_panels)}
 
-
-def _names(code: CodeType) -> set[str]:
-    """Every global and attribute name in a code object and the ones nested in it."""
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= _names(constant)
-    return names
-
-
-def referenced_values(function: FunctionType) -> dict[str, object]:
-    """What a function refers to outside itself: globals, module attributes, closure cells."""
-    names = _names(function.__code__)
-    values = {name: function.__globals__[name] for name in names if name in function.__globals__}
-    for name, value in list(values.items()):
-        if isinstance(value, ModuleType):
-            members = names & vars(value).keys()
-            values |= {f"{name}.{member}": vars(value)[member] for member in members}
-    if function.__closure__:
-        cells = (cell.cell_contents for cell in function.__closure__)
-        values |= dict(zip(function.__code__.co_freevars, cells, strict=True))
-    return values
-
-
-def reachable_functions(function: FunctionType) -> list[FunctionType]:
-    """The function and every Python function that it calls, directly or not, once each."""
-    found: list[FunctionType] = []
-    waiting = [function]
-    while waiting:
-        current = waiting.pop()
-        if current in found:
-            continue
-        found.append(current)
-        for _, value in sorted(referenced_values(current).items()):
-            value = getattr(value, "py_func", value)
-            if isinstance(value, FunctionType) and not _is_library(value):
-                waiting.append(value)
-    return found
-
-
-def _is_library(function: FunctionType) -> bool:
-    """Whether numba itself knows the function (NumPy's, the standard library's)."""
-    root = function.__module__.partition(".")[0]
-    return root in ("numpy", "numba", "scipy") or root in sys.stdlib_module_names
-
-
-def _code_digest(code: CodeType, digest) -> None:
-    digest.update(code.co_code)
-    digest.update(repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            _code_digest(constant, digest)
-        else:
-            # The order of a set differs between processes.
-            ordered = sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
-            digest.update(repr(ordered).encode())
-
-
-def fingerprint(function: FunctionType) -> str:
-    """Hash of the code of a kernel and of all that it calls, and of the constants they read.
-
-    numba's cache on disk would otherwise return the numbers of an older kernel: its own
-    stamp knows the file of the outermost function only.
-    """
-    digest = hashlib.sha256()
-    for reached in reachable_functions(function):
-        digest.update(f"{reached.__module__}.{reached.__qualname__}".encode())
-        _code_digest(reached.__code__, digest)
-        constants = referenced_values(reached) | {
-            "defaults": reached.__defaults__,
-            "keyword defaults": tuple((reached.__kwdefaults__ or {}).items()),
-        }
-        for name, value in sorted(constants.items()):
-            digest.update(f"{name}={_constant_text(value)}".encode())
-        if twin := _TWINS.get(reached.__module__):
-            digest.update(_source(twin))
-    return digest.hexdigest()
-
-
-def _constant_text(value) -> str:
-    """Text that tells apart the values which numba compiles in as constants."""
-    if isinstance(value, np.ndarray | np.generic):
-        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-        return f"{value.dtype}{np.shape(value)}{content}"
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_constant_text, value))})"
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
-        return repr(value)
-    if callable(value) or isinstance(value, ModuleType):
-        return "code"
-    return repr(type(value))
-
-
-@functools.cache
-def _source(module: str) -> bytes:
-    return inspect.getsource(importlib.import_module(module)).encode()
+def _register_calls(function: FunctionType) -> None:
+    """Let compiled code call what a function calls."""
+    for reached in reachable_functions(function, beyond_apart=False):
+        if reached is not function:
+            _register(reached)
 
 
 @functools.cache
@@ -125,9 +31,9 @@ def _register(function: FunctionType) -> None:
     """Let compiled code call a plain Python function."""
     from numba.extending import register_jitable
 
-    if twin := _TWINS.get(function.__module__):
+    if twin := TWINS.get(function.__module__):
         importlib.import_module(twin)
-    elif hasattr(function, "arrays"):
+    elif hasattr(function, "arguments"):
         _register_by_name(function)
     else:
         register_jitable(error_model="numpy")(function)
@@ -138,32 +44,42 @@ def _register_by_name(function: FunctionType) -> None:
 
     What calls it may come from disk, where nothing but the name is left of it.
     """
+    import numba
     from numba.extending import overload
-    from numba.np.numpy_support import from_dtype
+    from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS
 
-    from pm_gaussgrad.ops.linked import name_and_signature
+    from pm_gaussgrad.ops.linked import (
+        are_as_declared,
+        as_types,
+        call_by_name,
+        name_and_signature,
+        name_of_later,
+    )
 
-    compiled, key = _compiled_function(function)
-    declared = tuple((from_dtype(np.dtype(dtype)), rank) for dtype, rank in function.arrays)
-    name_and_signature(compiled, key, declared)
-    linked = _linked(compiled, key, list(inspect.signature(function).parameters))
+    own = FunctionType(function.__code__, function.__globals__, function.__name__)
+    key = CACHED_SRC_FUNCTIONS[own] = _key(function, "apart")
+    options = {"error_model": "numpy", "nogil": True, "cache": True}
+    # Nothing but compiled code calls it.
+    compiled = numba.njit(own, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+    arguments, later = as_types(function.arguments), function.result is not None
+
+    def prepared():
+        _register_calls(function)
+        return compiled
+
+    if later:
+        result = as_types(function.result)
+        name, signature = name_of_later(prepared, key, arguments, result)
+    else:
+        name, signature = name_and_signature(prepared(), key, arguments)
+    call_by_name(function, name, signature, later=later)
 
     @overload(function, jit_options={"error_model": "numpy"}, strict=False)
-    def by_name(*arrays):
-        as_declared = all(
-            (x.dtype, x.ndim, x.layout) == (*y, "C") for x, y in zip(arrays, declared, strict=True)
-        )
-        return linked if as_declared else function  # a copy would not be written to
-
-
-def _linked(function, key: str, names: list[str]) -> FunctionType:
-    """For compiled code: a function that calls a compiled one, which is not linked."""
-    from pm_gaussgrad.ops.linked import as_argument, caller
-
-    arguments = "".join(f"as_argument({name}), " for name in names)
-    source = f"def linked({', '.join(names)}):\n    return call(({arguments}))\n"
-    known = {"call": caller(function, key), "as_argument": as_argument}
-    return _function(source, "linked", known)
+    def otherwise(*arrays):
+        if are_as_declared(arrays, signature.args):
+            return None
+        _register_calls(function)
+        return function  # a copy would not be written to
 
 
 def wrapper_source(signature: Signature, arguments: list[str], zero_inputs: tuple[str, ...]) -> str:
@@ -256,11 +172,11 @@ class CompiledKernel:
         Under which it is kept on disk.
     """
 
-    def __init__(self, function, key: str, names: list[str], title: str):
+    def __init__(self, function, key: str, title: str):
         from pm_gaussgrad.ops.linked import as_argument
 
         self.function, self.key, self.as_argument, self._title = function, key, as_argument, title
-        self._linked = _linked(function, key, names)
+        self._linked = {}
 
     def __call__(self, *arrays):
         try:
@@ -271,19 +187,24 @@ class CompiledKernel:
 
     def linked(self, inputs: list):
         """For compiled code with inputs of these types of PyTensor: a function that calls it."""
-        import numba
-        from numba.np.numpy_support import from_dtype
+        from pm_gaussgrad.ops.linked import as_types, call_by_name, name_and_signature
 
-        from pm_gaussgrad.ops.linked import name_and_signature
-
+        arrays = as_types(tuple((x.dtype, x.ndim) for x in inputs))
+        if arrays in self._linked:
+            return self._linked[arrays]
         # Code that comes from disk is not compiled again, but needs the name.
-        arrays = tuple((from_dtype(np.dtype(x.dtype)), x.ndim) for x in inputs)
         try:
-            name_and_signature(self.function, self.key, arrays)
+            name, signature = name_and_signature(self.function, self.key, arrays)
         except Exception as error:
             self._explain(error)
             raise
-        return numba.njit(self._linked, error_model="numpy")
+
+        def linked(*arrays):
+            return self.function(*arrays)
+
+        call_by_name(linked, name, signature, of_any_layout=True)
+        self._linked[arrays] = linked
+        return linked
 
     def _explain(self, error) -> None:
         """Whose kernel it is that numba cannot compile, which knows no more than the wrapper."""
@@ -308,12 +229,12 @@ def compiled_kernel(kernel: FunctionType, signature: Signature, zero_inputs: tup
 
 @functools.cache
 def _compiled(kernel, signature, zero_inputs):
-    for function in [*reachable_functions(kernel), weighted_rows]:
+    for function in [*reachable_functions(kernel, beyond_apart=False), weighted_rows]:
         _register(function)
     source = wrapper_source(signature, kernel_arguments(kernel), zero_inputs)
     function, key = _kept_on_disk(kernel, source)
     title = f"{signature.owner}: the kernel `{kernel.__name__}`"
-    return CompiledKernel(function, key, [name for name, _ in signature.inputs], title)
+    return CompiledKernel(function, key, title)
 
 
 def compiled_function(function: FunctionType):
@@ -329,9 +250,7 @@ def compiled_function(function: FunctionType):
 @functools.cache
 def _compiled_function(function):
     """numba's function of arrays, and the key under which it is kept."""
-    for reached in reachable_functions(function):
-        if reached is not function:
-            _register(reached)
+    _register_calls(function)
     names = ", ".join(inspect.signature(function).parameters)
     return _kept_on_disk(function, f"def wrapper({names}):\n    return kernel({names})\n")
 
@@ -340,18 +259,26 @@ def _kept_on_disk(kernel, source: str):
     """numba's function of a wrapper in which a kernel is inlined, and the key of both on disk."""
     import numba
 
-    stamp = f"{source}{fingerprint(kernel)}{_recipe()}{numba.__version__}"
-    key = hashlib.sha256(stamp.encode()).hexdigest()
+    key = _key(kernel, source)
     inner = numba.njit(error_model="numpy", inline="always")(kernel)
     wrapper = _function(source, "wrapper", {"kernel": inner}, cache_key=key)
-    return numba.njit(wrapper, error_model="numpy", nogil=True, cache=True), key
+    options = {"error_model": "numpy", "nogil": True, "cache": True}
+    return numba.njit(wrapper, no_cfunc_wrapper=True, **options), key
+
+
+def _key(function, source: str) -> str:
+    """Of a function, and of the source of what is compiled around it."""
+    from numba import __version__
+
+    stamp = f"{source}{fingerprint(function)}{_recipe()}{__version__}"
+    return hashlib.sha256(stamp.encode()).hexdigest()
 
 
 def _recipe() -> str:
     """Hash of how kernels are compiled and called."""
-    from pm_gaussgrad.ops.linked import caller
+    from pm_gaussgrad.ops.linked import call_by_name
 
-    how = fingerprint(_compiled.__wrapped__) + inspect.getsource(inspect.getmodule(caller))
+    how = fingerprint(_compiled.__wrapped__) + inspect.getsource(inspect.getmodule(call_by_name))
     return hashlib.sha256(how.encode()).hexdigest()
 
 

@@ -13,7 +13,7 @@ from pm_gaussgrad.cov.graphs.latents import Latents
 from pm_gaussgrad.cov.graphs.stacked_terms import of_effects
 from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.cov.protocol.base import as_parameter
-from pm_gaussgrad.cov.protocol.constants import check_symmetric, check_variance
+from pm_gaussgrad.cov.protocol.constants import check_semidefinite, check_variance
 from pm_gaussgrad.cov.protocol.labels import as_labels
 from pm_gaussgrad.cov.protocol.triangular import symmetric_from_lower
 
@@ -40,7 +40,7 @@ class Effects(Latents):
         If ``group`` or ``design`` is symbolic, or ``covariance`` is not of the shape of the design.
     ValueError
         If a label is missing, there are not as many rows of the design as labels, or a constant
-        covariance is negative or not symmetric.
+        covariance is negative, not symmetric or not positive semidefinite.
     NotImplementedError
         If a log density, an inverse or a determinant is asked for before noise was added.
 
@@ -106,7 +106,8 @@ def _as_matrix(covariance, k):
         return covariance[None, None]
     if covariance.type.ndim < 2 or any(s not in (None, k) for s in shape[-2:]):
         raise TypeError(f"{NAME}: `covariance` has shape {shape}, {_expected(covariance, k)}.")
-    check_symmetric(NAME, "covariance", covariance)
+    remedy = "none of its correlations may be beyond -1 and 1, as D @ R @ D of a correlation matrix"
+    check_semidefinite(NAME, "covariance", covariance, f"{remedy} R has them")
     covariance = pt.specify_shape(covariance, (*[None] * (len(shape) - 2), k, k))
     return symmetric_from_lower(covariance)
 

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from pytensor.graph.basic import Constant, Variable
 
 from pm_gaussgrad.cov.protocol.arguments import as_constant
-from pm_gaussgrad.kernels.sparse.analysis import analyse
+from pm_gaussgrad.kernels.sparse.analysis import SIMPLE, analyse
 from pm_gaussgrad.kernels.sparse.layout import FACTOR_SIZE
 from pm_gaussgrad.ops.compiled import compiled_function
 
@@ -196,7 +196,7 @@ def analysed(indptr, indices, order=None):
 
     The latter is the length of an array: a dimension of what is saved.
     """
-    analysis = analyse(indptr, indices, compiled_function, order)
+    analysis = analyse(indptr, indices, compiled_function, order, SIMPLE)
     height = -(-int(analysis[FACTOR_SIZE]) // max(indptr.size - 1, 1))
     return analysis, np.zeros(height, np.int64)
 

@@ -15,6 +15,7 @@ from pm_gaussgrad.cov.graphs.stacked_terms import of_fields
 from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.sized import of_size
+from pm_gaussgrad.cov.protocol.sums import summands_of
 
 NAME = "gg.cov.Projected"
 
@@ -86,6 +87,11 @@ class Projected(Latents):
                 f"{NAME}: `A` has shape {matrix.shape} and `latent` is of size {latent.size}, "
                 "expected a column of A for each latent."
             )
+        if type(latent).precision_entries is Covariance.precision_entries:
+            raise TypeError(
+                f"{NAME}: `latent` is a {latent.label}, which has no sparse precision matrix, "
+                f"expected a structure that has one, as gg.cov.SparsePrecision; {_remedy(latent)}."
+            )
         values, indptr, indices = latent.precision_entries()
         values = pt.as_tensor_variable(values)
         sums = latent.sums_to_zero()
@@ -95,6 +101,18 @@ class Projected(Latents):
 def identity(n: int) -> sp.csr_array:
     """What a field is seen through of which each node is observed itself."""
     return sp.eye_array(n, format="csr")
+
+
+def _remedy(latent) -> str:
+    """What to write instead of a latent that has no sparse precision."""
+    if len(summands_of(latent)) > 1:
+        return (
+            "of a sum project each summand by itself, gg.cov.Projected(A, one) + "
+            "gg.cov.Projected(A, other), and add noise of the observations to that"
+        )
+    return (
+        "of a small dense matrix write gg.cov.LowRank(A @ pt.linalg.cholesky(M)), M its to_dense()"
+    )
 
 
 def _as_sparse(matrix):

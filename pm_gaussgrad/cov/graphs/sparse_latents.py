@@ -47,6 +47,7 @@ class SparseLatents(Leaf):
     summand = "gg.cov.Effects"
     parameter_shapes = {"covariances": "c", "values": "q", "variance": "n", **CONSTANTS}
     constant_parameters = frozenset(CONSTANTS)
+    named_in_errors = ("covariances", "values", "variance")  # users have not seen the others
     saved_shapes = {"latent": "m p", "factor": "f", "prior_factor": "g"}
     forward = staticmethod(forward)
     pullback = staticmethod(pullback)

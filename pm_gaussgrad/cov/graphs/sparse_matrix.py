@@ -61,6 +61,7 @@ class SparseMatrix(Leaf):
         "height": "h",
     }
     constant_parameters = frozenset(parameter_shapes) - {"values"}
+    named_in_errors = ("values",)
     saved_shapes = {"factor": "n h"}
     submatrices_up_to = 0
     information_kernel = staticmethod(kernels.information)

@@ -13,6 +13,7 @@ from pytensor.tensor.variable import TensorVariable
 from pm_gaussgrad.kernels.sparse.arrangement import TERM_SIZE, TERM_START, arrange
 from pm_gaussgrad.kernels.sparse.layout import section
 from pm_gaussgrad.ops.compiled import compiled_function
+from pm_gaussgrad.ops.partition import assemble
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,11 @@ class Terms:
             np.empty((self.size, p, 0), np.int64),
             np.empty((*fill, 0), np.int64),
         ]
-        return self.covariances, self.values, *map(pt.constant, constants)
+        return (
+            self.covariances,
+            self.values,
+            *(pt.constant(np.ascontiguousarray(x)) for x in constants),
+        )
 
     def _blocks(self):
         """Row, column and source of each entry of the covariance of the effects, (3, b)."""
@@ -198,4 +203,4 @@ def _joined(left, right):
         shapes = [tuple(x.shape)[:-1] for x in (left, right)]
         batch = pt.broadcast_shape(*shapes, arrays_are_shapes=True)
         left, right = (pt.broadcast_to(x, (*batch, x.shape[-1])) for x in (left, right))
-    return pt.concatenate([left, right], axis=-1)
+    return assemble([left, right])

@@ -99,6 +99,20 @@ def check_symmetric(owner, name, x) -> None:
             )
 
 
+def check_semidefinite(owner, name, x, remedy) -> None:
+    """:func:`check_symmetric`, and that a small constant (..., k, k) has no negative eigenvalue."""
+    check_symmetric(owner, name, x)
+    if not isinstance(x, Constant) or x.data.size == 0:
+        return
+    values = np.linalg.eigvalsh(x.data)
+    beyond = values[..., 0] + _tolerance(x.data) * np.abs(values).max(axis=-1)
+    if (beyond < 0).any():
+        raise ValueError(
+            f"{owner}: `{name}` has an eigenvalue of {values.min():.3g}, expected a positive "
+            f"semidefinite matrix; {remedy}."
+        )
+
+
 def _largest_asymmetry(matrix):
     strips = [slice(i, i + _STRIP) for i in range(0, len(matrix), _STRIP)]
     return max((np.abs(matrix[s] - matrix[:, s].T).max() for s in strips), default=0.0)
@@ -202,7 +216,8 @@ def check_kernel(cov, n) -> None:
     for index in np.ndindex(batch):
         logdet = kernel.evaluate(no_rows, *(_like(no_rows, v[index]) for v in spread))[1]
         if not np.isfinite(logdet):
-            names = ", ".join(f"`{name}`" for name in cov.structure.parameter_shapes)
+            own = getattr(cov, "named_in_errors", cov.structure.parameter_shapes)
+            names = ", ".join(f"`{name}`" for name in own)
             raise ValueError(
                 f"{cov.label}: the constants {names} make no covariance with a density, "
                 "expected a positive definite one; if it is singular but for rounding, add "

@@ -4,14 +4,21 @@ import numpy as np
 import pandas as pd
 from pytensor.graph.basic import Variable
 
+_SEVERAL_COLUMNS = (
+    "; of labels in several columns of a table pass one of their combinations, "
+    "table.groupby(columns).ngroup()"
+)
 _OF_EACH_OBSERVATION = (
     "for a standard deviation of each observation pass a scalar variance, and the structure as "
     "gg.cov.Scaled(cov, sigma)"
 )
 
 
-def as_column(owner, name, value, dtype=None):
-    """Constant data, one entry an observation, as an array (n,)."""
+def as_column(owner, name, value, dtype=None, remedy=""):
+    """Constant data, one entry an observation, as an array (n,).
+
+    ``remedy`` is what an error about several columns ends with.
+    """
     if isinstance(value, Variable):
         raise TypeError(
             f"{owner}: `{name}` is symbolic, expected constant data; pass a NumPy array or a "
@@ -23,7 +30,7 @@ def as_column(owner, name, value, dtype=None):
     if value.ndim != 1 or value.size == 0:
         raise ValueError(
             f"{owner}: `{name}` has shape {value.shape}, expected (n,): one entry for each "
-            "observation."
+            f"observation{remedy if value.ndim == 2 else ''}."
         )
     return value
 
@@ -31,7 +38,7 @@ def as_column(owner, name, value, dtype=None):
 def as_labels(owner, name, value):
     """Numbers of the groups in order of first appearance, (n,), and the labels of these."""
     # Among strings a missing label would become the label "nan".
-    codes, labels = pd.factorize(as_column(owner, name, value, dtype=object))
+    codes, labels = pd.factorize(as_column(owner, name, value, object, _SEVERAL_COLUMNS))
     if missing := int((codes < 0).sum()):
         raise ValueError(
             f"{owner}: `{name}` has {missing} missing label(s), expected one for each "

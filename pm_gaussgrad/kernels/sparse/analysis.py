@@ -27,6 +27,8 @@ from pm_gaussgrad.kernels.sparse.supernodes import merged_supernodes
 
 # Up to so many products of two entries of a column, for each column, supernodes do not pay.
 _FEW_PRODUCTS = 8
+# Up to so many products columns by themselves take little time, and less to compile.
+SIMPLE = 10_000
 # Patterns of so few entries are analysed before compiled code is loaded from disk.
 _FEW_ENTRIES = 2000
 
@@ -36,7 +38,7 @@ def as_written(function):
     return function
 
 
-def analyse(indptr, indices, compiled=as_written, order=None):
+def analyse(indptr, indices, compiled=as_written, order=None, without_supernodes=0):
     """The analysis of a symmetric pattern.
 
     Parameters
@@ -49,6 +51,8 @@ def analyse(indptr, indices, compiled=as_written, order=None):
         The compiled form of a function, which is not asked for where the pattern is small.
     order : array of int, shape (n), optional
         In which to eliminate, or one that fills as much; by default that of minimum degree.
+    without_supernodes : int, optional
+        Up to so many products of entries of the factor each column is by itself.
 
     Returns
     -------
@@ -71,7 +75,8 @@ def analyse(indptr, indices, compiled=as_written, order=None):
     rank = inverse_permutation(order)
     parent = compiled(elimination_tree)(start, neighbours, order, rank)
     counts = compiled(column_counts)(start, neighbours, order, rank, parent)
-    supernodal = (counts * (counts - 1) // 2).sum() > _FEW_PRODUCTS * order.size
+    products = (counts * (counts - 1) // 2).sum()
+    supernodal = products > max(_FEW_PRODUCTS * order.size, without_supernodes)
     first, above = np.append(nodes, order.size), parent
     if supernodal:
         columns, first, above = merged_supernodes(parent, counts, compiled)

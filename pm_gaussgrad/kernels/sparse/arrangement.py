@@ -21,7 +21,7 @@ where each section begins:
 
 import numpy as np
 
-from pm_gaussgrad.kernels.sparse.analysis import analyse, as_written
+from pm_gaussgrad.kernels.sparse.analysis import SIMPLE, analyse, as_written
 from pm_gaussgrad.kernels.sparse.elimination_tree import starts
 from pm_gaussgrad.kernels.sparse.layout import FACTOR_SIZE
 
@@ -54,10 +54,12 @@ def arrange(n, entries, precision, terms, nodes, compiled=as_written):
     keys = [entries[1, other] * p + entries[1, one], unit * (p + 1), column * p + row]
     found, places = np.unique(np.concatenate(keys), return_inverse=True)
     column, row = np.divmod(found, max(p, 1))
-    system = analyse(starts(np.bincount(column, minlength=p)), row, compiled)
+    system = analyse(
+        starts(np.bincount(column, minlength=p)), row, compiled, without_supernodes=SIMPLE
+    )
     node, columns = precision - effects
     columns = starts(np.bincount(columns, minlength=nodes))
-    prior = analyse(columns, node, compiled)
+    prior = analyse(columns, node, compiled, without_supernodes=SIMPLE)
     parts = np.split(places, np.cumsum([one.size, unit.size]))
     sections = [*parts, terms[0], first, columns, node, system, prior]
     header = HEADER + starts([x.size for x in sections])

@@ -28,12 +28,12 @@ from pm_gaussgrad.kernels.sparse.centring import (
 from pm_gaussgrad.kernels.sparse.embedding import count_twice
 from pm_gaussgrad.kernels.sparse.factorise import factorise, log_determinant
 from pm_gaussgrad.kernels.sparse.latents import (
-    add_outer,
-    crossed,
+    add_crossed,
     explained_variances,
     in_units,
     minus,
     rows_of_inverse,
+    squares,
     subtract_effects,
     system,
     times,
@@ -41,6 +41,7 @@ from pm_gaussgrad.kernels.sparse.latents import (
     transposed_times,
 )
 from pm_gaussgrad.kernels.sparse.layout import NODES, section
+from pm_gaussgrad.kernels.sparse.products import add_outer_products
 from pm_gaussgrad.kernels.sparse.relative import (
     relative_factors,
     relative_loadings,
@@ -65,15 +66,7 @@ def forward(residual, covariances, values, variance, loadings, entries, centred,
     latent, rest = _posterior(
         rows, relative, prior_values, noise, factor, roots, entries, centred, index
     )
-    quad = np.zeros(rows.shape[0])
-    product = times_prior(latent, prior_values, index)
-    for i in range(rows.shape[0]):
-        for j in range(rest.shape[1]):
-            weighted = rest[i, j] / noise[j]
-            quad[i] += rest[i, j] * weighted
-            rest[i, j] = weighted
-        for j in range(latent.shape[1]):
-            quad[i] += latent[i, j] * product[i, j]
+    quad = squares(rest, noise, latent, prior_values, index)
     logdet = log_determinant(factor, section(index, SYSTEM)) + log_product(noise)
     logdet += more - log_determinant(prior_factor, section(index, PRIOR))
     kind = residual.dtype
@@ -107,11 +100,8 @@ def pullback(
     factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
     solved, weights = np.asarray(alpha, np.float64), np.asarray(quad_bar, np.float64)
     columns, node, unit = section(index, COLUMN_START), section(index, NODE), section(index, UNIT)
-    values_bar = np.zeros(values.size)
-    for i in range(weights.size):
-        add_outer(
-            np.asarray(latent[i], np.float64), weights[i], unit.size, columns, node, values_bar
-        )
+    values_bar, means = np.zeros(values.size), np.asarray(latent, np.float64)
+    add_outer_products(means, weights, columns, node, unit.size, values_bar)
     effects, variance_bar = np.zeros(covariances.size), np.zeros(noise.size)
     if logdet_bar != 0:
         relative = relative_loadings(design, factors, pivots, entries, index)
@@ -122,8 +112,9 @@ def pullback(
         prior = selected_inverse(np.asarray(prior_factor, np.float64), section(index, PRIOR))
         half = rows_of_inverse(relative, inverse, entries, index)
         rows_of_centring(half, relative, roots, entries, noise.size)
-        effects = crossed(design, half, noise, entries, index)
-        without_factor(factors, pivots, effects, index)
+        if effects.size > 0:
+            add_crossed(design, half, noise, entries, index, effects)
+            without_factor(factors, pivots, effects, index)
         explained = explained_variances(relative, half, entries, noise.size)
         for e in range(effects.size):
             effects[e] *= logdet_bar
@@ -134,7 +125,8 @@ def pullback(
     for i in range(weights.size):
         for j in range(noise.size):
             variance_bar[j] -= weights[i] * solved[i, j] * solved[i, j]
-    subtract_effects(solved, weights, design, entries, index, effects)
+    if effects.size > 0:
+        subtract_effects(solved, weights, design, entries, index, effects)
     kind = quad_bar.dtype
     return np.asarray(effects, kind), np.asarray(values_bar, kind), np.asarray(variance_bar, kind)
 

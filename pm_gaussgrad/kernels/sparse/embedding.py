@@ -6,6 +6,7 @@ arrays follow from those of parameters.
 
 import numpy as np
 
+from pm_gaussgrad.kernels.apart import apart
 from pm_gaussgrad.kernels.sparse.factorise import factorise_into
 from pm_gaussgrad.kernels.sparse.layout import NODES
 
@@ -34,6 +35,7 @@ def saved_factor(values, analysis, height):
     return factor.reshape((n, height.size))
 
 
+@apart("float64 1", "int64 1")
 def count_twice(bar, column_starts):
     """The cotangent of the lower triangle from that of all entries, in place.
 

@@ -66,7 +66,9 @@ def factorise(values, analysis):
 def factorise_into(values, analysis, factor):
     """As :func:`factorise`, in given memory, which may be longer: there it is zero."""
     scales = np.empty(analysis[NODES])
-    if analysis[SUPERNODAL]:
+    if scales.size == 0:
+        done = True
+    elif analysis[SUPERNODAL]:
         done = _by_fronts(values, analysis, factor, scales)
     else:
         done = _by_columns(values, analysis, factor, scales)
@@ -77,6 +79,7 @@ def factorise_into(values, analysis, factor):
         factor[i] = 0
 
 
+@apart("float64 1", "int64 1")
 def log_determinant(factor, analysis):
     """log|Q|, from its factor; NaN where that is."""
     diagonal = np.empty(analysis[NODES])
@@ -84,6 +87,7 @@ def log_determinant(factor, analysis):
     return 2 * log_product(diagonal)
 
 
+@apart("float64 1", "int64 1", "float64 1")
 def read_diagonal(factor, analysis, diagonal):
     """Write the diagonal of L to ``diagonal`` (n), in the order of elimination."""
     first, panel_start = section(analysis, FIRST), section(analysis, PANEL_START)
@@ -94,7 +98,7 @@ def read_diagonal(factor, analysis, diagonal):
             diagonal[first[s] + j] = factor[panel_start[s] + j * (height + 1)]
 
 
-@apart("float64 1", "int64 1", "float64 1", "float64 1")
+@apart("float64 1", "int64 1", "float64 1", "float64 1", result=("bool",))
 def _by_fronts(values, analysis, factor, scales):
     first, row_start = section(analysis, FIRST), section(analysis, ROW_START)
     panel_start = section(analysis, PANEL_START)
@@ -132,6 +136,7 @@ def _scatter(values, analysis, s, panel):
         panel[place[at]] = values[entry[at]]
 
 
+@apart("float64 1", "int64", "float64 1", "int64", "float64 1", "int64 1", "int64")
 def _assemble(panel, columns, matrix, below, handed, where, shared):
     """Add what a child hands to its parent: the first ``shared`` columns to the panel."""
     size, height = where.size, columns + below
@@ -156,7 +161,7 @@ def _assemble(panel, columns, matrix, below, handed, where, shared):
             matrix[target + where[i]] += handed[source + i]
 
 
-@apart("float64 1", "int64 1", "float64 1", "float64 1")
+@apart("float64 1", "int64 1", "float64 1", "float64 1", result=("bool",))
 def _by_columns(values, analysis, factor, scales):
     row_start, target = section(analysis, ROW_START), section(analysis, TARGET)
     n, product = scales.size, 0
@@ -181,6 +186,7 @@ def _by_columns(values, analysis, factor, scales):
     return True
 
 
+@apart("float64 1", "int64 1", "float64 1")
 def _is_singular(factor, analysis, scales):
     """Whether a pivot is not finite, or the matrix singular; ``scales`` is its diagonal."""
     n = scales.size

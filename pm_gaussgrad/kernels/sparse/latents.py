@@ -47,6 +47,7 @@ from pm_gaussgrad.kernels.sparse.arrangement import (
 from pm_gaussgrad.kernels.sparse.embedding import count_twice
 from pm_gaussgrad.kernels.sparse.factorise import factorise, log_determinant
 from pm_gaussgrad.kernels.sparse.layout import ENTRY, NODES, section
+from pm_gaussgrad.kernels.sparse.products import add_outer_products, add_product
 from pm_gaussgrad.kernels.sparse.relative import (
     relative_factors,
     relative_loadings,
@@ -68,15 +69,7 @@ def forward(residual, covariances, values, variance, loadings, entries, index):
     prior_factor = factorise(prior_values, section(index, PRIOR))
     rows = np.asarray(residual, np.float64)
     latent, rest = _posterior(rows, relative, prior_values, noise, factor, entries, index)
-    quad = np.zeros(rows.shape[0])
-    product = times_prior(latent, prior_values, index)
-    for i in range(rows.shape[0]):
-        for j in range(rest.shape[1]):
-            weighted = rest[i, j] / noise[j]
-            quad[i] += rest[i, j] * weighted
-            rest[i, j] = weighted
-        for j in range(latent.shape[1]):
-            quad[i] += latent[i, j] * product[i, j]
+    quad = squares(rest, noise, latent, prior_values, index)
     logdet = log_determinant(factor, section(index, SYSTEM)) + log_product(noise)
     logdet -= log_determinant(prior_factor, section(index, PRIOR))
     kind = residual.dtype
@@ -109,19 +102,18 @@ def pullback(
     factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
     solved, weights = np.asarray(alpha, np.float64), np.asarray(quad_bar, np.float64)
     columns, node, unit = section(index, COLUMN_START), section(index, NODE), section(index, UNIT)
-    values_bar = np.zeros(values.size)
-    for i in range(weights.size):
-        add_outer(
-            np.asarray(latent[i], np.float64), weights[i], unit.size, columns, node, values_bar
-        )
+    values_bar, means = np.zeros(values.size), np.asarray(latent, np.float64)
+    if values.size > 0:
+        add_outer_products(means, weights, columns, node, unit.size, values_bar)
     effects, variance_bar = np.zeros(covariances.size), np.zeros(noise.size)
     if logdet_bar != 0:
         relative = relative_loadings(design, factors, pivots, entries, index)
         inverse = selected_inverse(np.asarray(factor, np.float64), section(index, SYSTEM))
         prior = selected_inverse(np.asarray(prior_factor, np.float64), section(index, PRIOR))
         half = rows_of_inverse(relative, inverse, entries, index)
-        effects = crossed(design, half, noise, entries, index)
-        without_factor(factors, pivots, effects, index)
+        if effects.size > 0:
+            add_crossed(design, half, noise, entries, index, effects)
+            without_factor(factors, pivots, effects, index)
         explained = explained_variances(relative, half, entries, noise.size)
         for e in range(effects.size):
             effects[e] *= logdet_bar
@@ -134,9 +126,36 @@ def pullback(
     for i in range(weights.size):
         for j in range(noise.size):
             variance_bar[j] -= weights[i] * solved[i, j] * solved[i, j]
-    subtract_effects(solved, weights, design, entries, index, effects)
+    if effects.size > 0:
+        subtract_effects(solved, weights, design, entries, index, effects)
     kind = quad_bar.dtype
     return np.asarray(effects, kind), np.asarray(values_bar, kind), np.asarray(variance_bar, kind)
+
+
+@apart("float64 2", "float64 1", "float64 2", "float64 1", "int64 1")
+def squares(rest, variance, latent, values, index):
+    """quad (m) from e^ and x^; e^ is overwritten by alpha."""
+    quad, product = np.zeros(rest.shape[0]), times_prior(latent, values, index)
+    for i in range(rest.shape[0]):
+        for j in range(rest.shape[1]):
+            weighted = rest[i, j] / variance[j]
+            quad[i] += rest[i, j] * weighted
+            rest[i, j] = weighted
+        for j in range(latent.shape[1]):
+            quad[i] += latent[i, j] * product[i, j]
+    return quad
+
+
+def times_prior(latent, values, index):
+    """P x of each row x: (m, p) -> (m, p)."""
+    effects, product = section(index, UNIT).size, np.zeros(latent.shape)
+    for i in range(latent.shape[0]):
+        for j in range(effects):
+            product[i, j] = latent[i, j]
+    if values.size > 0:
+        columns, node = section(index, COLUMN_START), section(index, NODE)
+        add_product(values, columns, node, latent, effects, product)
+    return product
 
 
 @apart("float64 1", "float64 1", "float64 1", "int64 2", "int64 1")
@@ -154,6 +173,7 @@ def system(relative, values, variance, entries, index):
     return found
 
 
+@apart("float64 1", "int64 1")
 def prior_system(values, index):
     """Those of P on the same pattern."""
     analysis, unit, field = section(index, SYSTEM), section(index, UNIT), section(index, FIELD)
@@ -165,6 +185,7 @@ def prior_system(values, index):
     return found
 
 
+@apart("float64 2", "float64 1", "int64 2", "int64")
 def transposed_times(rows, loadings, entries, columns):
     """A'r of each row r: (m, n) -> (m, columns)."""
     product = np.zeros((rows.shape[0], columns))
@@ -174,33 +195,13 @@ def transposed_times(rows, loadings, entries, columns):
     return product
 
 
+@apart("float64 2", "float64 1", "int64 2", "int64")
 def times(latent, loadings, entries, n):
     """A x of each row x: (m, p) -> (m, n)."""
     product = np.zeros((latent.shape[0], n))
     for i in range(latent.shape[0]):
         for e in range(loadings.size):
             product[i, entries[0, e]] += loadings[e] * latent[i, entries[1, e]]
-    return product
-
-
-def times_prior(latent, values, index):
-    """P x of each row x: (m, p) -> (m, p)."""
-    effects, columns, node = (
-        section(index, UNIT).size,
-        section(index, COLUMN_START),
-        section(index, NODE),
-    )
-    product = latent.copy()
-    for r in range(latent.shape[0]):
-        row, out = latent[r], product[r]
-        for j in range(effects, row.size):
-            out[j] = 0
-        for j in range(columns.size - 1):
-            for e in range(columns[j], columns[j + 1]):
-                i = node[e]
-                out[effects + i] += values[e] * row[effects + j]
-                if i != j:
-                    out[effects + j] += values[e] * row[effects + i]
     return product
 
 
@@ -230,6 +231,7 @@ def _posterior(rows, relative, values, variance, factor, entries, index):
     return latent, rest
 
 
+@apart("float64 2", "float64 2")
 def minus(left, right):
     """Differences (m, k); numba takes long to compile them as expressions of arrays."""
     difference = np.empty(left.shape)
@@ -257,6 +259,7 @@ def rows_of_inverse(relative, inverse, entries, index):
     return half
 
 
+@apart("float64 1", "float64 1", "int64 2", "int64")
 def explained_variances(relative, half, entries, n):
     """diag(B Z B'), of :func:`rows_of_inverse`."""
     explained = np.zeros(n)
@@ -265,10 +268,10 @@ def explained_variances(relative, half, entries, n):
     return explained
 
 
-def crossed(loadings, half, variance, entries, index):
-    """A'D^-1 B Z within levels, summed over the levels of each term: (c)."""
+@apart("float64 1", "float64 1", "float64 1", "int64 2", "int64 1", "float64 1", result=())
+def add_crossed(loadings, half, variance, entries, index, crossed):
+    """Add A'D^-1 B Z within levels, summed over the levels of each term, to ``crossed`` (c)."""
     columns, size, start = entries[1], section(index, TERM_SIZE), section(index, TERM_START)
-    crossed = np.zeros((size * size).sum())
     term, offset, e = 0, 0, 0
     while e < half.size:
         if columns[e] >= start[-1]:
@@ -280,24 +283,18 @@ def crossed(loadings, half, variance, entries, index):
             offset += size[term] * size[term]
             term += 1
         k = size[term]
+        if k == 1:
+            crossed[offset] += loadings[e] / variance[entries[0, e]] * half[e]
+            e += 1
+            continue
         for a in range(k):
             weighted = loadings[e + a] / variance[entries[0, e]]
             for b in range(k):
                 crossed[offset + a * k + b] += weighted * half[e + b]
         e += k
-    return crossed
 
 
-def add_outer(latent, weight, effects, columns, node, bars):
-    """Add w x x' on the pattern of the precision; without weight nothing, whatever x is."""
-    if weight == 0:
-        return
-    for j in range(columns.size - 1):
-        weighted = weight * latent[effects + j]
-        for e in range(columns[j], columns[j + 1]):
-            bars[e] += weighted * latent[effects + node[e]]
-
-
+@apart("float64 2", "float64 1", "float64 1", "int64 2", "int64 1", "float64 1", result=())
 def subtract_effects(alpha, weights, loadings, entries, index, bars):
     """Subtract sum_i q_i w_ig w_ig' over the levels g of each term."""
     size, start = section(index, TERM_SIZE), section(index, TERM_START)

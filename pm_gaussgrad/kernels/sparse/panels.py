@@ -6,6 +6,7 @@ Panels, square matrices and the triangle that is read of them are those of
 
 import numpy as np
 
+from pm_gaussgrad.kernels.apart import apart
 from pm_gaussgrad.kernels.lapack_panels import (
     extend_inverse,
     factor_panel,
@@ -18,6 +19,7 @@ _FEW_COLUMNS, _FEW_ROWS = 16, 24
 _FEW_PRODUCTS, _FEW_INVERSE_PRODUCTS = 2000, 6000
 
 
+@apart("float64 1", "int64", "float64 1", "int64")
 def factor_front(panel, columns, matrix, below):
     """Factor a panel [A; B], and subtract B B' from the matrix (below, below); whether it could."""
     height = columns + below
@@ -66,6 +68,7 @@ def _subtract_multiples(target, source, start, stride, count, weights, at, step)
             target[i] -= a * one[i]
 
 
+@apart("float64 1", "int64", "float64 1", "int64", "float64 1", "float64 1")
 def invert_front(panel, columns, corner, below, inverse, memory):
     """From a factor [L; B] and the inverse at the rows of B, its columns for the panel.
 

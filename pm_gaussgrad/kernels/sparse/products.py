@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from pm_gaussgrad.kernels.apart import apart
+
 
 def multiply(values, indptr, indices, rows):
     """Q r of each row r: (m, n) -> (m, n).
@@ -15,17 +17,23 @@ def multiply(values, indptr, indices, rows):
     rows : array, shape (m, n)
     """
     product = np.zeros(rows.shape)
+    add_product(values, indptr, indices, rows, 0, product)
+    return product
+
+
+@apart("float64 1", "int64 1", "int64 1", "float64 2", "int64", "float64 2", result=())
+def add_product(values, indptr, indices, rows, first, product):
+    """Add Q r of each row r to ``product``; Q is that of the entries of rows from ``first`` on."""
     for r in range(rows.shape[0]):
         row, out = rows[r], product[r]
         for j in range(indptr.size - 1):
-            value, total = row[j], 0.0
+            value, total = row[first + j], 0.0
             for position in range(indptr[j], indptr[j + 1]):
                 i = indices[position]
-                total += values[position] * row[i]
+                total += values[position] * row[first + i]
                 if i != j:
-                    out[i] += values[position] * value
-            out[j] += total
-    return product
+                    out[first + i] += values[position] * value
+            out[first + j] += total
 
 
 def outer_products(rows, weights, indptr, indices):
@@ -35,12 +43,25 @@ def outer_products(rows, weights, indptr, indices):
     it, whatever they are.
     """
     values = np.zeros(indices.size)
+    add_outer_products(
+        np.asarray(rows, np.float64),
+        np.asarray(weights, np.float64),
+        indptr,
+        indices,
+        0,
+        values,
+    )
+    return values
+
+
+@apart("float64 2", "float64 1", "int64 1", "int64 1", "int64", "float64 1", result=())
+def add_outer_products(rows, weights, indptr, indices, first, values):
+    """Add :func:`outer_products` to ``values``, of the entries of rows from ``first`` on."""
     for r in range(rows.shape[0]):
         if weights[r] == 0:
             continue
         row = rows[r]
         for j in range(indptr.size - 1):
-            weighted = weights[r] * row[j]
+            weighted = weights[r] * row[first + j]
             for position in range(indptr[j], indptr[j + 1]):
-                values[position] += weighted * row[indices[position]]
-    return values
+                values[position] += weighted * row[first + indices[position]]

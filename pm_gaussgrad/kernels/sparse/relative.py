@@ -39,6 +39,7 @@ def relative_factors(covariances, index):
     return factors, pivots
 
 
+@apart("float64 1", "float64 1", "int64 1", "int64", result=("bool",))
 def _factor(matrix, factor, order, k):
     """Write the factor and the pivots of a matrix, which is overwritten; False where it has none.
 
@@ -79,6 +80,7 @@ def _lower(matrix, a, b, k):
     return matrix[max(a, b) * k + min(a, b)]
 
 
+@apart("float64 1", "float64 1", "int64 1", "int64", "int64", "float64 1", result=("bool",))
 def _is_rounding(matrix, scale, order, j, k, factor):
     """Whether what is left of a matrix is zero but for rounding; then with tiny pivots."""
     for i in range(j, k):
@@ -90,11 +92,17 @@ def _is_rounding(matrix, scale, order, j, k, factor):
     return True
 
 
-@apart("float64 1", "float64 1", "int64 1", "int64 2", "int64 1")
 def relative_loadings(loadings, factors, pivots, entries, index):
     """The values of B = A Lambda, entry by entry as those of A."""
-    size, start = section(index, TERM_SIZE), section(index, TERM_START)
-    relative, columns = loadings.copy(), entries[1]
+    relative = loadings.copy()
+    if factors.size > 0:
+        _scale(loadings, factors, pivots, entries, index, relative)
+    return relative
+
+
+@apart("float64 1", "float64 1", "int64 1", "int64 2", "int64 1", "float64 1", result=())
+def _scale(loadings, factors, pivots, entries, index, relative):
+    size, start, columns = section(index, TERM_SIZE), section(index, TERM_START), entries[1]
     term, offset, first, e = 0, 0, 0, 0
     while e < loadings.size:
         if columns[e] >= start[-1]:
@@ -107,15 +115,19 @@ def relative_loadings(loadings, factors, pivots, entries, index):
             first += size[term]
             term += 1
         k = size[term]
+        if k == 1:
+            relative[e] = loadings[e] * factors[offset]
+            e += 1
+            continue
         for b in range(k):
             total = 0.0
             for a in range(b, k):
                 total += loadings[e + pivots[first + a]] * factors[offset + a * k + b]
             relative[e + b] = total
         e += k
-    return relative
 
 
+@apart("float64 1", "int64 1", "float64 1", "int64 1", result=())
 def without_factor(factors, pivots, products, index):
     """Overwrite X Lambda of each term by the symmetric X."""
     size = section(index, TERM_SIZE)

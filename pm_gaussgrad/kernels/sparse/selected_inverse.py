@@ -48,12 +48,12 @@ def selected_inverse(factor, analysis):
     values = np.empty(analysis[PLACE + 1] - analysis[PLACE])
     if analysis[SUPERNODAL]:
         _by_fronts(factor, analysis, values)
-    else:
+    elif values.size > 0:
         _by_columns(factor, analysis, values)
     return values
 
 
-@apart("float64 1", "int64 1", "float64 1")
+@apart("float64 1", "int64 1", "float64 1", result=())
 def _by_fronts(factor, analysis, values):
     first, row_start = section(analysis, FIRST), section(analysis, ROW_START)
     panel_start = section(analysis, PANEL_START)
@@ -85,6 +85,7 @@ def _gather(inverse, analysis, s, values):
         values[entry[at]] = inverse[place[at]]
 
 
+@apart("float64 1", "int64", "float64 1", "int64", "float64 1", "int64 1", "int64")
 def _hand_down(inverse, columns, corner, below, handed, where, shared):
     """Write the block of a child: its first ``shared`` columns are from the panel."""
     size, height = where.size, columns + below
@@ -109,7 +110,7 @@ def _hand_down(inverse, columns, corner, below, handed, where, shared):
             handed[target + i] = corner[source + where[i]]
 
 
-@apart("float64 1", "int64 1", "float64 1")
+@apart("float64 1", "int64 1", "float64 1", result=())
 def _by_columns(factor, analysis, values):
     row_start, target = section(analysis, ROW_START), section(analysis, TARGET)
     n, product, inverse = row_start.size - 1, target.size, np.empty(factor.size)

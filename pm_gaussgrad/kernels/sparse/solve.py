@@ -3,6 +3,7 @@
 With Q = P'L L'P: if z has the covariance I, then x = P'L'^-1 z has Q^-1, and z = L'P x.
 """
 
+from pm_gaussgrad.kernels.apart import apart
 from pm_gaussgrad.kernels.sparse.layout import ORDER, section
 from pm_gaussgrad.kernels.sparse.substitution import (
     in_order,
@@ -14,6 +15,7 @@ from pm_gaussgrad.kernels.sparse.substitution import (
 )
 
 
+@apart("float64 1", "int64 1", "float64 2")
 def solve(factor, analysis, rows):
     """Q^-1 r of each row r: (m, n) -> (m, n); NaN where the factor is."""
     order = section(analysis, ORDER)
