@@ -258,6 +258,18 @@ def test_noise_of_any_size(noise, rng):
     assert_allclose(alpha, vectors @ (scores / variances), rtol=1e-7, atol=1e-12 / noise)
 
 
+@pytest.mark.parametrize("noise", [1e-4, 1e-8], ids=str)
+def test_roots_beside_little_noise(noise):
+    """Of a covariance that is nearly singular in the direction of the means."""
+    pairs = np.array([(i, i + 1) for i in range(11) if i % 4 < 3] + [(i, i + 4) for i in range(8)])
+    cov = (gg.cov.ICAR(pairs, 1.0, n=12) + gg.cov.Diagonal(noise)).resolved
+    outputs = [cov.to_dense(), cov.whiten(np.eye(12)), cov.color(np.eye(12))]
+    matrix, white, colored = interpreted([], outputs)()
+    condition = np.finfo(float).eps * np.linalg.cond(matrix)
+    assert_allclose(white.T @ matrix @ white, np.eye(12), atol=100 * condition)
+    assert_allclose(colored.T @ colored, matrix, atol=1e-14)
+
+
 def test_shares(rng):
     """BYM2, its gradient, a batch of it, and what it is a sum of."""
     sigma, rho, y = pt.dscalar("sigma"), pt.dscalar("rho"), rng.normal(size=(2, N))

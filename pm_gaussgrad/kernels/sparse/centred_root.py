@@ -1,11 +1,14 @@
 r"""A root of the covariance of fields that sum to zero, from that of the same that do not.
 
-With Sigma_0 = B P^-1 B' + D = S_0 S_0', u = B V, c = B P^-1 V and s = V'P^-1 V,
+With Sigma_0 = B P^-1 B' + D = S_0 S_0', and X_w and W_w of
+:mod:`pm_gaussgrad.kernels.sparse.centring`,
 
-    Sigma = Sigma_0 - u c' - c u' + u s u' = S_0 (I + F J F') S_0',    F = S_0^-1 [u, c],
+    Sigma^-1 = Sigma_0^-1 + D^-1 B (X_w X_w' - W_w W_w') B'D^-1 = S_0'^-1 (I + F J F') S_0^-1,
+    F = S_0'D^-1 B [X_w, W_w],    J = diag(I, -I).
 
-J = [[s, -I], [-I, 0]]. Let F = Theta C with orthonormal columns of Theta, and L L' = I + C J C'.
-Then S = S_0 (I + Theta (L - I) Theta').
+Let F = Theta C with orthonormal columns of Theta, and L L' = I + C J C'. Then
+S^-1 = (I + Theta (L' - I) Theta') S_0^-1. It is the inverse to which much is added where the noise
+is small; what the covariance loses there would be a difference of large numbers.
 """
 
 import numpy as np
@@ -16,14 +19,13 @@ from pm_gaussgrad.kernels.lapack import cholesky
 _ROUNDING = 1e-13
 
 
-def root_of_centring(white, held):
+def root_of_centring(white):
     """Theta' (k, n), and L (k, k), of which the lower triangle has a meaning.
 
-    ``white`` (2 r, n) has the rows of F', and is overwritten; ``held`` is s (r, r).
+    ``white`` (2 r, n) has the rows of F', and is overwritten.
     """
     count = white.shape[0]
-    half, basis = count // 2, np.empty(white.shape)
-    shares, k = np.zeros((count, count)), 0
+    basis, shares, k = np.empty(white.shape), np.zeros((count, count)), 0
     for i in range(count):
         size = np.sqrt(np.dot(white[i], white[i]))
         for _ in range(2):
@@ -32,7 +34,7 @@ def root_of_centring(white, held):
                 shares[i, j] += share
                 white[i] -= share * basis[j]
         left = np.sqrt(np.dot(white[i], white[i]))
-        if left > _ROUNDING * size:
+        if not left <= _ROUNDING * size:
             basis[k] = white[i] / left
             shares[i, k] = left
             k += 1
@@ -40,27 +42,25 @@ def root_of_centring(white, held):
     for a in range(k):
         inner[a, a] = 1
         for b in range(a + 1):
-            for i in range(half):
-                for j in range(half):
-                    inner[a, b] += shares[i, a] * held[i, j] * shares[j, b]
-                inner[a, b] -= shares[i, a] * shares[half + i, b]
-                inner[a, b] -= shares[half + i, a] * shares[i, b]
+            for i in range(count):
+                product = shares[i, a] * shares[i, b]
+                inner[a, b] += product if 2 * i < count else -product
     if not cholesky(inner):
         inner[:] = np.nan
     return basis[:k].copy(), inner
 
 
 def apply_root(rows, basis, inner, inverse):
-    """Overwrite each row z by (I + Theta (L - I) Theta') z, or by that of the inverse."""
+    """Overwrite each row z by (I + Theta (L'^-1 - I) Theta') z, or by that of the inverse."""
     k = basis.shape[0]
     for r in range(rows.shape[0]):
         shares, changed = np.empty(k), np.empty(k)
         for i in range(k):
             shares[i] = np.dot(basis[i], rows[r])
-        for i in range(k):
-            total = shares[i] if inverse else 0.0
-            for j in range(i):
-                total += -inner[i, j] * changed[j] if inverse else inner[i, j] * shares[j]
-            changed[i] = total / inner[i, i] if inverse else total + inner[i, i] * shares[i]
+        for i in range(k - 1, -1, -1):
+            total = inner[i, i] * shares[i] if inverse else shares[i]
+            for j in range(i + 1, k):
+                total += inner[j, i] * shares[j] if inverse else -inner[j, i] * changed[j]
+            changed[i] = total if inverse else total / inner[i, i]
         for i in range(k):
             rows[r] += (changed[i] - shares[i]) * basis[i]

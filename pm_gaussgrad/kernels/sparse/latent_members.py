@@ -8,7 +8,7 @@ import numpy as np
 from pm_gaussgrad.kernels.sparse.arrangement import SYSTEM
 from pm_gaussgrad.kernels.sparse.centred_latents import centring, rows_of_centring
 from pm_gaussgrad.kernels.sparse.centred_root import apply_root, root_of_centring
-from pm_gaussgrad.kernels.sparse.centring import centre, unit_vectors
+from pm_gaussgrad.kernels.sparse.centring import MEAN_IN, centre, unit_vectors
 from pm_gaussgrad.kernels.sparse.factorise import factorise
 from pm_gaussgrad.kernels.sparse.latents import (
     explained_variances,
@@ -67,19 +67,23 @@ def whiten(rows, covariances, values, variance, loadings, entries, centred, inde
 
 def _centred_root(relative, values, noise, entries, centred, index):
     """What makes the root of the covariance one of fields that sum to zero."""
-    unit, n = unit_vectors(centred), noise.size
-    count, analysis = unit.shape[0], section(index, SYSTEM)
+    analysis, n = section(index, SYSTEM), noise.size
+    whole, prior = _factors(relative, values, noise, entries, index)
+    _, roots = centring(relative, values, noise, whole, entries, centred, index)
+    count = roots.shape[1]
     if count == 0:
         return np.empty((0, n)), np.empty((0, 0))
-    solved = solve(factorise(prior_system(values, index), analysis), analysis, unit)
-    columns, held = np.empty((2 * count, n)), np.empty((count, count))
-    columns[:count] = times(unit, relative, entries, n)
-    columns[count:] = times(solved, relative, entries, n)
-    for i in range(count):
-        for j in range(count):
-            held[i, j] = np.dot(unit[i], solved[j])
-    white = _by_root(columns, relative, values, noise, entries, index, True)
-    return root_of_centring(white, held)
+    pair = roots[:MEAN_IN].copy().reshape((2 * count, centred.size))
+    columns = times(pair, in_units(relative, noise, entries), entries, n)
+    score = transposed_times(columns, relative, entries, centred.size)
+    score = in_order(score, section(analysis, ORDER))
+    substitute_forward(prior, analysis, score)
+    substitute_backward(whole + prior, analysis, score)
+    common = times(out_of_order(score, section(analysis, ORDER)), relative, entries, n)
+    for i in range(2 * count):
+        for j in range(n):
+            columns[i, j] = np.sqrt(noise[j]) * columns[i, j] + common[i, j] / np.sqrt(noise[j])
+    return root_of_centring(columns)
 
 
 def _by_root(rows, relative, values, noise, entries, index, inverse):
