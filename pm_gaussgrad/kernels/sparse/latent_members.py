@@ -12,7 +12,6 @@ from pm_gaussgrad.kernels.sparse.centring import MEAN_IN, centre, unit_vectors
 from pm_gaussgrad.kernels.sparse.factorise import factorise
 from pm_gaussgrad.kernels.sparse.latents import (
     explained_variances,
-    in_units,
     prior_system,
     rows_of_inverse,
     system,
@@ -47,10 +46,15 @@ def color(rows, covariances, values, variance, loadings, entries, centred, index
     """S z of each row z: (m, n) -> (m, n)."""
     noise, prior = np.asarray(variance, np.float64), np.asarray(values, np.float64)
     relative = _relative(covariances, loadings, entries, index)
-    basis, inner = _centred_root(relative, prior, noise, entries, centred, index)
-    colored = np.asarray(rows, np.float64).copy()
+    factors = _factors(relative, prior, noise, entries, index)
+    basis, inner = _centred_root(relative, prior, noise, factors, entries, centred, index)
+    colored, scale = np.asarray(rows, np.float64).copy(), np.sqrt(noise)
     apply_root(colored, basis, inner, False)
-    colored = _by_root(colored, relative, prior, noise, entries, index, False)
+    whole, root = factors
+    common = _through(_divided(colored, scale), relative, whole + root, root, entries, index)
+    for i in range(rows.shape[0]):
+        for j in range(scale.size):
+            colored[i, j] = scale[j] * colored[i, j] + common[i, j]
     return (np.asarray(colored, rows.dtype),)
 
 
@@ -58,59 +62,53 @@ def whiten(rows, covariances, values, variance, loadings, entries, centred, inde
     """S^-1 r of each row r: (m, n) -> (m, n)."""
     noise, prior = np.asarray(variance, np.float64), np.asarray(values, np.float64)
     relative = _relative(covariances, loadings, entries, index)
-    basis, inner = _centred_root(relative, prior, noise, entries, centred, index)
-    white = np.asarray(rows, np.float64)
-    white = _by_root(white, relative, prior, noise, entries, index, True)
+    factors = _factors(relative, prior, noise, entries, index)
+    basis, inner = _centred_root(relative, prior, noise, factors, entries, centred, index)
+    scale = np.sqrt(noise)
+    white = _divided(np.asarray(rows, np.float64), scale)
+    whole, root = factors
+    common = _through(_divided(white, scale), relative, whole, whole + root, entries, index)
+    for i in range(rows.shape[0]):
+        for j in range(scale.size):
+            white[i, j] -= common[i, j] / scale[j]
     apply_root(white, basis, inner, True)
     return (np.asarray(white, rows.dtype),)
 
 
-def _centred_root(relative, values, noise, entries, centred, index):
+def _centred_root(relative, values, noise, factors, entries, centred, index):
     """What makes the root of the covariance one of fields that sum to zero."""
-    analysis, n = section(index, SYSTEM), noise.size
-    whole, prior = _factors(relative, values, noise, entries, index)
+    whole, root = factors
     _, roots = centring(relative, values, noise, whole, entries, centred, index)
-    count = roots.shape[1]
+    count, n = roots.shape[1], noise.size
     if count == 0:
         return np.empty((0, n)), np.empty((0, 0))
     pair = roots[:MEAN_IN].copy().reshape((2 * count, centred.size))
-    columns = times(pair, in_units(relative, noise, entries), entries, n)
-    score = transposed_times(columns, relative, entries, centred.size)
-    score = in_order(score, section(analysis, ORDER))
-    substitute_forward(prior, analysis, score)
-    substitute_backward(whole + prior, analysis, score)
-    common = times(out_of_order(score, section(analysis, ORDER)), relative, entries, n)
-    for i in range(2 * count):
+    columns, scale = _divided(times(pair, relative, entries, n), noise), np.sqrt(noise)
+    common = _through(columns, relative, root, whole + root, entries, index)
+    for i in range(2 * count):  # S_0' of each
         for j in range(n):
-            columns[i, j] = np.sqrt(noise[j]) * columns[i, j] + common[i, j] / np.sqrt(noise[j])
+            columns[i, j] = scale[j] * columns[i, j] + common[i, j] / scale[j]
     return root_of_centring(columns)
 
 
-def _by_root(rows, relative, values, noise, entries, index, inverse):
-    """S z of each row z, or S^-1 z, where no field sums to zero."""
+def _divided(rows, scale):
+    """Each row divided by the scale, (m, n)."""
+    divided = np.empty(rows.shape)
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            divided[i, j] = rows[i, j] / scale[j]
+    return divided
+
+
+def _through(rows, relative, lower, upper, entries, index):
+    """B U'^-1 L^-1 B'r of each row r, of two factors L and U in one order."""
     analysis = section(index, SYSTEM)
-    whole, prior = _factors(relative, values, noise, entries, index)
-    scale, white = np.sqrt(noise), np.empty(rows.shape)
-    for i in range(rows.shape[0]):
-        for j in range(rows.shape[1]):
-            white[i, j] = rows[i, j] / scale[j] if inverse else rows[i, j]
-    score = transposed_times(white, in_units(relative, scale, entries), entries, analysis[NODES])
+    score = transposed_times(rows, relative, entries, analysis[NODES])
     score = in_order(score, section(analysis, ORDER))
-    if inverse:
-        substitute_forward(whole, analysis, score)
-        substitute_backward(whole + prior, analysis, score)
-    else:
-        substitute_forward(whole + prior, analysis, score)
-        substitute_backward(prior, analysis, score)
+    substitute_forward(lower, analysis, score)
+    substitute_backward(upper, analysis, score)
     latent = out_of_order(score, section(analysis, ORDER))
-    common = times(latent, relative, entries, noise.size)
-    for i in range(rows.shape[0]):
-        for j in range(rows.shape[1]):
-            if inverse:
-                white[i, j] -= common[i, j] / scale[j]
-            else:
-                white[i, j] = scale[j] * white[i, j] + common[i, j]
-    return white
+    return times(latent, relative, entries, rows.shape[1])
 
 
 def signal(rows, covariances, values, loadings, entries, centred, extent, index):
