@@ -72,6 +72,15 @@ def test_products_of_plain_and_transposed_matrices(transposed, backend, rng):
             np.testing.assert_allclose(evaluate(*stored), a @ b, rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.parametrize("size", SIZES[:4], ids=str)
+@BACKEND
+def test_inner_products(size, backend, rng):
+    (p, q, k), (left, right) = size, pt.dmatrices("left", "right")
+    a, b = rng.normal(size=(p, k)), rng.normal(size=(q, k))
+    evaluate = pytensor.function([left, right], inner_products(left, right), BACKENDS[backend])
+    np.testing.assert_allclose(evaluate(a, b), a @ b.T, rtol=1e-14, atol=1e-14)
+
+
 DESIGNS = {
     "plain": lambda x: x,
     "transposed": lambda x: np.array(x.T, order="C").T,
