@@ -28,6 +28,8 @@ from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.marginal import marginal
 from pm_gaussgrad.cov.series import noisy_ar1  # noqa: F401 - the sum of AR1 and noise
 from pm_gaussgrad.cov.series.ar1 import AR1
+from pm_gaussgrad.cov.series.matern32 import Matern32
+from pm_gaussgrad.cov.series.sho import SHO
 
 __all__ = [
     "AR1",
@@ -35,6 +37,7 @@ __all__ = [
     "CAR",
     "ICAR",
     "SAR",
+    "SHO",
     "BlockDiagonal",
     "Cholesky",
     "CompoundSymmetry",
@@ -46,6 +49,7 @@ __all__ = [
     "Kronecker",
     "Leroux",
     "LowRank",
+    "Matern32",
     "Precision",
     "Projected",
     "RepeatedMeasures",

@@ -27,6 +27,7 @@ Biometrics 47, 161-175, section 3 (groups with noise).
 import numpy as np
 
 from pm_gaussgrad.kernels.decay import decay
+from pm_gaussgrad.kernels.log_product import log_product
 
 # Rows of what is saved of the observations, in order of group and time.
 _PHI, _GAP, _RATE, _KEPT, _WEIGHT, _BEFORE = range(6)
@@ -115,22 +116,7 @@ def _gains(times, variance, correlation, noise, order, ends):
             track[_KEPT, t], track[_WEIGHT, t], track[_BEFORE, t] = kept, weight, posterior
             posterior = predicted * kept
         start = ends[g]
-    return track, -_log_product(track[_WEIGHT]) if usable else np.nan
-
-
-def _log_product(values):
-    """Of positive numbers, and NaN where one is not: one logarithm for many of them."""
-    total, product, usable = 0.0, 1.0, True
-    for value in values:
-        usable = usable and 0 < value < np.inf
-        if 1e-100 < value < 1e100:
-            product *= value
-        else:
-            total += np.log(value)
-        if not 1e-200 < product < 1e200:
-            total += np.log(product)
-            product = 1.0
-    return total + np.log(product) if usable else np.nan
+    return track, -log_product(track[_WEIGHT]) if usable else np.nan
 
 
 def _innovate(row, order, ends, track, innovation):

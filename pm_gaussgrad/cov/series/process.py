@@ -1,0 +1,44 @@
+"""``Process``: a single process of a known kind at a user's times, in a user's groups."""
+
+import numpy as np
+import pytensor.tensor as pt
+
+from pm_gaussgrad.cov.protocol.base import as_parameter
+from pm_gaussgrad.cov.protocol.constants import check_finite, check_within
+from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_times
+from pm_gaussgrad.cov.series.state_space import StateSpace
+
+
+class Process(StateSpace):
+    """Base of the structures that users name; what sums come to is a ``StateSpace``."""
+
+    def _read(self, time, group, **parameters):
+        """Users' arguments: parameters (..., 1) or (..., g), and what places them in time.
+
+        All parameters are to be positive.
+        """
+        owner, grouped = self.label, group is not None
+        given = {name: as_parameter(owner, name, x, 0) for name, x in parameters.items()}
+        for name, x in given.items():
+            check_finite(owner, name, x)
+            check_within(owner, name, x, 0, remedy="; it is a positive number")
+        given = {name: x if grouped and x.type.ndim else x[..., None] for name, x in given.items()}
+        if grouped:
+            numbers, labels = as_groups(owner, group, **given)
+        else:
+            numbers, labels = np.zeros(as_column(owner, "time", time).shape, "int64"), [0]
+        times = as_times(owner, time, numbers, labels)
+        self._labels = labels
+        return list(given.values()), (times, numbers, len(labels))
+
+    def _make(self, processes, place, origin=0.0):
+        """From processes, (kind, states, parameters), at what :meth:`_read` returned."""
+        times, numbers, n_groups = place
+        dtype = processes[0][2][0].dtype
+        index = numbers, np.lexsort((times, numbers)), np.bincount(numbers, minlength=n_groups)
+        group, order, counts = index
+        tensors = map(pt.constant, (group, order, counts.cumsum()))
+        noise = pt.zeros(1, dtype=dtype)
+        origin = pt.constant(np.asarray(origin, "float64"))
+        processes = sorted(processes, key=lambda process: process[1])
+        self._set(processes, pt.constant(times), origin, noise, *tensors)

@@ -1,0 +1,333 @@
+r"""``StateSpace``: processes in time with a state of finite size, their sums, groups and noise.
+
+Definition: Sigma_ij = sum_k cov_k(t_i, t_j) + s_i [i = j] where i and j are of one group g, else
+s_i [i = j]. The covariances are those of :mod:`pm_gaussgrad.kernels.state_space.processes`, written down
+again in ``covariances.py``. Storage: four integers and J (J + 5) / 2 numbers and the transitions an
+observation, J states. Value and gradient: O(J^2) an observation and row, J^3 in all, by a filter and
+its reverse sweep, :mod:`pm_gaussgrad.kernels.state_space.filter`.
+
+What is missing is left out. Sums of such structures at the same times are one, with the states of both.
+
+Sources: as of :mod:`pm_gaussgrad.kernels.state_space.filter`.
+"""
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Constant, equal_computations
+
+from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
+from pm_gaussgrad.cov.protocol.base import check_size
+from pm_gaussgrad.cov.protocol.constants import constant_value
+from pm_gaussgrad.cov.protocol.kriging import with_entries
+from pm_gaussgrad.cov.protocol.labels import of_each
+from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.sums import closes, common_size
+from pm_gaussgrad.cov.series.covariances import covariance
+from pm_gaussgrad.kernels.state_space import filter as kernels
+from pm_gaussgrad.kernels.state_space import reverse, smoother
+from pm_gaussgrad.kernels.state_space.processes import WIENER, amplitudes, block_size, n_values
+from pm_gaussgrad.ops import transform_rows
+from pm_gaussgrad.ops.form import Form
+
+
+class StateSpace(Leaf):
+    """A sum of processes in time with states, in independent groups, with noise.
+
+    Parameters
+    ----------
+    times : tensor, shape (n)
+        Constant.
+    origin : tensor, shape ()
+        Constant: when Wiener processes are zero.
+    values : tensor, shape (1, r) or (g, r)
+        Parameters of one process after another, common or of each group.
+    noise : tensor, shape (1) or (n), in units of [y]^2
+        Variance of the noise.
+    kinds : tensor of int, shape (k)
+        Constant: the kinds of the processes, by the sizes of their states.
+    group, order : tensor of int, shape (n)
+        Constant: the number of each observation's group; observations by group and time.
+    ends : tensor of int, shape (g)
+        Constant: where each group ends in ``order``.
+    """
+
+    how = "Kalman filter and its reverse sweep, n J^2 of J states"
+    parameter_shapes = {
+        "times": "n",
+        "origin": "",
+        "values": "c r",
+        "noise": "s",
+        "kinds": "k",
+        "group": "n",
+        "order": "n",
+        "ends": "g",
+    }
+    constant_parameters = frozenset({"times", "origin", "kinds", "group", "order", "ends"})
+    # Numbers of blocks by size, of states, of entries of a transition, of what is saved of the
+    # variances, and of entries of the variance that is added in a step.
+    facts = ("ones", "twos", "threes", "rest", "states", "entries", "width", "steered")
+    saved_shapes = {"means": "m n states", "phi": "n entries", "track": "n width"}
+    forward = staticmethod(kernels.forward)
+    pullback = staticmethod(reverse.pullback)
+    row_transforms = dict.fromkeys(
+        ("whiten", "color", "log_scales", "inverse_diagonal", "smoothed_variances", "products"), "n"
+    )
+    whiten_kernel = staticmethod(kernels.whiten)
+    color_kernel = staticmethod(kernels.color)
+    log_scales_kernel = staticmethod(kernels.log_scales)
+    inverse_diagonal_kernel = staticmethod(smoother.inverse_diagonal)
+    smoothed_variances_kernel = staticmethod(smoother.smoothed_variances)
+    products_kernel = staticmethod(smoother.products)
+    # Of the groups, for messages; what is rebuilt from tensors has their numbers.
+    _labels = None
+
+    @classmethod
+    def of_processes(cls, processes, times, origin, noise, group, order, ends):
+        """From processes, (kind, states, parameters (..., c) each), and tensors."""
+        made = object.__new__(StateSpace)
+        processes = sorted(processes, key=lambda process: process[1])
+        made._set(processes, times, origin, noise, group, order, ends)
+        return made
+
+    def _set(self, processes, times, origin, noise, group, order, ends):
+        sizes = [size for _, size, _ in processes]
+        ones, twos, threes = (sizes.count(size) for size in (1, 2, 3))
+        self.ones, self.twos, self.threes = ones, twos, threes
+        self.states = sum(sizes)
+        self.rest = self.states - ones - 2 * twos - 3 * threes
+        self.entries = sum(size * size for size in sizes)
+        self.width = kernels.width(self.states)
+        walks = any(kind == WIENER and size > 1 for kind, size, _ in processes)
+        self.steered = ones + (3 * twos + 6 * threes if walks else 0)
+        kinds = pt.constant(np.array([kind for kind, *_ in processes], dtype="int64"))
+        values = _in_rows([x for *_, values in processes for x in values])
+        self.parameters = (times, origin, values, noise, kinds, group, order, ends)
+        self._processes = processes
+
+    @property
+    def structure(self):
+        return Form(StateSpace, tuple((name, getattr(self, name)) for name in self.facts))
+
+    def processes(self):
+        """Kind, number of states and parameters, (..., c) each, of each process."""
+        if (made := vars(self).get("_processes")) is not None:
+            return made
+        _, _, values, _, kinds, *_ = self.parameters
+        found, first, blocks = [], 0, (self.ones, self.twos, self.threes, self.rest)
+        for k, kind in enumerate(constant_value(kinds)):
+            size = block_size(*blocks, k)
+            count = n_values(kind, size)
+            found.append((int(kind), size, [values[..., i] for i in range(first, first + count)]))
+            first += count
+        return found
+
+    def _own(self, positions=slice(None)):
+        """Parameters of processes and times since the origin, of observations at positions."""
+        times, origin, *_, group, _, _ = self.parameters
+        index = group[positions]
+        of_processes = [
+            (kind, size, [of_each(x, index) for x in values])
+            for kind, size, values in self.processes()
+        ]
+        return of_processes, (times - origin[..., None])[..., positions], index
+
+    def diagonal(self):
+        of_processes, times, _ = self._own()
+        noise = self.parameters[3]
+        return sum(covariance(*process, times, times) for process in of_processes) + noise
+
+    def to_dense(self):
+        dense = self._process(slice(None))
+        noise = self.parameters[3] + pt.zeros_like(dense[..., 0])
+        return dense + noise[..., None] * pt.eye(self.size, dtype=dense.dtype)
+
+    def _process(self, positions):
+        """Covariances of the processes at some positions with those at all: (..., c, n)."""
+        of_processes, some, own = self._own(positions)
+        _, every, group = self._own()
+        same = pt.eq(own[:, None], group)
+        columns = [(kind, size, [x[..., None] for x in xs]) for kind, size, xs in of_processes]
+        # Distances between groups may be of any sign from their origins.
+        second = pt.switch(same, every[..., None, :], some[..., :, None])
+        return pt.switch(
+            same, sum(covariance(*process, some[..., :, None], second) for process in columns), 0
+        )
+
+    def rows(self, positions):
+        own = pt.eq(positions[:, None], pt.arange(self.size))
+        return self._process(positions) + pt.switch(own, self.parameters[3], 0)
+
+    def times(self, rows):
+        return transform_rows(self, "products", rows)
+
+    def inverse_diagonal(self):
+        return transform_rows(self, "inverse_diagonal", pt.zeros_like(self.diagonal()))
+
+    def innovations(self, residual):
+        white = self.whiten(residual)
+        scales = transform_rows(self, "log_scales", pt.zeros_like(self.diagonal()))
+        return white, scales + pt.zeros_like(white)
+
+    def _index(self):
+        """Times, groups and order as arrays; None where they are symbolic or a batch."""
+        times, *_, group, order, _ = self.parameters
+        known = all(isinstance(x, Constant) for x in (times, group, order))
+        return [x.data for x in (times, group, order)] if known and times.type.ndim == 1 else None
+
+    def _at(self, times, numbers, n_groups, noise, processes=None):
+        """The same processes at constant times of numbered groups."""
+        order = np.lexsort((times, numbers))
+        index = numbers, order, np.bincount(numbers, minlength=n_groups).cumsum()
+        times, *index = map(pt.constant, (times, *index))
+        processes = self.processes() if processes is None else processes
+        made = self.of_processes(processes, times, self.parameters[1], noise, *index)
+        made._labels = self._labels
+        return made
+
+    def keep(self, observed):
+        index = self._index()
+        if index is None:
+            return None
+        times, group, _ = index
+        noise, n_groups = of_each(self.parameters[3], observed), self.parameters[-1].type.shape[0]
+        return self._at(times[observed], group[observed], n_groups, noise)
+
+    def rows_apart(self, observed):
+        index = self._index()
+        if index is None:
+            return None
+        (times, group, _), (m, (row, entry)) = index, (len(observed), np.nonzero(observed))
+        n_groups = self.parameters[-1].type.shape[0]
+        again = np.tile(np.arange(n_groups), m)
+        processes = [
+            (kind, size, [of_each(x, again) for x in values])
+            for kind, size, values in self.processes()
+        ]
+        noise, numbers = of_each(self.parameters[3], entry), row * n_groups + group[entry]
+        return self._at(times[entry], numbers, m * n_groups, noise, processes)
+
+    def conditional(self, missing):
+        index = self._index()
+        return None if index is None else MissingTimes(self, np.asarray(missing))
+
+    def groups(self):
+        return "group", self.parameters[5]
+
+    def time_order(self):
+        # Over all groups: what is independent of the past may come before it.
+        index = self._index()
+        return None if index is None else np.argsort(index[0], kind="stable")
+
+    def scaled(self, factor):
+        _, _, _, noise, *_ = self.parameters
+        factor = pt.as_tensor_variable(factor)[..., None]
+        processes = [
+            (
+                kind,
+                size,
+                [x * factor if i in amplitudes(kind, size) else x for i, x in enumerate(xs)],
+            )
+            for kind, size, xs in self.processes()
+        ]
+        return self._with(processes, factor * noise)
+
+    def _with(self, processes, noise):
+        times, origin, _, _, _, *index = self.parameters
+        made = self.of_processes(processes, times, origin, noise, *index)
+        made._labels = self._labels
+        return made
+
+    def check_constants(self, n=None):
+        index, noise = self._index(), constant_value(self.parameters[3])
+        if index is not None and noise is not None:
+            self._check_repeats(*index, noise + np.zeros(index[0].size))
+        super().check_constants(n)
+
+    def _check_repeats(self, times, group, order, noise):
+        """Raise a ValueError where two observations without noise have one time."""
+        for of_batch in noise.reshape(-1, order.size):
+            exact = order[of_batch[order] == 0]
+            same = (np.diff(group[exact]) == 0) & (np.diff(times[exact]) == 0)
+            if not same.any():
+                continue
+            i = exact[1:][same][0]
+            name = group[i] if self._labels is None else self._labels[group[i]]
+            raise ValueError(
+                f"{self.label}: group {name} has two observations at time {times[i]:g} and no "
+                "noise, expected each time at most once, as the covariance would be singular; add "
+                "independent noise, + gg.cov.Diagonal(variance)."
+            )
+
+
+class MissingTimes:
+    """Entries at some times given the others: smoothing, at the cost of the structure.
+
+    Takes the place of :class:`~pm_gaussgrad.cov.protocol.gaps.MissingEntries`.
+
+    Parameters
+    ----------
+    cov : StateSpace
+        Of all entries, at constant times.
+    missing : array of int, shape (k)
+    """
+
+    def __init__(self, cov, missing):
+        self.cov, self.missing = cov, missing
+        self.observed = np.setdiff1d(np.arange(cov.size), missing)
+
+    def fill(self, residual):
+        """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
+        given = residual[..., self.observed]
+        alpha = self.cov.keep(self.observed).solve(given)
+        nothing = pt.zeros_like(residual) + pt.zeros_like(alpha.sum(-1, keepdims=True))
+        means = self.cov.times(with_entries(nothing, self.observed, alpha))
+        return with_entries(residual, self.missing, means[..., self.missing])
+
+    def draw(self, residual, z):
+        """A conditional draw in place of the missing entries: (..., n) -> (..., n)."""
+        whole = self.cov.draw(z)
+        drawn = whole + self.fill(residual - whole)
+        return with_entries(residual, self.missing, drawn[..., self.missing])
+
+    def variances(self):
+        """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""
+        noise = self.cov.parameters[3] + pt.zeros_like(self.cov.diagonal())
+        unseen = with_entries(noise, self.missing, pt.constant(np.full(len(self.missing), np.inf)))
+        smoothed = self.cov._with(self.cov.processes(), unseen)
+        variances = transform_rows(smoothed, "smoothed_variances", pt.zeros_like(noise)) + noise
+        return with_entries(pt.zeros_like(noise), self.missing, variances[..., self.missing])
+
+
+def _in_rows(parameters):
+    """Of each process and parameter, (..., c): all side by side, (..., c, r)."""
+    if all(x.type.shape == (1,) for x in parameters):
+        return pt.stack([x[0] for x in parameters])[None]
+    return pt.stack(pt.broadcast_arrays(*parameters), axis=-1)
+
+
+@closes(StateSpace, StateSpace)
+def _sum_of_processes(left, right):
+    if not _at_the_same_times(left, right):
+        raise TypeError(
+            f"{left.label} + {right.label}: `time` or `group` differ, expected the same in both."
+        )
+    processes = [*left.processes(), *right.processes()]
+    return left._with(processes, left.parameters[3] + right.parameters[3])
+
+
+def _at_the_same_times(left, right):
+    here, there = (x.parameters[:2] + x.parameters[5:] for x in (left, right))
+    return equal_computations(list(here), list(there))
+
+
+@closes(StateSpace, ScalarDiagonal)
+def _sum_with_scalar(process, noise):
+    common_size(process, noise)
+    own = process.parameters[3] + noise.parameters[0][..., None]
+    return process._with(process.processes(), own)
+
+
+@closes(StateSpace, Diagonal)
+def _sum_with_noise(process, noise):
+    check_size(process, "variance", noise.parameters[0])
+    return process._with(process.processes(), process.parameters[3] + noise.parameters[0])

@@ -1,0 +1,1 @@
+"""Gaussian processes in time with a state of finite size: a filter and its reverse sweep."""
