@@ -21,6 +21,9 @@ from pm_gaussgrad.cov.protocol.marginal import Marginal
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
 from pm_gaussgrad.cov.series.regular_ar1 import RegularAR1
 from pm_gaussgrad.cov.series.spaced_ar1 import SpacedAR1
+from pm_gaussgrad.cov.series.state_space import StateSpace
+from pm_gaussgrad.kernels.state_space.processes import EXPONENTIAL, OSCILLATOR, WAVE
+from pm_gaussgrad.ops.form import Form
 
 # Python functions, with nothing to compile but kernels: where a backend is not the subject. Not
 # fused: PyTensor's Python form of a fused 1 / x has single precision.
@@ -70,6 +73,32 @@ def series_by_group(rng, n):
     noise = rng.uniform(0.2, 1.0, n)
     ends = np.bincount(group, minlength=2).cumsum()
     return [times, rng.uniform(0.5, 2.0, 2), rng.uniform(0.2, 0.7, 2), noise, group, order, ends]
+
+
+def processes_by_group(rng, n):
+    """Two series of an exponential process, a damped oscillator and a wave, with noise of each."""
+    times, *_, noise, group, order, ends = series_by_group(rng, n)
+    ranges = [
+        (0.5, 1),
+        (0.5, 2),
+        (0.5, 1),
+        (1, 3),
+        (0.2, 2),
+        (0.5, 1),
+        (-0.1, 0.1),
+        (0.2, 0.5),
+        (1, 3),
+    ]
+    values = rng.uniform(*np.transpose(ranges), size=(2, len(ranges)))
+    kinds = np.array([EXPONENTIAL, OSCILLATOR, WAVE])
+    return [times, np.asarray(0.0), values, noise, kinds, group, order, ends]
+
+
+def state_space(*parameters):
+    """Of an exponential process and two of two states."""
+    facts = {"ones": 1, "twos": 2, "threes": 0, "rest": 0}
+    facts |= {"states": 5, "entries": 9, "width": 21, "steered": 1}
+    return Form(StateSpace, tuple(facts.items())).from_parameters(*parameters)
 
 
 def mixed_effects(rng, n, field=False):
@@ -290,6 +319,13 @@ CASES = [
         series_by_group,
         rejected=(np.full(2, -1.0), np.full(2, 0.5), np.zeros(1)),
         fixed=frozenset({1, 2}),
+    ),
+    Case(
+        "StateSpace",
+        lambda n, *parameters: state_space(*parameters),
+        processes_by_group,
+        rejected=(np.full((1, 9), -1.0), np.ones(1)),
+        fixed=frozenset({2, 4}),
     ),
     Case(
         "RegularAR1",

@@ -25,7 +25,8 @@ from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.series.covariances import covariance
 from pm_gaussgrad.kernels.state_space import filter as kernels
 from pm_gaussgrad.kernels.state_space import reverse, smoother
-from pm_gaussgrad.kernels.state_space.processes import WIENER, amplitudes, block_size, n_values
+from pm_gaussgrad.kernels.state_space.layout import block_size
+from pm_gaussgrad.kernels.state_space.processes import WIENER, amplitudes, n_values
 from pm_gaussgrad.ops import transform_rows
 from pm_gaussgrad.ops.form import Form
 
@@ -72,9 +73,9 @@ class StateSpace(Leaf):
     row_transforms = dict.fromkeys(
         ("whiten", "color", "log_scales", "inverse_diagonal", "smoothed_variances", "products"), "n"
     )
-    whiten_kernel = staticmethod(kernels.whiten)
-    color_kernel = staticmethod(kernels.color)
-    log_scales_kernel = staticmethod(kernels.log_scales)
+    whiten_kernel = staticmethod(smoother.whiten)
+    color_kernel = staticmethod(smoother.color)
+    log_scales_kernel = staticmethod(smoother.log_scales)
     inverse_diagonal_kernel = staticmethod(smoother.inverse_diagonal)
     smoothed_variances_kernel = staticmethod(smoother.smoothed_variances)
     products_kernel = staticmethod(smoother.products)

@@ -10,18 +10,44 @@ twenty-five years later, method 3.
 
 import numpy as np
 
+from pm_gaussgrad.kernels.apart import apart
+
+_GIVEN = "int64", "float64 1", "int64", "float64 1", "int64", "int64"
+
 _TERMS, _SQUARINGS = 13, 64
 
 
-def linear(size, values, first, step, phi, at):
-    """Writes exp(F t), by rows from ``at``; F is in ``values`` by rows from ``first``."""
-    scaled, squarings = _scaled(size, values, first, step)
-    terms = np.zeros((_TERMS + 1, size, size))
-    powers = np.zeros((squarings + 1, size, size))
-    _exponential(scaled, terms, powers)
-    for i in range(size):
-        for j in range(size):
-            phi[at + size * i + j] = powers[squarings, i, j]
+@apart(*_GIVEN, "float64 2", "int64", result=())
+def systems(size, values, first, step, start, stop, phi, at):
+    """Writes exp(F t) of steps from ``start`` to ``stop``, by rows from ``at``.
+
+    F is in ``values`` by rows from ``first``. Where steps are equal it is copied.
+    """
+    entries = size * size
+    for t in range(start, stop):
+        if t > start and step[t] == step[t - 1]:
+            for i in range(entries):
+                phi[t, at + i] = phi[t - 1, at + i]
+            continue
+        scaled, squarings = _scaled(size, values, first, step[t])
+        terms = np.zeros((_TERMS + 1, size, size))
+        powers = np.zeros((squarings + 1, size, size))
+        _exponential(scaled, terms, powers)
+        for i in range(entries):
+            phi[t, at + i] = powers[squarings, i // size, i % size]
+
+
+@apart(*_GIVEN, "float64 2", "int64", "float64 1", result=())
+def pull_systems(size, values, first, step, start, stop, phi_bar, at, values_bar):
+    """Adds the cotangent of F; of equal steps that of all at once."""
+    bar = np.zeros((size, size))
+    for t in range(stop - 1, start - 1, -1):
+        for i in range(size):
+            for j in range(size):
+                bar[i, j] += phi_bar[t, at + size * i + j]
+        if t == start or step[t] != step[t - 1]:
+            _pull_system(size, values, first, step[t], bar, values_bar)
+            bar = np.zeros((size, size))
 
 
 def _scaled(size, values, first, step):
@@ -68,16 +94,13 @@ def _add_product(left, right, factor, result):
             result[i, j] += factor * total
 
 
-def pull_linear(size, values, first, step, phi_bar, at, values_bar):
-    """Adds the cotangent of F."""
+def _pull_system(size, values, first, step, bar, values_bar):
+    """Adds the cotangent of F of one step."""
     scaled, squarings = _scaled(size, values, first, step)
     terms = np.zeros((_TERMS + 1, size, size))
     powers = np.zeros((squarings + 1, size, size))
     _exponential(scaled, terms, powers)
-    bar, power = np.empty((size, size)), 1.0
-    for i in range(size):
-        for j in range(size):
-            bar[i, j] = phi_bar[at + size * i + j]
+    power = 1.0
     for k in range(squarings, 0, -1):
         before = np.zeros((size, size))
         # Of P^2: P' bar + bar P'.

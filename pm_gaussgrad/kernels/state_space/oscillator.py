@@ -15,49 +15,57 @@ Fitting a continuous time autoregression to discrete data, section 3 (the state)
 
 import numpy as np
 
-# |D| u^2 below which C and S are close to their limits, and their quotients are series.
+from pm_gaussgrad.kernels.apart import apart
+
+_STEPS = "float64 1", "int64", "int64"
+
+# |D| u^2 below which quotients of differences are series.
 _NEAR = 0.05
 
 
-def oscillator(frequency, damping, step, phi, at):
-    """Writes the transition of a step, by rows from ``at``."""
-    u = frequency * step
-    cosine, sine = _damped(u, damping)
-    phi[at], phi[at + 1] = cosine + damping * sine, sine
-    phi[at + 2], phi[at + 3] = -sine, cosine - damping * sine
-
-
-def _damped(u, damping):
-    """E C and E S."""
+@apart("float64", "float64", *_STEPS, "float64 2", "int64", result=())
+def oscillators(frequency, damping, step, first, stop, phi, at):
+    """Writes the transitions of steps from ``first`` to ``stop``, by rows from ``at``."""
     distance = (damping - 1) * (damping + 1)
-    if distance < 0:
-        root = np.sqrt(-distance)
-        decay, angle = np.exp(-damping * u), root * u
-        return decay * np.cos(angle), decay * (np.sin(angle) / root if root > 0 else u)
-    root = np.sqrt(distance)
-    # exp(-(zeta - root) u) = exp(-u / (zeta + root)): no digits cancel however strong the damping.
-    slow, fast = np.exp(-u / (damping + root)), -np.expm1(-2 * root * u)
-    if root == 0:
-        return slow, slow * u
-    return slow * (1 - fast / 2), slow * fast / (2 * root)
+    root = np.sqrt(np.abs(distance))
+    for t in range(first, stop):
+        u = frequency * step[t]
+        if distance < 0:
+            decay, angle = np.exp(-damping * u), root * u
+            cosine, sine = decay * np.cos(angle), decay * np.sin(angle) / root
+        else:
+            # exp(-(z - root) u) = exp(-u / (z + root)): no digits cancel, however damped it is.
+            slow, fast = np.exp(-u / (damping + root)), -np.expm1(-2 * root * u)
+            cosine = slow * (1 - fast / 2)
+            sine = slow * (fast / (2 * root) if root > 0 else u)
+        phi[t, at], phi[t, at + 1] = cosine + damping * sine, sine
+        phi[t, at + 2], phi[t, at + 3] = -sine, cosine - damping * sine
 
 
-def pull_oscillator(frequency, damping, step, phi, phi_bar, at):
+@apart(
+    "float64",
+    "float64",
+    *_STEPS,
+    "float64 2",
+    "float64 2",
+    "int64",
+    result=("float64", "float64"),
+)
+def pull_oscillators(frequency, damping, step, first, stop, phi, phi_bar, at):
     """Cotangents of frequency and damping."""
-    u, sine = frequency * step, phi[at + 1]
-    cosine = (phi[at] + phi[at + 3]) / 2
-    bar_0, bar_1, bar_2, bar_3 = phi_bar[at], phi_bar[at + 1], phi_bar[at + 2], phi_bar[at + 3]
-    # d Phi / d u = [[0, 1], [-1, -2 zeta]] Phi
-    lower_0, lower_1 = (
-        -phi[at] - 2 * damping * phi[at + 2],
-        -phi[at + 1] - 2 * damping * phi[at + 3],
-    )
-    of_u = bar_0 * phi[at + 2] + bar_1 * phi[at + 3] + bar_2 * lower_0 + bar_3 * lower_1
-    slope = damping * _sine_slope(u, (damping - 1) * (damping + 1), cosine, sine)
-    diagonal, off = damping * u * sine - u * cosine, slope - u * sine
-    tilt = sine + damping * off
-    of_damping = bar_0 * (diagonal + tilt) + bar_3 * (diagonal - tilt) + (bar_1 - bar_2) * off
-    return of_u * step, of_damping
+    distance, of_frequency, of_damping = (damping - 1) * (damping + 1), 0.0, 0.0
+    for t in range(first, stop):
+        u, upper, sine, lower = frequency * step[t], phi[t, at], phi[t, at + 1], phi[t, at + 3]
+        bar, off_bar = phi_bar[t, at], phi_bar[t, at + 1] - phi_bar[t, at + 2]
+        last_bar, cosine = phi_bar[t, at + 3], (upper + lower) / 2
+        # d Phi / d u = [[0, 1], [-1, -2 z]] Phi, of which the second column has no new entries.
+        of_u = off_bar * lower - bar * sine - last_bar * (sine + 2 * damping * lower)
+        of_frequency += of_u * step[t]
+        slope = damping * _sine_slope(u, distance, cosine, sine)
+        diagonal, off = damping * u * sine - u * cosine, slope - u * sine
+        tilt = sine + damping * off
+        of_damping += bar * (diagonal + tilt) + last_bar * (diagonal - tilt) + off_bar * off
+    return of_frequency, of_damping
 
 
 def _sine_slope(u, distance, cosine, sine):

@@ -24,8 +24,9 @@ against model errors in regression, section 2 (integrated Wiener processes).
 
 import numpy as np
 
-from pm_gaussgrad.kernels.state_space.linear import linear, pull_linear
-from pm_gaussgrad.kernels.state_space.oscillator import oscillator, pull_oscillator
+from pm_gaussgrad.kernels.apart import apart
+from pm_gaussgrad.kernels.state_space.linear import pull_systems, systems
+from pm_gaussgrad.kernels.state_space.oscillator import oscillators, pull_oscillators
 
 EXPONENTIAL, MATERN_3_2, MATERN_5_2, OSCILLATOR, WAVE, WIENER, LINEAR = range(7)
 
@@ -42,13 +43,6 @@ def amplitudes(kind, size):
     if kind == LINEAR:
         return range(size * size, size * (size + 1))
     return range(2 if kind == WAVE else 1)
-
-
-def block_size(ones, twos, threes, rest, k):
-    """States of the k-th process, of a layout."""
-    if k < ones:
-        return 1
-    return 2 if k < ones + twos else 3 if k < ones + twos + threes else rest
 
 
 def start(kind, size, values, at, g, lo):
@@ -80,86 +74,117 @@ def pull_start(kind, size, g_bar, lo, values_bar, at):
             values_bar[at + size * size + i] += g_bar[lo + i]
 
 
-def transition(kind, size, values, first, step, phi, at):
-    """Writes Phi of a step, by rows from ``at``; the parameters begin at ``first``."""
+def fill(kind, size, values, first, step, start, stop, phi, at):
+    """Writes Phi of steps from ``start`` to ``stop``, by rows from ``at``.
+
+    The parameters begin at ``first``.
+    """
     if kind == EXPONENTIAL:
-        phi[at] = np.exp(-values[first + 1] * step)
+        rate = values[first + 1]
+        for t in range(start, stop):
+            phi[t, at] = np.exp(-rate * step[t])
     elif kind == MATERN_3_2:
-        u = values[first + 1] * step
-        decay = np.exp(-u)
-        phi[at], phi[at + 1] = decay * (1 + u), decay * u
-        phi[at + 2], phi[at + 3] = -decay * u, decay * (1 - u)
+        rate = values[first + 1]
+        for t in range(start, stop):
+            u = rate * step[t]
+            decay = np.exp(-u)
+            phi[t, at], phi[t, at + 1] = decay * (1 + u), decay * u
+            phi[t, at + 2], phi[t, at + 3] = -decay * u, decay * (1 - u)
     elif kind == MATERN_5_2:
-        _matern_5_2(values[first + 1] * step, phi, at)
+        _fill_matern_5_2(values[first + 1], step, start, stop, phi, at)
     elif kind == OSCILLATOR:
-        oscillator(values[first + 1], values[first + 2], step, phi, at)
+        oscillators(values[first + 1], values[first + 2], step, start, stop, phi, at)
     elif kind == WAVE:
-        decay, angle = np.exp(-values[first + 2] * step), values[first + 3] * step
-        phi[at], phi[at + 1] = decay * np.cos(angle), decay * np.sin(angle)
-        phi[at + 2], phi[at + 3] = -phi[at + 1], phi[at]
+        rate, frequency = values[first + 2], values[first + 3]
+        for t in range(start, stop):
+            decay, angle = np.exp(-rate * step[t]), frequency * step[t]
+            phi[t, at], phi[t, at + 1] = decay * np.cos(angle), decay * np.sin(angle)
+            phi[t, at + 2], phi[t, at + 3] = -phi[t, at + 1], phi[t, at]
     elif kind == WIENER:
-        for i in range(size):
-            power = 1.0
-            for j in range(size):
-                phi[at + size * i + j] = power if j >= i else 0.0
-                power *= step / (j - i + 1) if j >= i else 1.0
+        _fill_walk(size, step, start, stop, phi, at)
     else:
-        linear(size, values, first, step, phi, at)
+        systems(size, values, first, step, start, stop, phi, at)
 
 
-def pull_transition(kind, size, values, first, step, phi, phi_bar, at, values_bar):
+def pull_fill(kind, size, values, first, step, start, stop, phi, phi_bar, at, values_bar):
     """Adds the cotangents of the parameters that come through Phi."""
+    total = 0.0
     if kind == EXPONENTIAL:
-        values_bar[first + 1] -= step * phi[at] * phi_bar[at]
+        for t in range(start, stop):
+            total -= step[t] * phi[t, at] * phi_bar[t, at]
+        values_bar[first + 1] += total
     elif kind == MATERN_3_2:
-        # d Phi / d u = [[0, 1], [-1, -2]] Phi, and of the first column -Phi_12, the second below it
-        decay, off = phi[at] - phi[at + 1], phi[at + 1]
-        slope = (phi_bar[at + 1] - phi_bar[at + 2]) * (decay - off)
-        slope -= phi_bar[at] * off + phi_bar[at + 3] * (phi[at + 3] + decay)
-        values_bar[first + 1] += step * slope
+        # d Phi / d u = [[0, 1], [-1, -2]] Phi
+        for t in range(start, stop):
+            off, lower = phi[t, at + 1], phi[t, at + 3]
+            slope = (phi_bar[t, at + 1] - phi_bar[t, at + 2]) * lower - phi_bar[t, at] * off
+            total += step[t] * (slope - phi_bar[t, at + 3] * (off + 2 * lower))
+        values_bar[first + 1] += total
     elif kind == MATERN_5_2:
-        values_bar[first + 1] += step * _matern_5_2_slope(phi, phi_bar, at)
+        values_bar[first + 1] += _pull_matern_5_2(step, start, stop, phi, phi_bar, at)
     elif kind == OSCILLATOR:
-        bars = pull_oscillator(values[first + 1], values[first + 2], step, phi, phi_bar, at)
+        own = values[first + 1], values[first + 2]
+        bars = pull_oscillators(*own, step, start, stop, phi, phi_bar, at)
         values_bar[first + 1] += bars[0]
         values_bar[first + 2] += bars[1]
     elif kind == WAVE:
-        even, odd = phi_bar[at] + phi_bar[at + 3], phi_bar[at + 1] - phi_bar[at + 2]
-        values_bar[first + 2] -= step * (even * phi[at] + odd * phi[at + 1])
-        values_bar[first + 3] += step * (odd * phi[at] - even * phi[at + 1])
+        for t in range(start, stop):
+            even = phi_bar[t, at] + phi_bar[t, at + 3]
+            odd = phi_bar[t, at + 1] - phi_bar[t, at + 2]
+            values_bar[first + 2] -= step[t] * (even * phi[t, at] + odd * phi[t, at + 1])
+            values_bar[first + 3] += step[t] * (odd * phi[t, at] - even * phi[t, at + 1])
     elif kind == LINEAR:
-        pull_linear(size, values, first, step, phi_bar, at, values_bar)
+        pull_systems(size, values, first, step, start, stop, phi_bar, at, values_bar)
 
 
-def drive(kind, size, values, first, step, begins, driven, at):
-    """Writes R of a step, by rows of its lower triangle; zero of a process that is stationary.
+def drive(kind, size, values, first, step, start, stop, driven, at):
+    """Writes R, by rows of its lower triangle; zero of a process that is stationary.
 
-    Where a group ``begins`` it is the variance of the state itself, for a Wiener process after the
-    time from its origin.
+    At ``start``, where a group begins, it is the variance of the state itself, for a Wiener process
+    after the time from its origin.
     """
     if kind == EXPONENTIAL:
-        share = 1.0 if begins else -np.expm1(-2 * values[first + 1] * step)
-        driven[at] = values[first] * share
-        return
-    for i in range(size):
-        for j in range(i + 1):
-            walk = values[first] * _spread_of_walk(size, i, j, step) if kind == WIENER else 0.0
-            driven[at] = walk
-            at += 1
+        variance, rate = values[first], values[first + 1]
+        driven[start, at] = variance
+        for t in range(start + 1, stop):
+            driven[t, at] = variance * -np.expm1(-2 * rate * step[t])
+    elif kind == WIENER:
+        for t in range(start, stop):
+            to = at
+            for i in range(size):
+                for j in range(i + 1):
+                    driven[t, to] = values[first] * _spread_of_walk(size, i, j, step[t])
+                    to += 1
 
 
-def pull_drive(kind, size, values, first, step, begins, driven_bar, at, values_bar):
+def pull_drive(kind, size, values, first, step, start, stop, driven_bar, at, values_bar):
     """Adds the cotangents of the parameters that come through R."""
     if kind == EXPONENTIAL:
-        slow = -2 * values[first + 1] * step
-        values_bar[first] += driven_bar[at] * (1.0 if begins else -np.expm1(slow))
-        if not begins:
-            values_bar[first + 1] += driven_bar[at] * values[first] * 2 * step * np.exp(slow)
+        variance, rate = values[first], values[first + 1]
+        of_variance, of_rate = driven_bar[start, at], 0.0
+        for t in range(start + 1, stop):
+            slow = -2 * rate * step[t]
+            of_variance -= driven_bar[t, at] * np.expm1(slow)
+            of_rate += driven_bar[t, at] * 2 * variance * step[t] * np.exp(slow)
+        values_bar[first] += of_variance
+        values_bar[first + 1] += of_rate
     elif kind == WIENER:
+        for t in range(start, stop):
+            to = at
+            for i in range(size):
+                for j in range(i + 1):
+                    spread = _spread_of_walk(size, i, j, step[t])
+                    values_bar[first] += driven_bar[t, to] * spread
+                    to += 1
+
+
+def _fill_walk(size, step, start, stop, phi, at):
+    for t in range(start, stop):
         for i in range(size):
-            for j in range(i + 1):
-                values_bar[first] += driven_bar[at] * _spread_of_walk(size, i, j, step)
-                at += 1
+            power = 1.0
+            for j in range(i, size):
+                phi[t, at + size * i + j] = power
+                power *= step[t] / (j - i + 1)
 
 
 def _spread_of_walk(size, i, j, step):
@@ -174,22 +199,28 @@ def _factorial(k):
     return 2.0 if k == 2 else 1.0
 
 
-def _matern_5_2(u, phi, at):
+@apart("float64", "float64 1", "int64", "int64", "float64 2", "int64", result=())
+def _fill_matern_5_2(rate, step, start, stop, phi, at):
     """exp(-u) (I + N u + N^2 u^2 / 2), N = [[1, 1, 0], [0, 1, 1], [-1, -3, -2]]."""
-    decay, half = np.exp(-u), u * u / 2
-    phi[at], phi[at + 1], phi[at + 2] = decay * (1 + u + half), decay * (u + 2 * half), decay * half
-    phi[at + 3], phi[at + 4] = -decay * half, decay * (1 + u - 2 * half)
-    phi[at + 5] = decay * (u - half)
-    phi[at + 6], phi[at + 7] = decay * (half - u), decay * (2 * half - 3 * u)
-    phi[at + 8] = decay * (1 - 2 * u + half)
+    for t in range(start, stop):
+        u = rate * step[t]
+        decay, half = np.exp(-u), u * u / 2
+        phi[t, at], phi[t, at + 1] = decay * (1 + u + half), decay * (u + 2 * half)
+        phi[t, at + 2], phi[t, at + 3] = decay * half, -decay * half
+        phi[t, at + 4], phi[t, at + 5] = decay * (1 + u - 2 * half), decay * (u - half)
+        phi[t, at + 6], phi[t, at + 7] = decay * (half - u), decay * (2 * half - 3 * u)
+        phi[t, at + 8] = decay * (1 - 2 * u + half)
 
 
-def _matern_5_2_slope(phi, phi_bar, at):
-    """<Phi_bar, d Phi / d u>, d Phi / d u = [[0, 1, 0], [0, 0, 1], [-1, -3, -3]] Phi."""
+@apart("float64 1", "int64", "int64", "float64 2", "float64 2", "int64", result=("float64",))
+def _pull_matern_5_2(step, start, stop, phi, phi_bar, at):
+    """The sum of <Phi_bar, d Phi / d u> step, d Phi / d u = N Phi - Phi."""
     total = 0.0
-    for j in range(at, at + 3):
-        last = -phi[j] - 3 * phi[j + 3] - 3 * phi[j + 6]
-        total += phi_bar[j] * phi[j + 3] + phi_bar[j + 3] * phi[j + 6] + phi_bar[j + 6] * last
+    for t in range(start, stop):
+        for j in range(at, at + 3):
+            last = -phi[t, j] - 3 * phi[t, j + 3] - 3 * phi[t, j + 6]
+            slope = phi_bar[t, j] * phi[t, j + 3] + phi_bar[t, j + 3] * phi[t, j + 6]
+            total += step[t] * (slope + phi_bar[t, j + 6] * last)
     return total
 
 

@@ -1,21 +1,22 @@
 """The transitions of all observations, in order of time, of all processes of a sum.
 
-They are made and pulled back apart from the filter, one process after another within a step; what
-depends on the numbers of states alone is compiled for any. Where steps are equal, as of regular
-series, a transition is copied from the one before.
+They are made and pulled back apart from the filter, one process after another: what is here does
+not depend on the number of states, and is compiled once for all sums.
 """
 
+import numpy as np
+
 from pm_gaussgrad.kernels.apart import apart
+from pm_gaussgrad.kernels.state_space.layout import block_size
 from pm_gaussgrad.kernels.state_space.processes import (
-    block_size,
     drive,
+    fill,
     is_process,
     n_values,
     pull_drive,
+    pull_fill,
     pull_start,
-    pull_transition,
     start,
-    transition,
 )
 
 _INDEX = ("float64 1", "float64", "int64 1", "int64 1", "int64 1")
@@ -24,27 +25,19 @@ _LAYOUT = ("int64", "int64", "int64", "int64")
 
 @apart(*_INDEX, *_LAYOUT, "float64 2", "float64 2", "float64 2", result=())
 def transitions(times, origin, order, ends, kinds, ones, twos, threes, rest, values, phi, driven):
-    """Fills Phi and R of each observation; Phi is zero where a group begins."""
-    begin, wide = 0, driven.shape[1] > ones
+    """Writes Phi and R of each observation but Phi where a group begins, which is to be zero."""
+    step, begin, count = _steps(times, origin, order, ends), 0, driven.shape[1]
     for group in range(ends.size):
-        own = values[group if values.shape[0] > 1 else 0]
-        step = -1.0
-        for t in range(begin, ends[group]):
-            begins, before = t == begin, step
-            step = times[order[t]] - (origin if begins else times[order[t - 1]])
-            if step == before and t > begin + 1:
-                phi[t], driven[t] = phi[t - 1], driven[t - 1]
-                continue
-            first, at, by = 0, 0, 0
-            for k in range(kinds.size):
-                kind, size = kinds[k], block_size(ones, twos, threes, rest, k)
-                if not begins:
-                    transition(kind, size, own, first, step, phi[t], at)
-                if size == 1 or (wide and size < 4):
-                    drive(kind, size, own, first, step, begins, driven[t], by)
-                    by += size * (size + 1) // 2
-                first, at = first + n_values(kind, size), at + size * size
-        begin = ends[group]
+        end, own = ends[group], values[group if values.shape[0] > 1 else 0]
+        first, at, by = 0, 0, 0
+        for k in range(kinds.size if end > begin else 0):
+            kind, size = kinds[k], block_size(ones, twos, threes, rest, k)
+            fill(kind, size, own, first, step, begin + 1, end, phi, at)
+            if by < count:
+                drive(kind, size, own, first, step, begin, end, driven, by)
+            first, at = first + n_values(kind, size), at + size * size
+            by += size * (size + 1) // 2
+        begin = end
 
 
 @apart(*_INDEX, *_LAYOUT, *["float64 2"] * 5, result=())
@@ -64,31 +57,32 @@ def pull_transitions(
     driven_bar,
     values_bar,
 ):
-    """Adds the cotangents of the parameters; of equal steps all at once."""
-    begin, wide = 0, driven_bar.shape[1] > ones
+    """Adds the cotangents of the parameters."""
+    step, begin, count = _steps(times, origin, order, ends), 0, driven_bar.shape[1]
     for group in range(ends.size):
-        row = group if values.shape[0] > 1 else 0
+        row, end = group if values.shape[0] > 1 else 0, ends[group]
         own, own_bar = values[row], values_bar[row]
-        for t in range(ends[group] - 1, begin - 1, -1):
-            begins = t == begin
-            step = times[order[t]] - (origin if begins else times[order[t - 1]])
-            if t > begin + 1 and step == times[order[t - 1]] - times[order[t - 2]]:
-                for j in range(phi_bar.shape[1]):
-                    phi_bar[t - 1, j] += phi_bar[t, j]
-                for j in range(driven_bar.shape[1]):
-                    driven_bar[t - 1, j] += driven_bar[t, j]
-                continue
-            first, at, by = 0, 0, 0
-            for k in range(kinds.size):
-                kind, size = kinds[k], block_size(ones, twos, threes, rest, k)
-                if not begins:
-                    transition_bar = phi[t], phi_bar[t]
-                    pull_transition(kind, size, own, first, step, *transition_bar, at, own_bar)
-                if size == 1 or (wide and size < 4):
-                    pull_drive(kind, size, own, first, step, begins, driven_bar[t], by, own_bar)
-                    by += size * (size + 1) // 2
-                first, at = first + n_values(kind, size), at + size * size
+        first, at, by = 0, 0, 0
+        for k in range(kinds.size if end > begin else 0):
+            kind, size = kinds[k], block_size(ones, twos, threes, rest, k)
+            pull_fill(kind, size, own, first, step, begin + 1, end, phi, phi_bar, at, own_bar)
+            if by < count:
+                pull_drive(kind, size, own, first, step, begin, end, driven_bar, by, own_bar)
+            first, at = first + n_values(kind, size), at + size * size
+            by += size * (size + 1) // 2
+        begin = end
+
+
+def _steps(times, origin, order, ends):
+    """Times since the observation before, in order; of the first of a group since the origin."""
+    step, begin = np.empty(order.size), 0
+    for group in range(ends.size):
+        before = origin
+        for t in range(begin, ends[group]):
+            now = times[order[t]]
+            step[t], before = now - before, now
         begin = ends[group]
+    return step
 
 
 def starts(kinds, layout, values, g):
