@@ -97,7 +97,8 @@ def processes_by_group(rng, n):
 def state_space(*parameters):
     """Of an exponential process and two of two states."""
     facts = {"ones": 1, "twos": 2, "threes": 0, "rest": 0}
-    facts |= {"states": 5, "entries": 9, "width": 21, "steered": 1}
+    octal = sum((kind + 1) * 8**k for k, kind in enumerate([EXPONENTIAL, OSCILLATOR, WAVE]))
+    facts |= {"states": 5, "entries": 9, "width": 21, "steered": 1, "octal": octal}
     return Form(StateSpace, tuple(facts.items())).from_parameters(*parameters)
 
 
@@ -324,7 +325,7 @@ CASES = [
         "StateSpace",
         lambda n, *parameters: state_space(*parameters),
         processes_by_group,
-        rejected=(np.full((1, 9), -1.0), np.ones(1)),
+        rejected=(np.full((2, 9), -1.0), np.ones(1)),
         fixed=frozenset({2, 4}),
     ),
     Case(

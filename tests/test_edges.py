@@ -171,6 +171,7 @@ OF_TENSORS = {
     "SparseCovariance",
     "SparseMarginal",
     "SparsePrecision",
+    "StateSpace",
 }
 
 

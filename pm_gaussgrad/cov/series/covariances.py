@@ -63,8 +63,11 @@ def _of_oscillator(u, damping):
     slow, fast = pt.exp(-u / (damping + root)), pt.exp(-(damping + root) * u)
     strong = ((slow + fast) + damping * (slow - fast) / root) / 2
     small = pt.switch(is_near, square, 0)
-    cosine = sum(small**k / math.factorial(2 * k) for k in range(8))
-    sine = u * sum(small**k / math.factorial(2 * k + 1) for k in range(8))
+    cosine, sine = pt.ones_like(small), pt.ones_like(small)
+    for k in range(7, 0, -1):
+        cosine = 1 + small * cosine / (2 * k * (2 * k - 1))
+        sine = 1 + small * sine / (2 * k * (2 * k + 1))
+    sine *= u
     near = decay * (cosine + damping * sine)
     return pt.switch(is_near, near, pt.switch(is_strong, strong, waves))
 
@@ -72,8 +75,11 @@ def _of_oscillator(u, damping):
 def _of_walk(size, early, lag):
     """Int_0^early (s + lag)^(size - 1) s^(size - 1) ds / (size - 1)!^2."""
     power = size - 1
+    # Powers by products: that of nothing is one, with a slope of zero.
     terms = (
-        math.comb(power, k) * lag ** (power - k) * early ** (power + k + 1) / (power + k + 1)
+        math.comb(power, k)
+        * math.prod([lag] * (power - k) + [early] * (power + k + 1), start=1.0)
+        / (power + k + 1)
         for k in range(size)
     )
     return sum(terms) / math.factorial(power) ** 2

@@ -65,8 +65,9 @@ class StateSpace(Leaf):
     }
     constant_parameters = frozenset({"times", "origin", "kinds", "group", "order", "ends"})
     # Numbers of blocks by size, of states, of entries of a transition, of what is saved of the
-    # variances, and of entries of the variance that is added in a step.
-    facts = ("ones", "twos", "threes", "rest", "states", "entries", "width", "steered")
+    # variances, of entries of the variance that is added in a step, and the kinds as octal digits,
+    # which formulas have to know; kernels have them as an array, and are the same for all.
+    facts = ("ones", "twos", "threes", "rest", "states", "entries", "width", "steered", "octal")
     saved_shapes = {"means": "m n states", "phi": "n entries", "track": "n width"}
     forward = staticmethod(kernels.forward)
     pullback = staticmethod(reverse.pullback)
@@ -100,10 +101,16 @@ class StateSpace(Leaf):
         self.width = kernels.width(self.states)
         walks = any(kind == WIENER and size > 1 for kind, size, _ in processes)
         self.steered = ones + (3 * twos + 6 * threes if walks else 0)
-        kinds = pt.constant(np.array([kind for kind, *_ in processes], dtype="int64"))
+        kinds = [kind for kind, *_ in processes]
+        self.octal = sum((kind + 1) * 8**k for k, kind in enumerate(kinds))
         values = _in_rows([x for *_, values in processes for x in values])
+        kinds = pt.constant(np.array(kinds, dtype="int64"))
         self.parameters = (times, origin, values, noise, kinds, group, order, ends)
         self._processes = processes
+
+    @property
+    def dtype(self):
+        return self.parameters[2].dtype
 
     @property
     def structure(self):
@@ -113,13 +120,13 @@ class StateSpace(Leaf):
         """Kind, number of states and parameters, (..., c) each, of each process."""
         if (made := vars(self).get("_processes")) is not None:
             return made
-        _, _, values, _, kinds, *_ = self.parameters
+        values, octal = self.parameters[2], self.octal
         found, first, blocks = [], 0, (self.ones, self.twos, self.threes, self.rest)
-        for k, kind in enumerate(constant_value(kinds)):
-            size = block_size(*blocks, k)
-            count = n_values(kind, size)
-            found.append((int(kind), size, [values[..., i] for i in range(first, first + count)]))
-            first += count
+        while octal:
+            kind, size = octal % 8 - 1, block_size(*blocks, len(found))
+            stop = first + n_values(kind, size)
+            found.append((kind, size, [values[..., i] for i in range(first, stop)]))
+            octal, first = octal // 8, stop
         return found
 
     def _own(self, positions=slice(None)):
@@ -130,7 +137,8 @@ class StateSpace(Leaf):
             (kind, size, [of_each(x, index) for x in values])
             for kind, size, values in self.processes()
         ]
-        return of_processes, (times - origin[..., None])[..., positions], index
+        since = (times - origin[..., None]).astype(self.dtype)
+        return of_processes, since[..., positions], index
 
     def diagonal(self):
         of_processes, times, _ = self._own()

@@ -88,7 +88,7 @@ def _sweep(
                         if t > begin:
                             slope[i, j] += double * ahead[i] * means[r, t - 1, j]
                     of_means[r, j] = total
-            total_bar = -weight * weight * weight_bar
+            total_bar = -weight * (weight * weight_bar)
             noise_bar[order[t] if noise_bar.size > 1 else 0] += total_bar
             for i in range(states):
                 gain_bar[i] += total_bar * h[i]

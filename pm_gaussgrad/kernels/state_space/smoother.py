@@ -186,7 +186,7 @@ def _backwards(rows, smooths, order, layout, states, phi, track):
                 pulled[i] += later[i, j] * track[t, last + j]
             explained += pulled[i] * track[t, last + i]
             total += h[i] * track[t, last + i]
-        entry = weight + weight * weight * explained
+        entry = weight + weight * (weight * explained)
         for r in range(rows.shape[0]):
             result[r, order[t]] = total - explained if smooths else entry
         for i in range(states):
