@@ -40,5 +40,4 @@ class Process(StateSpace):
         tensors = map(pt.constant, (group, order, counts.cumsum()))
         noise = pt.zeros(1, dtype=dtype)
         origin = pt.constant(np.asarray(origin, "float64"))
-        processes = sorted(processes, key=lambda process: process[1])
         self._set(processes, pt.constant(times), origin, noise, *tensors)

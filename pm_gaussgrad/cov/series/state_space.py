@@ -25,10 +25,11 @@ from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.series.covariances import covariance
 from pm_gaussgrad.kernels.state_space import filter as kernels
 from pm_gaussgrad.kernels.state_space import reverse, smoother
-from pm_gaussgrad.kernels.state_space.layout import block_size
-from pm_gaussgrad.kernels.state_space.processes import WIENER, amplitudes, n_values
+from pm_gaussgrad.kernels.state_space.processes import DRIVEN, amplitudes, n_values
 from pm_gaussgrad.ops import transform_rows
 from pm_gaussgrad.ops.form import Form
+
+_DIGITS = 8 * 64  # of a kind and up to 63 states
 
 
 class StateSpace(Leaf):
@@ -44,8 +45,13 @@ class StateSpace(Leaf):
         Parameters of one process after another, common or of each group.
     noise : tensor, shape (1) or (n), in units of [y]^2
         Variance of the noise.
-    kinds : tensor of int, shape (k)
-        Constant: the kinds of the processes, by the sizes of their states.
+    blocks : tensor of int, shape (k, 2)
+        Constant: kind and number of states of each process.
+    entry, lower : tensor of int, shape (entries, 2) and (steered, 2)
+        Constant: rows and columns of what is kept of transitions, by processes, and of the lower
+        triangle of the variance that is added in a step.
+    seen : tensor, shape (states)
+        Constant: one at the first state of each process.
     group, order : tensor of int, shape (n)
         Constant: the number of each observation's group; observations by group and time.
     ends : tensor of int, shape (g)
@@ -58,16 +64,21 @@ class StateSpace(Leaf):
         "origin": "",
         "values": "c r",
         "noise": "s",
-        "kinds": "k",
+        "blocks": "k 2",
+        "entry": "entries 2",
+        "lower": "steered 2",
+        "seen": "states",
         "group": "n",
         "order": "n",
         "ends": "g",
     }
-    constant_parameters = frozenset({"times", "origin", "kinds", "group", "order", "ends"})
-    # Numbers of blocks by size, of states, of entries of a transition, of what is saved of the
-    # variances, of entries of the variance that is added in a step, and the kinds as octal digits,
-    # which formulas have to know; kernels have them as an array, and are the same for all.
-    facts = ("ones", "twos", "threes", "rest", "states", "entries", "width", "steered", "octal")
+    constant_parameters = frozenset(
+        {"times", "origin", "blocks", "entry", "lower", "seen", "group", "order", "ends"}
+    )
+    # Numbers of states, of entries of a transition, of what is saved of the variances, of entries of
+    # the variance that is added in a step; and blocks as digits of one number, which formulas have
+    # to know: kernels have them as an array, and are the same for all.
+    facts = ("states", "entries", "width", "steered", "digits")
     saved_shapes = {"means": "m n states", "phi": "n entries", "track": "n width"}
     forward = staticmethod(kernels.forward)
     pullback = staticmethod(reverse.pullback)
@@ -87,25 +98,20 @@ class StateSpace(Leaf):
     def of_processes(cls, processes, times, origin, noise, group, order, ends):
         """From processes, (kind, states, parameters (..., c) each), and tensors."""
         made = object.__new__(StateSpace)
-        processes = sorted(processes, key=lambda process: process[1])
         made._set(processes, times, origin, noise, group, order, ends)
         return made
 
     def _set(self, processes, times, origin, noise, group, order, ends):
-        sizes = [size for _, size, _ in processes]
-        ones, twos, threes = (sizes.count(size) for size in (1, 2, 3))
-        self.ones, self.twos, self.threes = ones, twos, threes
-        self.states = sum(sizes)
-        self.rest = self.states - ones - 2 * twos - 3 * threes
-        self.entries = sum(size * size for size in sizes)
+        blocks = np.array([(kind, size) for kind, size, _ in processes], dtype="int64")
+        entry, lower, seen = _places(blocks)
+        self.digits = sum(
+            (kind + 8 * size) * _DIGITS**k for k, (kind, size) in enumerate(blocks.tolist())
+        )
+        self.states, self.entries, self.steered = len(seen), len(entry), len(lower)
         self.width = kernels.width(self.states)
-        walks = any(kind == WIENER and size > 1 for kind, size, _ in processes)
-        self.steered = ones + (3 * twos + 6 * threes if walks else 0)
-        kinds = [kind for kind, *_ in processes]
-        self.octal = sum((kind + 1) * 8**k for k, kind in enumerate(kinds))
         values = _in_rows([x for *_, values in processes for x in values])
-        kinds = pt.constant(np.array(kinds, dtype="int64"))
-        self.parameters = (times, origin, values, noise, kinds, group, order, ends)
+        tensors = map(pt.constant, (blocks, entry, lower, seen.astype(values.dtype)))
+        self.parameters = (times, origin, values, noise, *tensors, group, order, ends)
         self._processes = processes
 
     @property
@@ -120,13 +126,13 @@ class StateSpace(Leaf):
         """Kind, number of states and parameters, (..., c) each, of each process."""
         if (made := vars(self).get("_processes")) is not None:
             return made
-        values, octal = self.parameters[2], self.octal
-        found, first, blocks = [], 0, (self.ones, self.twos, self.threes, self.rest)
-        while octal:
-            kind, size = octal % 8 - 1, block_size(*blocks, len(found))
+        values, digits, found, first = self.parameters[2], self.digits, [], 0
+        while digits:
+            digits, digit = divmod(digits, _DIGITS)
+            kind, size = digit % 8, digit // 8
             stop = first + n_values(kind, size)
             found.append((kind, size, [values[..., i] for i in range(first, stop)]))
-            octal, first = octal // 8, stop
+            first = stop
         return found
 
     def _own(self, positions=slice(None)):
@@ -220,7 +226,7 @@ class StateSpace(Leaf):
         return None if index is None else MissingTimes(self, np.asarray(missing))
 
     def groups(self):
-        return "group", self.parameters[5]
+        return "group", self.parameters[-3]
 
     def time_order(self):
         # Over all groups: what is independent of the past may come before it.
@@ -241,7 +247,8 @@ class StateSpace(Leaf):
         return self._with(processes, factor * noise)
 
     def _with(self, processes, noise):
-        times, origin, _, _, _, *index = self.parameters
+        times, origin, *_ = self.parameters
+        index = self.parameters[-3:]
         made = self.of_processes(processes, times, origin, noise, *index)
         made._labels = self._labels
         return made
@@ -307,6 +314,21 @@ class MissingTimes:
         return with_entries(pt.zeros_like(noise), self.missing, variances[..., self.missing])
 
 
+def _places(blocks):
+    """Rows and columns of entries of transitions and of variances that are added, and h."""
+    sizes = blocks[:, 1]
+    starts = np.cumsum(sizes) - sizes
+    entry = [
+        (lo + i, lo + j) for lo, n in zip(starts, sizes, strict=True) for i, j in np.ndindex(n, n)
+    ]
+    # Of stationary processes nothing is added.
+    driven = [(lo, n) for lo, (kind, n) in zip(starts, blocks, strict=True) if kind in DRIVEN]
+    lower = [(lo + i, lo + j) for lo, n in driven for i, j in np.ndindex(n, n) if j <= i]
+    seen = np.zeros(sizes.sum())
+    seen[starts] = 1
+    return (*(np.array(x, dtype="int64").reshape(-1, 2) for x in (entry, lower)), seen)
+
+
 def _in_rows(parameters):
     """Of each process and parameter, (..., c): all side by side, (..., c, r)."""
     if all(x.type.shape == (1,) for x in parameters):
@@ -325,7 +347,7 @@ def _sum_of_processes(left, right):
 
 
 def _at_the_same_times(left, right):
-    here, there = (x.parameters[:2] + x.parameters[5:] for x in (left, right))
+    here, there = (x.parameters[:2] + x.parameters[-3:] for x in (left, right))
     return equal_computations(list(here), list(there))
 
 

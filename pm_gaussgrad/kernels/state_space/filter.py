@@ -1,6 +1,6 @@
 r"""Gaussian processes in time with a state of finite size: a filter and its reverse sweep.
 
-y_t = h' x_t + e_t, where h' x is the sum of the first states of all blocks (``layout.py``), e_t
+y_t = h' x_t + e_t, where h' x is the sum of the first states of all processes, e_t
 noise of variance s_t, and x_t = Phi_t x_{t-1} + u_t in order of time. Of a stationary process the
 covariance of the state with what is seen, g, is the same at each time, and Cov(y_i, y_j) = h' Phi_i
 ... Phi_{j+1} g for i > j; of one that is driven, from a known state, it is the variance R_t of u_t
@@ -37,7 +37,6 @@ explained).
 import numpy as np
 
 from pm_gaussgrad.kernels.log_product import log_product
-from pm_gaussgrad.kernels.state_space.layout import lower_places, observed, places
 from pm_gaussgrad.kernels.state_space.transitions import starts, transitions
 
 # Explained to within this of what there is to explain, in units of its rounding: nothing is left.
@@ -50,71 +49,57 @@ def width(states):
 
 
 def forward(
-    residual,
-    times,
-    origin,
-    values,
-    noise,
-    kinds,
-    order,
-    ends,
-    ones,
-    twos,
-    threes,
-    rest,
-    states,
-    entries,
-    steered,
+    residual, times, origin, values, noise, blocks, entry, lower, seen, order, ends, states
 ):
-    """quad, logdet, alpha, the means m_t, the transitions, and X_t, k_t and w_t."""
-    layout, (rows, n) = (ones, twos, threes, rest), residual.shape
-    index, counts = (times, origin, order, ends, kinds), (states, entries, steered)
-    phi, track, logdet = gains(index, layout, counts, values, noise)
+    """quad, logdet, alpha, the means m_t, the transitions, and X_t, k_t and w_t.
+
+    ``entry`` has rows and columns of what is kept of Phi, ``lower`` of R, and ``seen`` is h.
+    """
+    rows, n = residual.shape
+    index, places = (times, origin, order, ends, blocks), (entry, lower, seen)
+    phi, track, logdet = gains(index, places, states, values, noise)
     quad, alpha = np.zeros(rows, residual.dtype), np.empty((rows, n), residual.dtype)
     means = np.empty((rows, n, states), residual.dtype)
-    row, column = places(*layout, entries)
-    h = observed(*layout, states)
     for i in range(rows):
-        quad[i] = _filter_row(residual[i], order, states, row, column, h, phi, track, means[i])
-        _solve_row(residual[i], order, states, row, column, h, phi, track, means[i], alpha[i])
+        quad[i] = _filter_row(residual[i], order, states, entry, seen, phi, track, means[i])
+        _solve_row(residual[i], order, states, entry, seen, phi, track, means[i], alpha[i])
     return quad, logdet, alpha, means, phi, track
 
 
-def gains(index, layout, counts, values, noise):
+def gains(index, places, states, values, noise):
     """The transitions, what is kept of the variances in order of time, and log|Sigma|.
 
     NaN where Sigma is no covariance.
     """
-    times, origin, order, ends, kinds = index
-    states, entries, steered = counts
-    phi = np.zeros((order.size, entries), values.dtype)
+    times, origin, order, ends, blocks = index
+    entry, lower, seen = places
+    phi = np.zeros((order.size, entry.shape[0]), values.dtype)
     track = np.empty((order.size, width(states)), values.dtype)
-    driven = np.zeros((order.size, steered), values.dtype)
-    transitions(times, origin, order, ends, kinds, *layout, values, phi, driven)
+    driven = np.zeros((order.size, lower.shape[0]), values.dtype)
+    transitions(times, origin, order, ends, blocks, values, phi, driven)
     g = np.zeros((values.shape[0], states), values.dtype)
-    usable = starts(kinds, layout, values, g) and (noise >= 0).all()
-    row, column = places(*layout, entries)
-    lower = lower_places(*layout, steered)
-    h = observed(*layout, states)
-    _filter(order, ends, states, row, column, lower, h, g, noise, phi, driven, track)
+    usable = starts(blocks, values, g) == 1
+    for i in range(noise.size):
+        usable = usable and noise[i] >= 0
+    _filter(order, ends, states, entry, lower, seen, g, noise, phi, driven, track)
     return phi, track, -log_product(track[:, track.shape[1] - 1]) if usable else np.nan
 
 
-def _filter(order, ends, states, row, column, lower, h, g, noise, phi, driven, track):
+def _filter(order, ends, states, entry, lower, h, g, noise, phi, driven, track):
     """Fills X_t, k_t and w_t."""
     full, half = np.zeros((states, states)), np.zeros((states, states))
     before, after = np.zeros((states, states)), np.zeros((states, states))
-    gain, begin, (lower_row, lower_column) = np.zeros(states), 0, lower
+    gain, begin = np.zeros(states), 0
     for group in range(ends.size):
         own, least = group if g.shape[0] > 1 else 0, 0.0
         for i in range(states):
             least += _ROUNDING * h[i] * g[own, i]
         for t in range(begin, ends[group]):
-            for e in range(row.size):
-                full[row[e], column[e]] = phi[t, e]
+            for e in range(entry.shape[0]):
+                full[entry[e, 0], entry[e, 1]] = phi[t, e]
             spread(states, full, after, half, before)
-            for e in range(lower_row.size):
-                add_symmetric(driven[t, e], lower_row[e], lower_column[e], before)
+            for e in range(lower.shape[0]):
+                add_symmetric(driven[t, e], lower[e, 0], lower[e, 1], before)
             total = noise[order[t] if noise.size > 1 else 0]
             for i in range(states):
                 gain[i] = g[own, i]
@@ -156,13 +141,13 @@ def add_symmetric(number, i, j, matrix):
         matrix[j, i] += number
 
 
-def _filter_row(values, order, states, row, column, h, phi, track, means):
+def _filter_row(values, order, states, entry, h, phi, track, means):
     """Fills the means of one row, in order of time; its quadratic form."""
     full, mean, ahead = np.zeros((states, states)), np.zeros(states), np.zeros(states)
     quad, last = 0.0, track.shape[1] - 1 - states
     for t in range(order.size):
-        for e in range(row.size):
-            full[row[e], column[e]] = phi[t, e]
+        for e in range(entry.shape[0]):
+            full[entry[e, 0], entry[e, 1]] = phi[t, e]
         z = values[order[t]]
         for i in range(states):
             total = 0.0
@@ -178,13 +163,13 @@ def _filter_row(values, order, states, row, column, h, phi, track, means):
     return quad
 
 
-def _solve_row(values, order, states, row, column, h, phi, track, means, alpha):
+def _solve_row(values, order, states, entry, h, phi, track, means, alpha):
     """Fills alpha of one row, in the order of the table."""
     full, of_mean, own = np.zeros((states, states)), np.zeros(states), np.zeros(states)
     last = track.shape[1] - 1 - states
     for t in range(order.size - 1, -1, -1):
-        for e in range(row.size):
-            full[row[e], column[e]] = phi[t, e]
+        for e in range(entry.shape[0]):
+            full[entry[e, 0], entry[e, 1]] = phi[t, e]
         total = values[order[t]]
         for i in range(states):
             total += track[t, last + i] * of_mean[i]

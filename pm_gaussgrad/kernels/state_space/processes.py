@@ -29,6 +29,7 @@ from pm_gaussgrad.kernels.state_space.linear import pull_systems, systems
 from pm_gaussgrad.kernels.state_space.oscillator import oscillators, pull_oscillators
 
 EXPONENTIAL, MATERN_3_2, MATERN_5_2, OSCILLATOR, WAVE, WIENER, LINEAR = range(7)
+DRIVEN = (EXPONENTIAL, WIENER)
 
 
 def n_values(kind, size):

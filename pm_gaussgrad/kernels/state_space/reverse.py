@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from pm_gaussgrad.kernels.state_space.layout import lower_places, observed, places
 from pm_gaussgrad.kernels.state_space.transitions import pull_starts, pull_transitions
 
 
@@ -12,7 +11,10 @@ def pullback(
     origin,
     values,
     noise,
-    kinds,
+    blocks,
+    entry,
+    lower,
+    seen,
     order,
     ends,
     alpha,
@@ -21,36 +23,28 @@ def pullback(
     track,
     quad_bar,
     logdet_bar,
-    ones,
-    twos,
-    threes,
-    rest,
     states,
-    entries,
-    steered,
 ):
     """Cotangents of the parameters of processes, and of the noise."""
-    layout, n = (ones, twos, threes, rest), phi.shape[0]
-    phi_bar, driven_bar = np.empty((n, entries), phi.dtype), np.empty((n, steered), phi.dtype)
+    n = phi.shape[0]
+    phi_bar = np.empty(phi.shape, phi.dtype)
+    driven_bar = np.empty((n, lower.shape[0]), phi.dtype)
     values_bar, noise_bar = np.zeros(values.shape, phi.dtype), np.zeros(noise.size, phi.dtype)
     g_bar = np.zeros((values.shape[0], states), phi.dtype)
-    row, column = places(*layout, entries)
-    lower, h = lower_places(*layout, steered), observed(*layout, states)
-    rows, bars = (residual, alpha, means), (phi_bar, driven_bar, g_bar, noise_bar)
-    _sweep(rows, quad_bar, logdet_bar, order, ends, states, row, column, lower, h, phi, track, bars)
-    pull_starts(kinds, layout, g_bar, values_bar)
+    rows, places = (residual, alpha, means), (entry, lower, seen)
+    bars = phi_bar, driven_bar, g_bar, noise_bar
+    _sweep(rows, quad_bar, logdet_bar, order, ends, states, places, phi, track, bars)
+    pull_starts(blocks, g_bar, values_bar)
     bars = phi_bar, driven_bar, values_bar
-    pull_transitions(times, origin, order, ends, kinds, *layout, values, phi, *bars)
+    pull_transitions(times, origin, order, ends, blocks, values, phi, *bars)
     return values_bar, noise_bar
 
 
-def _sweep(
-    rows, quad_bar, logdet_bar, order, ends, states, row, column, lower, h, phi, track, bars
-):
+def _sweep(rows, quad_bar, logdet_bar, order, ends, states, places, phi, track, bars):
     """Fills the cotangents of transitions and of what drives them; adds those of g and noise."""
     residual, alpha, means = rows
     phi_bar, driven_bar, g_bar, noise_bar = bars
-    lower_row, lower_column = lower
+    entry, lower, h = places
     full, slope = np.zeros((states, states)), np.zeros((states, states))
     state_bar, inner = np.zeros((states, states)), np.zeros((states, states))
     variance, half = np.zeros((states, states)), np.zeros((states, states))
@@ -60,8 +54,8 @@ def _sweep(
     for group in range(ends.size - 1, -1, -1):
         begin, own = ends[group - 1] if group > 0 else 0, group if g_bar.shape[0] > 1 else 0
         for t in range(end - 1, begin - 1, -1):
-            for e in range(row.size):
-                full[row[e], column[e]] = phi[t, e]
+            for e in range(entry.shape[0]):
+                full[entry[e, 0], entry[e, 1]] = phi[t, e]
             weight = track[t, last + states]
             weight_bar = -logdet_bar / weight
             for i in range(states):
@@ -97,13 +91,13 @@ def _sweep(
                 for j in range(states):
                     both = gain_bar[i] * h[j] + h[i] * gain_bar[j]
                     inner[i, j] = state_bar[i, j] + both / 2
-            for e in range(lower_row.size):
-                i, j = lower_row[e], lower_column[e]
+            for e in range(lower.shape[0]):
+                i, j = lower[e, 0], lower[e, 1]
                 driven_bar[t, e] = inner[i, j] if i == j else 2 * inner[i, j]
             _pull_spread(states, full, inner, half, state_bar)
             _unpack(states, track, t - 1 if t > begin else -1, variance)
-            for e in range(row.size):
-                i, j = row[e], column[e]
+            for e in range(entry.shape[0]):
+                i, j = entry[e, 0], entry[e, 1]
                 total = slope[i, j]
                 for k in range(states):
                     total += 2 * half[i, k] * variance[j, k]

@@ -7,8 +7,9 @@ not depend on the number of states, and is compiled once for all sums.
 import numpy as np
 
 from pm_gaussgrad.kernels.apart import apart
-from pm_gaussgrad.kernels.state_space.layout import block_size
 from pm_gaussgrad.kernels.state_space.processes import (
+    EXPONENTIAL,
+    WIENER,
     drive,
     fill,
     is_process,
@@ -19,57 +20,43 @@ from pm_gaussgrad.kernels.state_space.processes import (
     start,
 )
 
-_INDEX = ("float64 1", "float64", "int64 1", "int64 1", "int64 1")
-_LAYOUT = ("int64", "int64", "int64", "int64")
+_INDEX = ("float64 1", "float64", "int64 1", "int64 1", "int64 2")
 
 
-@apart(*_INDEX, *_LAYOUT, "float64 2", "float64 2", "float64 2", result=())
-def transitions(times, origin, order, ends, kinds, ones, twos, threes, rest, values, phi, driven):
+@apart(*_INDEX, "float64 2", "float64 2", "float64 2", result=())
+def transitions(times, origin, order, ends, blocks, values, phi, driven):
     """Writes Phi and R of each observation but Phi where a group begins, which is to be zero."""
-    step, begin, count = _steps(times, origin, order, ends), 0, driven.shape[1]
+    step, begin = _steps(times, origin, order, ends), 0
     for group in range(ends.size):
         end, own = ends[group], values[group if values.shape[0] > 1 else 0]
         first, at, by = 0, 0, 0
-        for k in range(kinds.size if end > begin else 0):
-            kind, size = kinds[k], block_size(ones, twos, threes, rest, k)
+        for k in range(blocks.shape[0] if end > begin else 0):
+            kind, size = blocks[k, 0], blocks[k, 1]
             fill(kind, size, own, first, step, begin + 1, end, phi, at)
-            if by < count:
+            if kind in (EXPONENTIAL, WIENER):
                 drive(kind, size, own, first, step, begin, end, driven, by)
+                by += size * (size + 1) // 2
             first, at = first + n_values(kind, size), at + size * size
-            by += size * (size + 1) // 2
         begin = end
 
 
-@apart(*_INDEX, *_LAYOUT, *["float64 2"] * 5, result=())
+@apart(*_INDEX, *["float64 2"] * 5, result=())
 def pull_transitions(
-    times,
-    origin,
-    order,
-    ends,
-    kinds,
-    ones,
-    twos,
-    threes,
-    rest,
-    values,
-    phi,
-    phi_bar,
-    driven_bar,
-    values_bar,
+    times, origin, order, ends, blocks, values, phi, phi_bar, driven_bar, values_bar
 ):
     """Adds the cotangents of the parameters."""
-    step, begin, count = _steps(times, origin, order, ends), 0, driven_bar.shape[1]
+    step, begin = _steps(times, origin, order, ends), 0
     for group in range(ends.size):
         row, end = group if values.shape[0] > 1 else 0, ends[group]
         own, own_bar = values[row], values_bar[row]
         first, at, by = 0, 0, 0
-        for k in range(kinds.size if end > begin else 0):
-            kind, size = kinds[k], block_size(ones, twos, threes, rest, k)
+        for k in range(blocks.shape[0] if end > begin else 0):
+            kind, size = blocks[k, 0], blocks[k, 1]
             pull_fill(kind, size, own, first, step, begin + 1, end, phi, phi_bar, at, own_bar)
-            if by < count:
+            if kind in (EXPONENTIAL, WIENER):
                 pull_drive(kind, size, own, first, step, begin, end, driven_bar, by, own_bar)
+                by += size * (size + 1) // 2
             first, at = first + n_values(kind, size), at + size * size
-            by += size * (size + 1) // 2
         begin = end
 
 
@@ -85,26 +72,26 @@ def _steps(times, origin, order, ends):
     return step
 
 
-def starts(kinds, layout, values, g):
+@apart("int64 2", "float64 2", "float64 2", result=("int64",))
+def starts(blocks, values, g):
     """Fills the g of all groups, or the common one, (groups, J); whether all are processes."""
-    ones, twos, threes, rest = layout
-    usable = True
+    usable = 1
     for group in range(values.shape[0]):
         first, lo = 0, 0
-        for k in range(kinds.size):
-            size = block_size(ones, twos, threes, rest, k)
-            usable = usable and is_process(kinds[k], values[group], first)
-            start(kinds[k], size, values[group], first, g[group], lo)
-            first, lo = first + n_values(kinds[k], size), lo + size
+        for k in range(blocks.shape[0]):
+            kind, size = blocks[k, 0], blocks[k, 1]
+            usable = usable if is_process(kind, values[group], first) else 0
+            start(kind, size, values[group], first, g[group], lo)
+            first, lo = first + n_values(kind, size), lo + size
     return usable
 
 
-def pull_starts(kinds, layout, g_bar, values_bar):
+@apart("int64 2", "float64 2", "float64 2", result=())
+def pull_starts(blocks, g_bar, values_bar):
     """Adds the cotangents that come through g."""
-    ones, twos, threes, rest = layout
     for group in range(values_bar.shape[0]):
         first, lo = 0, 0
-        for k in range(kinds.size):
-            size = block_size(ones, twos, threes, rest, k)
-            pull_start(kinds[k], size, g_bar[group], lo, values_bar[group], first)
-            first, lo = first + n_values(kinds[k], size), lo + size
+        for k in range(blocks.shape[0]):
+            kind, size = blocks[k, 0], blocks[k, 1]
+            pull_start(kind, size, g_bar[group], lo, values_bar[group], first)
+            first, lo = first + n_values(kind, size), lo + size
