@@ -71,7 +71,7 @@ STATES = (
     np.array([(EXPONENTIAL, 1), (OSCILLATOR, 2), (WAVE, 2)]),
     np.array([(0, 0), *((i, j) for lo in (1, 3) for i in (lo, lo + 1) for j in (lo, lo + 1))]),
     np.array([(0, 0)]),
-    np.array([1.0, 1, 0, 1, 0]),
+    np.array([1, 1, 0, 1, 0]),
 )
 
 

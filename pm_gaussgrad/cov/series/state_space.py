@@ -50,7 +50,7 @@ class StateSpace(Leaf):
     entry, lower : tensor of int, shape (entries, 2) and (steered, 2)
         Constant: rows and columns of what is kept of transitions, by processes, and of the lower
         triangle of the variance that is added in a step.
-    seen : tensor, shape (states)
+    seen : tensor of int, shape (states)
         Constant: one at the first state of each process.
     group, order : tensor of int, shape (n)
         Constant: the number of each observation's group; observations by group and time.
@@ -110,7 +110,7 @@ class StateSpace(Leaf):
         self.states, self.entries, self.steered = len(seen), len(entry), len(lower)
         self.width = kernels.width(self.states)
         values = _in_rows([x for *_, values in processes for x in values])
-        tensors = map(pt.constant, (blocks, entry, lower, seen.astype(values.dtype)))
+        tensors = map(pt.constant, (blocks, entry, lower, seen))
         self.parameters = (times, origin, values, noise, *tensors, group, order, ends)
         self._processes = processes
 
@@ -324,7 +324,7 @@ def _places(blocks):
     # Of stationary processes nothing is added.
     driven = [(lo, n) for lo, (kind, n) in zip(starts, blocks, strict=True) if kind in DRIVEN]
     lower = [(lo + i, lo + j) for lo, n in driven for i, j in np.ndindex(n, n) if j <= i]
-    seen = np.zeros(sizes.sum())
+    seen = np.zeros(sizes.sum(), dtype="int64")
     seen[starts] = 1
     return (*(np.array(x, dtype="int64").reshape(-1, 2) for x in (entry, lower)), seen)
 

@@ -55,33 +55,41 @@ def forward(
 
     ``entry`` has rows and columns of what is kept of Phi, ``lower`` of R, and ``seen`` is h.
     """
-    rows, n = residual.shape
-    index, places = (times, origin, order, ends, blocks), (entry, lower, seen)
-    phi, track, logdet = gains(index, places, states, values, noise)
+    (rows, n), h = residual.shape, as_weights(seen)
+    index, places = (times, origin, order, ends, blocks), (entry, lower, h)
+    phi, track, logdet = gains(index, places, states, values, noise, residual)
     quad, alpha = np.zeros(rows, residual.dtype), np.empty((rows, n), residual.dtype)
     means = np.empty((rows, n, states), residual.dtype)
     for i in range(rows):
-        quad[i] = _filter_row(residual[i], order, states, entry, seen, phi, track, means[i])
-        _solve_row(residual[i], order, states, entry, seen, phi, track, means[i], alpha[i])
+        quad[i] = _filter_row(residual[i], order, states, entry, h, phi, track, means[i])
+        _solve_row(residual[i], order, states, entry, h, phi, track, means[i], alpha[i])
     return quad, logdet, alpha, means, phi, track
 
 
-def gains(index, places, states, values, noise):
+def as_weights(seen):
+    """h as floating point numbers."""
+    h = np.zeros(seen.size)
+    for i in range(seen.size):
+        h[i] = seen[i]
+    return h
+
+
+def gains(index, places, states, values, noise, like):
     """The transitions, what is kept of the variances in order of time, and log|Sigma|.
 
-    NaN where Sigma is no covariance.
+    NaN where Sigma is no covariance. Of the dtype of an array ``like`` it.
     """
     times, origin, order, ends, blocks = index
-    entry, lower, seen = places
-    phi = np.zeros((order.size, entry.shape[0]), values.dtype)
-    track = np.empty((order.size, width(states)), values.dtype)
-    driven = np.zeros((order.size, lower.shape[0]), values.dtype)
+    entry, lower, h = places
+    phi = np.zeros((order.size, entry.shape[0]), like.dtype)
+    track = np.empty((order.size, width(states)), like.dtype)
+    driven = np.zeros((order.size, lower.shape[0]), like.dtype)
     transitions(times, origin, order, ends, blocks, values, phi, driven)
-    g = np.zeros((values.shape[0], states), values.dtype)
+    g = np.zeros((values.shape[0], states), like.dtype)
     usable = starts(blocks, values, g) == 1
     for i in range(noise.size):
         usable = usable and noise[i] >= 0
-    _filter(order, ends, states, entry, lower, seen, g, noise, phi, driven, track)
+    _filter(order, ends, states, entry, lower, h, g, noise, phi, driven, track)
     return phi, track, -log_product(track[:, track.shape[1] - 1]) if usable else np.nan
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pm_gaussgrad.kernels.state_space.filter import as_weights
 from pm_gaussgrad.kernels.state_space.transitions import pull_starts, pull_transitions
 
 
@@ -31,7 +32,7 @@ def pullback(
     driven_bar = np.empty((n, lower.shape[0]), phi.dtype)
     values_bar, noise_bar = np.zeros(values.shape, phi.dtype), np.zeros(noise.size, phi.dtype)
     g_bar = np.zeros((values.shape[0], states), phi.dtype)
-    rows, places = (residual, alpha, means), (entry, lower, seen)
+    rows, places = (residual, alpha, means), (entry, lower, as_weights(seen))
     bars = phi_bar, driven_bar, g_bar, noise_bar
     _sweep(rows, quad_bar, logdet_bar, order, ends, states, places, phi, track, bars)
     pull_starts(blocks, g_bar, values_bar)

@@ -18,25 +18,27 @@ eqs. 5 to 9; Foreman-Mackey et al. (2017), AJ 154:220, section 5.
 
 import numpy as np
 
-from pm_gaussgrad.kernels.state_space.filter import add_symmetric, gains, spread
+from pm_gaussgrad.kernels.state_space.filter import add_symmetric, as_weights, gains, spread
 from pm_gaussgrad.kernels.state_space.transitions import starts, transitions
 
 
 def whiten(rows, times, origin, values, noise, blocks, entry, lower, seen, order, ends, states):
     """Innovations in units of their standard deviations: (m, n) -> (m, n)."""
-    index, places = (times, origin, order, ends, blocks), (entry, lower, seen)
-    phi, track, _ = gains(index, places, states, values, noise)
+    h, index = as_weights(seen), (times, origin, order, ends, blocks)
+    places = entry, lower, h
+    phi, track, _ = gains(index, places, states, values, noise, rows)
     white = np.empty_like(rows)
-    _through(rows, white, True, order, entry, seen, states, phi, track)
+    _through(rows, white, True, order, entry, h, states, phi, track)
     return (white,)
 
 
 def color(rows, times, origin, values, noise, blocks, entry, lower, seen, order, ends, states):
     """The inverse of :func:`whiten`."""
-    index, places = (times, origin, order, ends, blocks), (entry, lower, seen)
-    phi, track, _ = gains(index, places, states, values, noise)
+    h, index = as_weights(seen), (times, origin, order, ends, blocks)
+    places = entry, lower, h
+    phi, track, _ = gains(index, places, states, values, noise, rows)
     drawn = np.empty_like(rows)
-    _through(rows, drawn, False, order, entry, seen, states, phi, track)
+    _through(rows, drawn, False, order, entry, h, states, phi, track)
     return (drawn,)
 
 
@@ -62,8 +64,8 @@ def _through(rows, result, whitens, order, entry, h, states, phi, track):
 
 def log_scales(rows, times, origin, values, noise, blocks, entry, lower, seen, order, ends, states):
     """Logarithms of the standard deviations of the innovations, for each of any rows."""
-    index, places = (times, origin, order, ends, blocks), (entry, lower, seen)
-    _, track, _ = gains(index, places, states, values, noise)
+    index, places = (times, origin, order, ends, blocks), (entry, lower, as_weights(seen))
+    _, track, _ = gains(index, places, states, values, noise, rows)
     logs = np.empty_like(rows)
     for r in range(rows.shape[0]):
         for t in range(order.size):
@@ -75,9 +77,10 @@ def inverse_diagonal(
     rows, times, origin, values, noise, blocks, entry, lower, seen, order, ends, states
 ):
     """diag(Sigma^-1), for each of any rows."""
-    index, places = (times, origin, order, ends, blocks), (entry, lower, seen)
-    phi, track, _ = gains(index, places, states, values, noise)
-    return (_backwards(rows, False, order, entry, seen, states, phi, track),)
+    h, index = as_weights(seen), (times, origin, order, ends, blocks)
+    places = entry, lower, h
+    phi, track, _ = gains(index, places, states, values, noise, rows)
+    return (_backwards(rows, False, order, entry, h, states, phi, track),)
 
 
 def smoothed_variances(
@@ -87,9 +90,10 @@ def smoothed_variances(
 
     Of entries whose noise is infinite, which observe nothing: the variance without noise.
     """
-    index, places = (times, origin, order, ends, blocks), (entry, lower, seen)
-    phi, track, _ = gains(index, places, states, values, noise)
-    return (_backwards(rows, True, order, entry, seen, states, phi, track),)
+    h, index = as_weights(seen), (times, origin, order, ends, blocks)
+    places = entry, lower, h
+    phi, track, _ = gains(index, places, states, values, noise, rows)
+    return (_backwards(rows, True, order, entry, h, states, phi, track),)
 
 
 def _backwards(rows, smooths, order, entry, h, states, phi, track):
@@ -120,13 +124,13 @@ def _backwards(rows, smooths, order, entry, h, states, phi, track):
 
 def products(rows, times, origin, values, noise, blocks, entry, lower, seen, order, ends, states):
     """Sigma r, of each row: (m, n) -> (m, n)."""
-    n, product = order.size, np.empty_like(rows)
-    phi = np.zeros((n, entry.shape[0]), values.dtype)
-    driven = np.zeros((n, lower.shape[0]), values.dtype)
+    n, product, h = order.size, np.empty_like(rows), as_weights(seen)
+    phi = np.zeros((n, entry.shape[0]), rows.dtype)
+    driven = np.zeros((n, lower.shape[0]), rows.dtype)
     transitions(times, origin, order, ends, blocks, values, phi, driven)
-    g, gain = np.zeros((values.shape[0], states), values.dtype), np.empty((n, states))
+    g, gain = np.zeros((values.shape[0], states), rows.dtype), np.empty((n, states))
     starts(blocks, values, g)
-    _unexplained(phi, driven, g, seen, ends, entry, lower, gain)
+    _unexplained(phi, driven, g, h, ends, entry, lower, gain)
     state, ahead = np.zeros(states), np.zeros(states)
     for r in range(rows.shape[0]):
         state[:] = 0
@@ -138,14 +142,14 @@ def products(rows, times, origin, values, noise, blocks, entry, lower, seen, ord
             total = noise[order[t] if noise.size > 1 else 0] * value
             for i in range(states):
                 state[i] = ahead[i] + gain[t, i] * value
-                total += seen[i] * state[i]
+                total += h[i] * state[i]
             product[r, order[t]] = total
         state[:] = 0
         for t in range(n - 1, -1, -1):
             ahead[:] = 0
             for i in range(states):
                 product[r, order[t]] += gain[t, i] * state[i]
-                state[i] += seen[i] * rows[r, order[t]]
+                state[i] += h[i] * rows[r, order[t]]
             for e in range(entry.shape[0]):
                 ahead[entry[e, 1]] += phi[t, e] * state[entry[e, 0]]
             for i in range(states):
