@@ -1,4 +1,4 @@
-"""Long functions that kernels share, compiled by themselves."""
+"""How functions that kernels call are compiled: by themselves, or in the place of the call."""
 
 
 def apart(*arguments, result=None):
@@ -30,3 +30,13 @@ def _kinds(described):
     """Dtype and rank of each, None as the rank of a number."""
     words = (text.split() for text in described)
     return tuple((dtype, int(rank[0]) if rank else None) for dtype, *rank in words)
+
+
+def in_place(function):
+    """Mark a function: compiled code has it in the place of the call.
+
+    So integers that are known there are known in it, and its loops over a matrix of few rows are
+    unrolled. For functions that are called once or twice.
+    """
+    function.in_place = True
+    return function

@@ -36,7 +36,8 @@ def _register(function: FunctionType) -> None:
     elif hasattr(function, "arguments"):
         _register_by_name(function)
     else:
-        register_jitable(error_model="numpy")(function)
+        in_place = hasattr(function, "in_place")
+        register_jitable(error_model="numpy", forceinline=in_place)(function)
 
 
 def _register_by_name(function: FunctionType) -> None:

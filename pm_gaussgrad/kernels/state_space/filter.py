@@ -36,6 +36,7 @@ explained).
 
 import numpy as np
 
+from pm_gaussgrad.kernels.apart import in_place
 from pm_gaussgrad.kernels.log_product import log_product
 from pm_gaussgrad.kernels.state_space.transitions import starts, transitions
 
@@ -74,6 +75,7 @@ def as_weights(seen):
     return h
 
 
+@in_place
 def gains(index, places, states, values, noise, like):
     """The transitions, what is kept of the variances in order of time, and log|Sigma|.
 
@@ -93,6 +95,7 @@ def gains(index, places, states, values, noise, like):
     return phi, track, -log_product(track[:, track.shape[1] - 1]) if usable else np.nan
 
 
+@in_place
 def _filter(order, ends, states, entry, lower, h, g, noise, phi, driven, track):
     """Fills X_t, k_t and w_t."""
     full, half = np.zeros((states, states)), np.zeros((states, states))
@@ -126,6 +129,7 @@ def _filter(order, ends, states, entry, lower, h, g, noise, phi, driven, track):
         begin = ends[group]
 
 
+@in_place
 def spread(states, full, matrix, half, result):
     """Phi M Phi' of a symmetric matrix; ``half`` is memory for (Phi M)'."""
     for i in range(states):
@@ -142,6 +146,7 @@ def spread(states, full, matrix, half, result):
             result[i, j], result[j, i] = total, total
 
 
+@in_place
 def add_symmetric(number, i, j, matrix):
     """Adds to entry i, j of a symmetric matrix."""
     matrix[i, j] += number
@@ -149,6 +154,7 @@ def add_symmetric(number, i, j, matrix):
         matrix[j, i] += number
 
 
+@in_place
 def _filter_row(values, order, states, entry, h, phi, track, means):
     """Fills the means of one row, in order of time; its quadratic form."""
     full, mean, ahead = np.zeros((states, states)), np.zeros(states), np.zeros(states)
@@ -171,6 +177,7 @@ def _filter_row(values, order, states, entry, h, phi, track, means):
     return quad
 
 
+@in_place
 def _solve_row(values, order, states, entry, h, phi, track, means, alpha):
     """Fills alpha of one row, in the order of the table."""
     full, of_mean, own = np.zeros((states, states)), np.zeros(states), np.zeros(states)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pm_gaussgrad.kernels.apart import in_place
 from pm_gaussgrad.kernels.state_space.filter import as_weights
 from pm_gaussgrad.kernels.state_space.transitions import pull_starts, pull_transitions
 
@@ -41,6 +42,7 @@ def pullback(
     return values_bar, noise_bar
 
 
+@in_place
 def _sweep(rows, quad_bar, logdet_bar, order, ends, states, places, phi, track, bars):
     """Fills the cotangents of transitions and of what drives them; adds those of g and noise."""
     residual, alpha, means = rows
@@ -106,6 +108,7 @@ def _sweep(rows, quad_bar, logdet_bar, order, ends, states, places, phi, track, 
         end = begin
 
 
+@in_place
 def _pull_spread(states, full, inner, half, result):
     """S Phi and Phi' S Phi of a symmetric matrix."""
     for i in range(states):
@@ -122,6 +125,7 @@ def _pull_spread(states, full, inner, half, result):
             result[i, j], result[j, i] = total, total
 
 
+@in_place
 def _unpack(states, track, before, matrix):
     """A symmetric matrix from its lower triangle by rows; zero where nothing was before."""
     at = 0
