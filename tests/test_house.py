@@ -219,7 +219,8 @@ def test_every_class_that_is_built_is_in_the_registry():
     # Precision: test_rewrites.py.
     # Flat means have no covariance: test_intrinsic.py.
     untested -= {Leaf, ScalarLeaf, Sum, ConstantPrecision, FlatMeans}
-    assert untested <= {*SUMMANDS, Latents, Composite}
+    # What users name of processes is a StateSpace.
+    assert untested <= {*SUMMANDS, *PROCESSES, Latents, Composite}
 
 
 def _needed(requirements):

@@ -37,9 +37,9 @@ class Matern12(Process):
     TypeError
         If an argument is not real, a time is no number, or ``time`` or ``group`` is symbolic.
     ValueError
-        If a constant sigma or lengthscale is negative; if a time or a label is missing, or there
-        are not as many of one as of the other; and, where a density is built, if a group has two
-        observations at one time and no noise.
+        If a constant sigma or lengthscale is not positive; if a time or a label is missing, or
+        there are not as many of one as of the other; and, where a density is built, if a group has
+        two observations at one time and no noise.
 
     Notes
     -----

@@ -4,7 +4,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.protocol.base import as_parameter
-from pm_gaussgrad.cov.protocol.constants import check_finite, check_within
+from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive, check_within
 from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_times
 from pm_gaussgrad.cov.series.state_space import StateSpace
 
@@ -12,16 +12,19 @@ from pm_gaussgrad.cov.series.state_space import StateSpace
 class Process(StateSpace):
     """Base of the structures that users name; what sums come to is a ``StateSpace``."""
 
-    def _read(self, time, group, **parameters):
-        """Users' arguments: parameters (..., 1) or (..., g), and what places them in time.
+    # Parameters that are at least zero; the others are positive.
+    may_be_zero = frozenset()
 
-        All parameters are to be positive.
-        """
+    def _read(self, time, group, **parameters):
+        """Users' arguments: parameters (..., 1) or (..., g), and what places them in time."""
         owner, grouped = self.label, group is not None
         given = {name: as_parameter(owner, name, x, 0) for name, x in parameters.items()}
         for name, x in given.items():
             check_finite(owner, name, x)
-            check_within(owner, name, x, 0, remedy="; it is a positive number")
+            if name in self.may_be_zero:
+                check_within(owner, name, x, 0)
+            else:
+                check_positive(owner, name, x)
         given = {name: x if grouped and x.type.ndim else x[..., None] for name, x in given.items()}
         if grouped:
             numbers, labels = as_groups(owner, group, **given)

@@ -53,9 +53,9 @@ class Rotation(Process):
     TypeError
         If an argument is not real, a time is no number, or ``time`` or ``group`` is symbolic.
     ValueError
-        If a constant parameter is negative; if a time or a label is missing, or there are not as
-        many of one as of the other; and, where a density is built, if a group has two
-        observations at one time and no noise.
+        If a constant sigma, period or Q0 is not positive, or a constant dQ or f negative; if a time
+        or a label is missing, or there are not as many of one as of the other; and, where a density
+        is built, if a group has two observations at one time and no noise.
 
     Notes
     -----
@@ -80,6 +80,8 @@ class Rotation(Process):
            [-0.197,  4.   , -1.141],
            [-0.325, -1.141,  4.   ]])
     """
+
+    may_be_zero = frozenset({"dQ", "f"})
 
     def __init__(self, sigma, period, Q0, dQ, f, time, group=None):
         (sigma, period, second, excess, share), place = self._read(

@@ -48,8 +48,8 @@ class SHO(Process):
     TypeError
         If an argument is not real, a time is no number, or ``time`` or ``group`` is symbolic.
     ValueError
-        If a constant sigma, rho or Q is negative; if a time or a label is missing, or there are not
-        as many of one as of the other; and, where a density is built, if a group has two
+        If a constant sigma, rho or Q is not positive; if a time or a label is missing, or there are
+        not as many of one as of the other; and, where a density is built, if a group has two
         observations at one time and no noise.
 
     Notes

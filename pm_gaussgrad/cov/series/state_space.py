@@ -254,7 +254,20 @@ class StateSpace(Leaf):
         index, noise = self._index(), constant_value(self.parameters[3])
         if index is not None and noise is not None:
             self._check_repeats(*index, noise + np.zeros(index[0].size))
+            self._check_origin(index[0], noise)
         super().check_constants(n)
+
+    def _check_origin(self, times, noise):
+        """Raise a ValueError where all that is observed without noise is a zero."""
+        if not all(kind == WIENER for kind, *_ in self.processes()):
+            return
+        origin = constant_value(self.parameters[1])
+        if ((times == origin) & (noise == 0)).any():
+            raise ValueError(
+                f"{self.label}: an observation without noise at the origin, {origin:g}, expected "
+                "later ones, as the process is zero there; leave it out, pass an earlier origin=, "
+                "or add independent noise, + gg.cov.Diagonal(variance)."
+            )
 
     def _check_repeats(self, times, group, order, noise):
         """Raise a ValueError where two observations without noise have one time."""

@@ -46,9 +46,9 @@ class Wiener(Process):
     TypeError
         If an argument is not real, a time is no number, or ``time`` or ``group`` is symbolic.
     ValueError
-        If a constant sigma is negative; if a time or a label is missing, or there are not as many
-        of one as of the other; if a time is before the origin; if ``order`` is not 1, 2 or 3; and,
-        where a density is built, if a group has two observations at one time and no noise.
+        If a constant sigma is not positive; if a time or a label is missing, or there are not as
+        many of one as of the other; if a time is before the origin; if ``order`` is not 1, 2 or 3;
+        and, where a density is built, if a group has two observations at one time and no noise.
 
     Notes
     -----
