@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive, check_within
 from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_times
+from pm_gaussgrad.cov.protocol.scales import nan_unless
 from pm_gaussgrad.cov.series.state_space import StateSpace
 
 
@@ -25,6 +27,7 @@ class Process(StateSpace):
                 check_within(owner, name, x, 0)
             else:
                 check_positive(owner, name, x)
+        given = {name: _finite(x) for name, x in given.items()}
         given = {name: x if grouped and x.type.ndim else x[..., None] for name, x in given.items()}
         if grouped:
             numbers, labels = as_groups(owner, group, **given)
@@ -45,3 +48,10 @@ class Process(StateSpace):
         origin = pt.constant(np.asarray(origin, "float64"))
         processes = sorted(processes, key=lambda process: process[1])
         self._set(processes, pt.constant(times), origin, noise, *tensors)
+
+
+def _finite(x):
+    """NaN in place of infinity, by which a slope of zero would be NaN."""
+    if isinstance(x, Constant):
+        return x
+    return nan_unless(pt.isfinite(pt.ceil(x)), x)

@@ -13,10 +13,13 @@ to astronomical time series, AJ 154:220, eqs. 19 to 23; the parameters are those
 ``RotationTerm``.
 """
 
+import functools
+import operator
+
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.protocol.scales import inverse_scale, nan_unless, positive_root, times_scale
+from pm_gaussgrad.cov.protocol.scales import as_positive, nan_unless
 from pm_gaussgrad.cov.series.process import Process
 from pm_gaussgrad.kernels.state_space.processes import OSCILLATOR
 
@@ -87,13 +90,14 @@ class Rotation(Process):
         (sigma, period, second, excess, share), place = self._read(
             time, group, sigma=sigma, period=period, Q0=Q0, dQ=dQ, f=f
         )
-        second = nan_unless(pt.gt(pt.ceil(second), 0), second)
-        excess, share = (nan_unless(pt.ge(pt.floor(x), 0), x) for x in (excess, share))
-        variance, turn = times_scale(sigma, sigma) / (1 + share), 2 * np.pi * inverse_scale(period)
-        first = second + excess
+        positive = [as_positive(x) for x in (sigma, period, second)]
+        usable, given = zip(*positive, _not_negative(excess), _not_negative(share), strict=True)
+        (sigma, period, second, excess, share) = given
+        variance, turn = sigma**2 / (1 + share), 2 * np.pi / period
+        proper = nan_unless(functools.reduce(operator.and_, usable), variance)
         self._make(
             [
-                _oscillation(variance, turn, first),
+                _oscillation(proper, turn, second + excess),
                 _oscillation(share * variance, 2 * turn, second),
             ],
             place,
@@ -102,5 +106,12 @@ class Rotation(Process):
 
 def _oscillation(variance, frequency, above):
     """Of a damped frequency, and a quality factor that is so much above 1/2."""
-    quality, distance = 0.5 + above, positive_root(above * (above + 1))
-    return OSCILLATOR, 2, [variance, frequency * quality / distance, 1 / (2 * quality)]
+    quality = 0.5 + above
+    undamped = frequency * quality / pt.sqrt(above * (above + 1))
+    return OSCILLATOR, 2, [variance, undamped, 1 / (2 * quality)]
+
+
+def _not_negative(x):
+    """Where it is not negative, and itself with ones elsewhere."""
+    usable = pt.ge(pt.floor(x), 0)
+    return usable, pt.switch(usable, x, 1)
