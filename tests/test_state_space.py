@@ -486,6 +486,23 @@ def test_sums_are_of_the_same_times():
         assert_allclose(dense[0][0, 0], 3.0, rtol=1e-14)
 
 
+@pytest.mark.parametrize("name", PARTS)
+def test_single_precision(name, rng):
+    """Parameters in single precision have gradients in it."""
+    build, _, point = PARTS[name]
+    y, values = rng.normal(size=N).astype("float32"), []
+    for dtype in ("float32", "float64"):
+        theta = [pt.scalar(f"x{i}", dtype=dtype) for i in range(len(point))]
+        noise = gg.cov.Diagonal(np.asarray(0.25, dtype))
+        cov = build(*theta, TIMES)
+        logp = gg.logp(y.astype(dtype), np.asarray(0.0, dtype), cov + noise)
+        outputs = [logp, *pt.grad(logp, theta)]
+        assert {x.dtype for x in (cov, *outputs[1:])} == {dtype}
+        values.append(interpreted(theta, outputs, AS_WRITTEN)(*np.asarray(point, dtype)))
+    for a, b in zip(*values, strict=True):
+        assert_allclose(a, b, rtol=2e-3)
+
+
 @pytest.mark.compiled
 def test_compiled(rng):
     """A sum on numba's linker beside the interpreted one."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.protocol.scales import inverse_scale, times_scale
-from pm_gaussgrad.cov.series.process import Process
+from pm_gaussgrad.cov.series.process import Process, times_number
 from pm_gaussgrad.kernels.state_space.processes import WAVE
 
 
@@ -74,6 +74,7 @@ class DampedCosine(Process):
         (sigma, lengthscale, period), place = self._read(
             time, group, sigma=sigma, lengthscale=lengthscale, period=period
         )
-        variance, frequency = times_scale(sigma, sigma), 2 * np.pi * inverse_scale(period)
+        variance = times_scale(sigma, sigma)
+        frequency = times_number(2 * np.pi, inverse_scale(period))
         values = [variance, pt.zeros_like(variance), inverse_scale(lengthscale), frequency]
         self._make([(WAVE, 2, values)], place)

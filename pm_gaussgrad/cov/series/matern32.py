@@ -9,7 +9,7 @@ regression models, section 3.
 """
 
 from pm_gaussgrad.cov.protocol.scales import inverse_scale, times_scale
-from pm_gaussgrad.cov.series.process import Process
+from pm_gaussgrad.cov.series.process import Process, times_number
 from pm_gaussgrad.kernels.state_space.processes import MATERN_3_2
 
 
@@ -69,5 +69,5 @@ class Matern32(Process):
 
     def __init__(self, sigma, lengthscale, time, group=None):
         (sigma, lengthscale), place = self._read(time, group, sigma=sigma, lengthscale=lengthscale)
-        rate = 3**0.5 * inverse_scale(lengthscale)
+        rate = times_number(3**0.5, inverse_scale(lengthscale))
         self._make([(MATERN_3_2, 2, [times_scale(sigma, sigma), rate])], place)

@@ -10,7 +10,7 @@ regression models, section 3.
 """
 
 from pm_gaussgrad.cov.protocol.scales import inverse_scale, times_scale
-from pm_gaussgrad.cov.series.process import Process
+from pm_gaussgrad.cov.series.process import Process, times_number
 from pm_gaussgrad.kernels.state_space.processes import MATERN_5_2
 
 
@@ -71,5 +71,5 @@ class Matern52(Process):
 
     def __init__(self, sigma, lengthscale, time, group=None):
         (sigma, lengthscale), place = self._read(time, group, sigma=sigma, lengthscale=lengthscale)
-        rate = 5**0.5 * inverse_scale(lengthscale)
+        rate = times_number(5**0.5, inverse_scale(lengthscale))
         self._make([(MATERN_5_2, 3, [times_scale(sigma, sigma), rate])], place)

@@ -55,3 +55,8 @@ def _finite(x):
     if isinstance(x, Constant):
         return x
     return nan_unless(pt.isfinite(pt.ceil(x)), x)
+
+
+def times_number(number, x):
+    """A product in the precision of x, to which PyTensor does not round what is no exact number."""
+    return pt.constant(number, dtype=x.dtype) * x

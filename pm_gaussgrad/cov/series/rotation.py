@@ -20,7 +20,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.protocol.scales import as_positive, nan_unless
-from pm_gaussgrad.cov.series.process import Process
+from pm_gaussgrad.cov.series.process import Process, times_number
 from pm_gaussgrad.kernels.state_space.processes import OSCILLATOR
 
 
@@ -93,7 +93,7 @@ class Rotation(Process):
         positive = [as_positive(x) for x in (sigma, period, second)]
         usable, given = zip(*positive, _not_negative(excess), _not_negative(share), strict=True)
         (sigma, period, second, excess, share) = given
-        variance, turn = sigma**2 / (1 + share), 2 * np.pi / period
+        variance, turn = sigma**2 / (1 + share), times_number(2 * np.pi, 1 / period)
         proper = nan_unless(functools.reduce(operator.and_, usable), variance)
         self._make(
             [

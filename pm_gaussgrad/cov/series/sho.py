@@ -12,7 +12,7 @@ modeling with applications to astronomical time series, AJ 154:220, eqs. 19 to 2
 import numpy as np
 
 from pm_gaussgrad.cov.protocol.scales import inverse_scale, times_scale
-from pm_gaussgrad.cov.series.process import Process
+from pm_gaussgrad.cov.series.process import Process, times_number
 from pm_gaussgrad.kernels.state_space.processes import OSCILLATOR
 
 
@@ -83,5 +83,6 @@ class SHO(Process):
 
     def __init__(self, sigma, rho, Q, time, group=None):
         (sigma, rho, quality), place = self._read(time, group, sigma=sigma, rho=rho, Q=Q)
-        frequency, damping = 2 * np.pi * inverse_scale(rho), inverse_scale(quality) / 2
+        frequency = times_number(2 * np.pi, inverse_scale(rho))
+        damping = inverse_scale(quality) / 2
         self._make([(OSCILLATOR, 2, [times_scale(sigma, sigma), frequency, damping])], place)
