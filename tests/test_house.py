@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov.protocol.composite import Composite
+from pm_gaussgrad.cov.series.process import Process
 
 PACKAGE = Path(gg.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -37,7 +38,8 @@ EXPORTED = [
 # Singular alone: in the registry with the noise that makes it a covariance.
 SUMMANDS = {gg.cov.LowRank, gg.cov.Projected, gg.cov.Effects, gg.cov.ICAR}
 # Constructors of a structure that is in the registry, and documented, under its own name.
-CONSTRUCTORS = {gg.cov.BYM2, gg.cov.CAR, gg.cov.Leroux, gg.cov.SAR}
+PROCESSES = {kind for kind in EXPORTED if issubclass(kind, Process)}
+CONSTRUCTORS = {gg.cov.BYM2, gg.cov.CAR, gg.cov.Leroux, gg.cov.SAR} | PROCESSES
 FAMILIES = {path.name for path in (PACKAGE / "cov").iterdir() if path.is_dir()} - {
     "protocol",
     "__pycache__",
@@ -217,7 +219,8 @@ def test_every_class_that_is_built_is_in_the_registry():
     # Precision: test_rewrites.py.
     # Flat means have no covariance: test_intrinsic.py.
     untested -= {Leaf, ScalarLeaf, Sum, ConstantPrecision, FlatMeans}
-    assert untested <= {*SUMMANDS, Latents, Composite}
+    # What users name of processes is a StateSpace.
+    assert untested <= {*SUMMANDS, *PROCESSES, Latents, Composite}
 
 
 def _needed(requirements):

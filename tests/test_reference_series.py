@@ -1,4 +1,7 @@
-"""Series at irregular times against other packages: tinygp and nlme, through ``AR1``."""
+"""Series at irregular times against other packages: tinygp and nlme, through ``AR1``.
+
+Also nlme through ``Matern12``; test_reference_state_space.py has other processes.
+"""
 
 import numpy as np
 import pytensor.tensor as pt
@@ -32,8 +35,14 @@ def test_exponential_process_with_noise(size, suffix):
     assert_normwise(slopes[4][:50], expected["ddiag"], 1e-9)
 
 
-@pytest.fixture(scope="module")
-def ovary():
+PROCESSES = {
+    "AR1": lambda sigma, phi, time, mare: gg.cov.AR1(sigma**2, phi, time=time, group=mare),
+    "Matern12": lambda sigma, phi, *where: gg.cov.Matern12(sigma, -1 / pt.log(phi), *where),
+}
+
+
+@pytest.fixture(scope="module", params=PROCESSES)
+def ovary(request):
     """(beta, sigma, phi) -> logp and its gradient, solved regressors; the table shuffled."""
     columns = read_columns("gls_ovary_car1")
     order = np.random.default_rng(0).permutation(len(columns["Mare"]))
@@ -41,7 +50,7 @@ def ovary():
     mare = np.array(columns["Mare"])[order]
     design = np.stack([np.ones_like(time), np.sin(2 * np.pi * time), np.cos(2 * np.pi * time)], 1)
     beta, sigma, phi = pt.dvector("beta"), *pt.dscalars("sigma", "phi")
-    cov = gg.cov.AR1(sigma**2, phi, time=time, group=mare)
+    cov = PROCESSES[request.param](sigma, phi, time, mare)
     logp = gg.logp(y, design @ beta, cov)
     outputs = [logp, *pt.grad(logp, [beta, sigma, phi]), cov.solve(design.T) @ design]
     return interpreted([beta, sigma, phi], outputs)

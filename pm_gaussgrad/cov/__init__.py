@@ -28,8 +28,13 @@ from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.marginal import marginal
 from pm_gaussgrad.cov.series import noisy_ar1  # noqa: F401 - the sum of AR1 and noise
 from pm_gaussgrad.cov.series.ar1 import AR1
+from pm_gaussgrad.cov.series.damped_cosine import DampedCosine
+from pm_gaussgrad.cov.series.matern12 import Matern12
 from pm_gaussgrad.cov.series.matern32 import Matern32
+from pm_gaussgrad.cov.series.matern52 import Matern52
+from pm_gaussgrad.cov.series.rotation import Rotation
 from pm_gaussgrad.cov.series.sho import SHO
+from pm_gaussgrad.cov.series.wiener import Wiener
 
 __all__ = [
     "AR1",
@@ -42,6 +47,7 @@ __all__ = [
     "Cholesky",
     "CompoundSymmetry",
     "Covariance",
+    "DampedCosine",
     "Dense",
     "Diagonal",
     "Effects",
@@ -49,12 +55,16 @@ __all__ = [
     "Kronecker",
     "Leroux",
     "LowRank",
+    "Matern12",
     "Matern32",
+    "Matern52",
     "Precision",
     "Projected",
     "RepeatedMeasures",
+    "Rotation",
     "Scaled",
     "SparsePrecision",
     "Toeplitz",
+    "Wiener",
     "marginal",
 ]

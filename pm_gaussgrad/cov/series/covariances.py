@@ -1,7 +1,7 @@
 """Covariances of what is seen of a process at two times, as formulas: the definition.
 
-They are those of the transitions in :mod:`pm_gaussgrad.kernels.state_space.processes`, which has the
-parameters of each kind, and the sources.
+They are those of the transitions in :mod:`pm_gaussgrad.kernels.state_space.processes`, which has
+the parameters of each kind, and the sources.
 """
 
 import math

@@ -2,26 +2,32 @@
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.protocol.base import as_parameter
-from pm_gaussgrad.cov.protocol.constants import check_finite, check_within
+from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive, check_within
 from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_times
+from pm_gaussgrad.cov.protocol.scales import nan_unless
 from pm_gaussgrad.cov.series.state_space import StateSpace
 
 
 class Process(StateSpace):
     """Base of the structures that users name; what sums come to is a ``StateSpace``."""
 
-    def _read(self, time, group, **parameters):
-        """Users' arguments: parameters (..., 1) or (..., g), and what places them in time.
+    # Parameters that are at least zero; the others are positive.
+    may_be_zero = frozenset()
 
-        All parameters are to be positive.
-        """
+    def _read(self, time, group, **parameters):
+        """Users' arguments: parameters (..., 1) or (..., g), and what places them in time."""
         owner, grouped = self.label, group is not None
         given = {name: as_parameter(owner, name, x, 0) for name, x in parameters.items()}
         for name, x in given.items():
             check_finite(owner, name, x)
-            check_within(owner, name, x, 0, remedy="; it is a positive number")
+            if name in self.may_be_zero:
+                check_within(owner, name, x, 0)
+            else:
+                check_positive(owner, name, x)
+        given = {name: _finite(x) for name, x in given.items()}
         given = {name: x if grouped and x.type.ndim else x[..., None] for name, x in given.items()}
         if grouped:
             numbers, labels = as_groups(owner, group, **given)
@@ -41,3 +47,15 @@ class Process(StateSpace):
         noise = pt.zeros(1, dtype=dtype)
         origin = pt.constant(np.asarray(origin, "float64"))
         self._set(processes, pt.constant(times), origin, noise, *tensors)
+
+
+def _finite(x):
+    """NaN in place of infinity, by which a slope of zero would be NaN."""
+    if isinstance(x, Constant):
+        return x
+    return nan_unless(pt.isfinite(pt.ceil(x)), x)
+
+
+def times_number(number, x):
+    """A product in the precision of x, to which PyTensor does not round what is no exact number."""
+    return pt.constant(number, dtype=x.dtype) * x

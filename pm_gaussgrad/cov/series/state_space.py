@@ -1,12 +1,13 @@
 r"""``StateSpace``: processes in time with a state of finite size, their sums, groups and noise.
 
 Definition: Sigma_ij = sum_k cov_k(t_i, t_j) + s_i [i = j] where i and j are of one group g, else
-s_i [i = j]. The covariances are those of :mod:`pm_gaussgrad.kernels.state_space.processes`, written down
-again in ``covariances.py``. Storage: four integers and J (J + 5) / 2 numbers and the transitions an
-observation, J states. Value and gradient: O(J^2) an observation and row, J^3 in all, by a filter and
-its reverse sweep, :mod:`pm_gaussgrad.kernels.state_space.filter`.
+s_i [i = j]. The covariances are those of :mod:`pm_gaussgrad.kernels.state_space.processes`, written
+down again in ``covariances.py``. Storage: four integers and J (J + 5) / 2 numbers and the
+transitions an observation, J states. Value and gradient: O(J^2) an observation and row, J^3 in all,
+by a filter and its reverse sweep, :mod:`pm_gaussgrad.kernels.state_space.filter`.
 
-What is missing is left out. Sums of such structures at the same times are one, with the states of both.
+What is missing is left out. Sums of such structures at the same times are one, with the states of
+both.
 
 Sources: as of :mod:`pm_gaussgrad.kernels.state_space.filter`.
 """
@@ -135,6 +136,9 @@ class StateSpace(Leaf):
             first = stop
         return found
 
+    def _walks(self):
+        return any(kind == WIENER for kind, *_ in self.processes())
+
     def _own(self, positions=slice(None)):
         """Parameters of processes and times since the origin, of observations at positions."""
         times, origin, *_, group, _, _ = self.parameters
@@ -257,7 +261,20 @@ class StateSpace(Leaf):
         index, noise = self._index(), constant_value(self.parameters[3])
         if index is not None and noise is not None:
             self._check_repeats(*index, noise + np.zeros(index[0].size))
+            self._check_origin(index[0], noise)
         super().check_constants(n)
+
+    def _check_origin(self, times, noise):
+        """Raise a ValueError where all that is observed without noise is a zero."""
+        if not all(kind == WIENER for kind, *_ in self.processes()):
+            return
+        origin = constant_value(self.parameters[1])
+        if ((times == origin) & (noise == 0)).any():
+            raise ValueError(
+                f"{self.label}: an observation without noise at the origin, {origin:g}, expected "
+                "later ones, as the process is zero there; leave it out, pass an earlier origin=, "
+                "or add independent noise, + gg.cov.Diagonal(variance)."
+            )
 
     def _check_repeats(self, times, group, order, noise):
         """Raise a ValueError where two observations without noise have one time."""
@@ -340,14 +357,20 @@ def _in_rows(parameters):
 def _sum_of_processes(left, right):
     if not _at_the_same_times(left, right):
         raise TypeError(
-            f"{left.label} + {right.label}: `time` or `group` differ, expected the same in both."
+            f"{left.label} + {right.label}: `time`, `group` or the origins of Wiener processes "
+            "differ, expected the same in both."
         )
     processes = [*left.processes(), *right.processes()]
-    return left._with(processes, left.parameters[3] + right.parameters[3])
+    walking = right if right._walks() else left
+    return walking._with(processes, left.parameters[3] + right.parameters[3])
 
 
 def _at_the_same_times(left, right):
-    here, there = (x.parameters[:2] + x.parameters[-3:] for x in (left, right))
+    # Where a process has no beginning, its origin says nothing.
+    start = 1 if left._walks() and right._walks() else 2
+    here, there = (
+        x.parameters[:1] + x.parameters[start:2] + x.parameters[-3:] for x in (left, right)
+    )
     return equal_computations(list(here), list(there))
 
 
