@@ -90,8 +90,8 @@ def mixed_effects(rng, n, field=False):
 
 
 def symmetric_blocks(covariances):
-    """The symmetric part of each matrix of effects (2, 2) and (1, 1), flattened."""
-    swapped = covariances[..., [0, 2, 1, 3, 4]]
+    """The symmetric part of a matrix of effects (2, 2), flattened, and scalars."""
+    swapped = covariances[..., [0, 2, 1, *range(3, covariances.shape[-1])]]
     return (covariances + swapped) / 2
 
 
@@ -455,7 +455,7 @@ CASES = [
         "SparseLatents",
         lambda n, *parameters: CentredLatents.from_parameters(*parameters),
         lambda rng, n: mixed_effects(rng, n, field=True),
-        rejected=(np.eye(5)[[0, 3, 4]].sum(axis=0), np.full(9, -1.0), np.ones(2)),
+        rejected=(np.eye(6)[[0, 3, 4, 5]].sum(axis=0), np.full(5, -1.0), np.ones(2)),
         tangents={0: symmetric_blocks},
         fixed=frozenset({0, 1}),
     ),

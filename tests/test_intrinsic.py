@@ -303,7 +303,7 @@ def test_shares(rng):
 
 @pytest.mark.parametrize(
     "point",
-    [(np.nan, 0.5), (1.0, np.nan), (0.0, 0.5), (1.0, 0.0), (1.0, 1.0), (1.0, 1.1), (1.0, -0.1)],
+    [(np.nan, 0.5), (1.0, np.nan), (0.0, 0.5), (1.0, 1.0), (1.0, 1.1), (1.0, -0.1)],
 )
 def test_outside_of_the_domain_there_is_no_density(point):
     sigma, rho = pt.dscalar("sigma"), pt.dscalar("rho")
@@ -316,10 +316,26 @@ def test_outside_of_the_domain_there_is_no_density(point):
 
 @pytest.mark.parametrize("sigma", [0.0, np.nan])
 def test_no_scale(sigma):
-    scale = pt.dscalar()
-    for cov in (gg.cov.ICAR(W, scale), gg.cov.ICAR(W, scale) + gg.cov.Diagonal(NOISE)):
-        logp = gg.logp(np.zeros(N), 0.0, cov)
-        assert interpreted([scale], [logp])(sigma)[0] == -np.inf
+    """No density alone; beside noise a scale of zero is an ordinary point."""
+    scale, y = pt.dscalar(), np.linspace(-1, 1, N)
+    alone, noisy = gg.cov.ICAR(W, scale), gg.cov.ICAR(W, scale) + gg.cov.Diagonal(NOISE)
+    logps = gg.logp(np.zeros(N), 0.0, alone), gg.logp(y, 0.0, noisy)
+    of_alone, of_noisy = interpreted([scale], logps)(sigma)
+    assert of_alone == -np.inf
+    expected = -np.inf if np.isnan(sigma) else density(y, np.diag(NOISE))
+    assert_allclose(of_noisy, expected, rtol=1e-12)
+
+
+def test_no_spatial_share():
+    """At zero areas are independent: value and slopes are those of dense algebra."""
+    sigma, rho, y = pt.dscalar("sigma"), pt.dscalar("rho"), np.linspace(-1, 1, N)
+    logp = gg.logp(y, 0.0, gg.cov.BYM2(W, sigma, rho))
+    value, *slopes = interpreted([sigma, rho], [logp, *pt.grad(logp, [sigma, rho])])(1.3, 0.0)
+    assert_allclose(value, density(y, 1.69 * EYE), rtol=1e-13)
+    bar = (np.outer(y, y) / 1.69 - EYE) / 1.69 / 2
+    by_rho = of_bym2(1.3, 1.0) - of_bym2(1.3, 0.0)  # it is linear
+    assert_allclose(slopes, [2.6 * np.trace(bar), (bar * by_rho).sum()], rtol=1e-12)
+    assert_allclose(evaluated(gg.cov.BYM2(W, 1.3, 0.0).to_dense())[0], 1.69 * EYE)
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -386,7 +402,6 @@ WRONG = [
     (lambda: gg.cov.ICAR(np.triu(W)), ValueError, "gg.cov.ICAR: `W` differs from its transpose"),
     (lambda: gg.cov.BYM2(pt.dmatrix(), 1.0, 0.5), TypeError, "gg.cov.BYM2: `W` is symbolic"),
     (lambda: gg.cov.BYM2(W, 1.0, 1.5), ValueError, "`rho` is 1.5, expected between 0 and 1"),
-    (lambda: gg.cov.BYM2(W, 1.0, 0.0), ValueError, "the covariance is gg.cov.Diagonal(sigma**2)"),
     (lambda: gg.cov.BYM2(W, -1.0, 0.5), ValueError, "gg.cov.BYM2: `sigma` is -1"),
     (
         lambda: gg.logp(np.ones(N), 0.0, gg.cov.BYM2(W, 1.0, 1.0)),

@@ -10,6 +10,7 @@ import pytensor.tensor as pt
 import scipy.sparse as sp
 
 from pm_gaussgrad.cov.graphs.latents import Latents
+from pm_gaussgrad.cov.graphs.level_precision import LevelPrecision
 from pm_gaussgrad.cov.graphs.stacked_terms import of_effects
 from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.cov.protocol.base import as_parameter
@@ -75,10 +76,11 @@ class Effects(Latents):
     parameter_shapes = {}
 
     def __init__(self, group, covariance, design=None):
-        levels, labels = as_labels(NAME, "group", group)
-        design = np.ones((levels.size, 1)) if design is None else _as_design(design, levels.size)
+        numbers, labels = as_labels(NAME, "group", group)
+        design = np.ones((numbers.size, 1)) if design is None else _as_design(design, numbers.size)
         covariance = _as_matrix(covariance, design.shape[1])
-        self._terms = of_effects(levels.size, covariance, levels, len(labels), design)
+        between = LevelPrecision.independent(len(labels))
+        self._terms = of_effects(covariance, numbers, design, between)
 
 
 def _as_design(design, n):

@@ -1,7 +1,8 @@
 r"""``Projected``, ``Effects`` and ``Diagonal``: sparse latents with independent noise.
 
-Definition: Sigma = A M A' + diag(v), M block diagonal: I (x) G for each term of random effects,
-Q^-1 for fields with a sparse precision Q. Storage: the entries of A, Q and of two sparse factors.
+Definition: Sigma = A M A' + diag(v), M block diagonal: R^-1 (x) G for each term of random effects,
+R a constant precision between levels, Q^-1 for fields with a sparse precision Q. Storage: the
+entries of A, R, Q and of two sparse factors.
 Value and gradient: one sparse Cholesky factorisation of the size of the latents, one of Q, and
 their inverses on the pattern; n observations cost the squares of the entries in their rows of A.
 

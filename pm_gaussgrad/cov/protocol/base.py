@@ -355,6 +355,14 @@ class Covariance:
             "an autoregression at equal steps, or one that defines precision_entries()."
         )
 
+    def relative_precision(self):
+        """A variance (...), and the constant precision that it divides; None where there is none.
+
+        The latter by its lower triangle, a ``LowerTriangle``, and its log determinant. Sums with
+        noise find that once.
+        """
+        return None
+
     def sums_to_zero(self):
         """Labels (n) of entries with the same that sum to zero, -1 of others; None for none."""
         return None
