@@ -296,7 +296,9 @@ class ICAR(Covariance):
             indices, values = indices.data, values.data
         return values.astype(variance.dtype) * inverse_scale(variance)[..., None], indptr, indices
 
+    @property
     def relative_precision(self):
+        """The variance, the lower triangle of the pinned matrix, and its log determinant."""
         if self._differences is not None:
             of = self._differences
             return self._variance, of.pinned, of.log_determinant_of_pinned

@@ -93,7 +93,7 @@ class Projected(Latents):
                 f"{NAME}: `latent` is a {latent.label}, which has no sparse precision matrix, "
                 f"expected a structure that has one, as gg.cov.SparsePrecision; {_remedy(latent)}."
             )
-        sums, flat, relative = latent.sums_to_zero(), bool(latent.flat), latent.relative_precision()
+        sums, flat, relative = latent.sums_to_zero(), bool(latent.flat), latent.relative_precision
         if relative is None:
             values, indptr, indices = latent.precision_entries()
             values = pt.as_tensor_variable(values)
