@@ -14,31 +14,17 @@ import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType
 from pytensor.tensor.blockwise import Blockwise
 
-from pm_gaussgrad.kernels.sparse.arrangement import PRIOR, SYSTEM, TERM_START
-from pm_gaussgrad.kernels.sparse.factorise import factorise
-from pm_gaussgrad.kernels.sparse.latents import prior_system
-from pm_gaussgrad.kernels.sparse.layout import section
-from pm_gaussgrad.kernels.sparse.solve import solve
+from pm_gaussgrad.kernels.sparse.prior import factorise_prior, solve_prior
 from pm_gaussgrad.ops.batching import rows_last
 from pm_gaussgrad.ops.compiled_op import CompiledOp
 from pm_gaussgrad.ops.signature import Signature
 
 
 def _solve(rows, values, between, index):
-    effects, precision = section(index, TERM_START)[-1], values.astype(np.float64)
-    if between.size > effects:
-        analysis, constant = section(index, SYSTEM), between.astype(np.float64)
-        factor = factorise(prior_system(precision, constant, index), analysis)
-        return (solve(factor, analysis, rows.astype(np.float64)).astype(rows.dtype),)
-    # Levels are not related; H fills more than Q.
-    analysis, solved = section(index, PRIOR), rows.copy()
-    fields = solve(factorise(precision, analysis), analysis, rows[:, effects:].astype(np.float64))
-    for i in range(rows.shape[0]):
-        for j in range(effects):
-            solved[i, j] /= between[j]
-        for j in range(effects, rows.shape[1]):
-            solved[i, j] = fields[i, j - effects]
-    return (solved,)
+    constant = np.asarray(between, np.float64)
+    factor = factorise_prior(np.asarray(values, np.float64), constant, index)
+    solved = solve_prior(factor, constant, index, np.asarray(rows, np.float64))
+    return (np.asarray(solved, rows.dtype),)
 
 
 class SparseSolve(CompiledOp):

@@ -65,7 +65,7 @@ def forward(residual, covariances, values, variance, loadings, entries, between,
     prior_factor = factorise(prior_values, section(index, PRIOR))
     rows = np.asarray(residual, np.float64)
     more, roots = centring(relative, prior_values, noise, factor, entries, constant, centred, index)
-    latent, rest = _posterior(
+    latent, rest = centred_posterior(
         rows, relative, prior_values, noise, factor, roots, entries, constant, centred, index
     )
     quad = squares(rest, noise, latent, prior_values, constant, index)
@@ -173,7 +173,9 @@ def centring(relative, values, variance, factor, entries, between, centred, inde
     "int64 1",
     "int64 1",
 )
-def _posterior(rows, relative, values, variance, factor, roots, entries, between, centred, index):
+def centred_posterior(
+    rows, relative, values, variance, factor, roots, entries, between, centred, index
+):
     """x^ (m, p), refined once, and r - B x^ (m, n)."""
     analysis, weighted = section(index, SYSTEM), in_units(relative, variance, entries)
     p, n, m = analysis[NODES], variance.size, rows.shape[0]
