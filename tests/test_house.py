@@ -216,7 +216,7 @@ def test_every_class_that_is_built_is_in_the_registry():
     untested = {kind for kind in built - tested if not tested & set(kind.__bases__) - {Leaf}}
     # What sums come to is there: test_sums.py. The form that a compiled graph has of a constant
     # Precision: test_rewrites.py.
-    # Flat means have no covariance: test_intrinsic.py. Areal models have a determinant that is known
+    # Flat means have no covariance: test_intrinsic.py. The determinant of areal models is known
     # beside the matrix: test_areal.py.
     untested -= {Leaf, ScalarLeaf, Sum, ConstantPrecision, FlatMeans, ArealField, *CONSTRUCTORS}
     assert untested <= {*SUMMANDS, Latents, Composite}

@@ -3,6 +3,8 @@
 import pickle
 import re
 
+import cloudpickle
+import mpmath
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
@@ -324,6 +326,60 @@ def test_no_scale(sigma):
     assert of_alone == -np.inf
     expected = -np.inf if np.isnan(sigma) else density(y, np.diag(NOISE))
     assert_allclose(of_noisy, expected, rtol=1e-12)
+
+
+AREAL = {
+    "ICAR": lambda s, v: gg.cov.ICAR(W, s) + gg.cov.Diagonal(v),
+    "BYM2": lambda s, v: gg.cov.BYM2(W, s, v),
+    "CAR": lambda s, v: gg.cov.CAR(W, v, 1 / s**2, D=W.sum(axis=1) + 1),
+}
+
+
+@pytest.mark.parametrize("name", AREAL)
+def test_other_data(name, rng):
+    """Data of the same areas in place of others, also of a model that was pickled."""
+    y, others = rng.normal(size=(2, N))
+    with pm.Model() as model:
+        sigma = pm.HalfNormal("sigma")
+        gg.MvNormal("y", 0.5, AREAL[name](sigma, 0.4), observed=pm.Data("data", y))
+    again = cloudpickle.loads(cloudpickle.dumps(model))
+    for each in (model, again):
+        function = each.compile_logp(vars=[each["y"]], mode="FAST_COMPILE")
+        for data in (y, others):
+            pm.set_data({"data": data}, model=each)
+            [expected] = evaluated(
+                gg.logp(data, 0.5, gg.cov.Dense(AREAL[name](0.7, 0.4).resolved.to_dense()))
+            )
+            assert_allclose(function({"sigma_log__": np.log(0.7)}), expected, rtol=1e-12)
+
+
+def in_50_digits(y, variance):
+    """Log density of ICAR with noise, and its derivative by the variance of the former."""
+    with mpmath.workdps(50):
+        precision = mpmath.matrix(R.tolist())
+        means = mpmath.zeros(N)
+        for part in PARTS:
+            for i in part:
+                for j in part:
+                    means[i, j] = mpmath.mpf(1) / len(part)
+        spatial = (precision + means) ** -1 - means
+        sigma = mpmath.mpf(variance) * spatial + mpmath.diag(NOISE.tolist())
+        inverse, rows = sigma**-1, mpmath.matrix(y.tolist())
+        alpha = inverse * rows
+        quad, logdet = (rows.T * alpha)[0], mpmath.log(mpmath.det(sigma))
+        through = inverse * spatial
+        trace = mpmath.fsum(through[i, i] for i in range(N))
+        slope = ((alpha.T * spatial * alpha)[0] - trace) / 2
+        return [float(-(quad + logdet + N * mpmath.log(2 * mpmath.pi)) / 2), float(slope)]
+
+
+@pytest.mark.parametrize("variance", [0.0, 1e-8, 1.7, 1e6])
+def test_against_50_digits(variance, rng):
+    """From no spatial variance to a million times that of the noise."""
+    v, y = pt.dscalar(), rng.normal(size=N)
+    logp = gg.logp(y, 0.0, v * gg.cov.ICAR(W) + gg.cov.Diagonal(NOISE))
+    found = interpreted([v], [logp, pt.grad(logp, v)])(variance)
+    assert_allclose(found, in_50_digits(y, variance), rtol=1e-13 * max(1, variance**0.5))
 
 
 def test_no_spatial_share():

@@ -37,7 +37,6 @@ class ArealField(MarkovField):
     """
 
     parameter_shapes = {**SparseInverse.parameter_shapes, "log_precision": "k"}
-    named_in_errors = ("values", "log_precision")
     forward = staticmethod(kernels.known_forward)
     pullback = staticmethod(kernels.known_pullback)
 
