@@ -82,6 +82,11 @@ SUMS = {
         gg.cov.Projected(np.eye(N, 3) + np.eye(N, 3, k=-3), gg.cov.AR1(0.7, 0.5)),
         gg.cov.Diagonal(PLACE + 0.2),
     ],
+    # Of a path, a level each.
+    "related": [
+        gg.cov.Effects(TIME, 1.4, precision=2.2 * np.eye(N) - np.eye(N, k=1) - np.eye(N, k=-1)),
+        gg.cov.Diagonal(PLACE + 0.2),
+    ],
     # A path, a pair and one that is zero.
     "areas": [gg.cov.ICAR([[0, 1], [1, 2], [3, 4]], 1.3, n=N), gg.cov.Diagonal(PLACE + 0.2)],
     "visits": [
