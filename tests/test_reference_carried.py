@@ -56,7 +56,7 @@ def test_every_number_is_that_of_the_complete_sets(monkeypatch):
 def test_what_is_not_carried_is_not_read(read, monkeypatch):
     """Of a case that may be carried, whatever lies in the complete sets."""
     monkeypatch.setattr(reference_cases, "is_complete", lambda case: True)
-    with pytest.raises(LookupError, match="'other.npz' of 'peer_scipy', which is not carried"):
+    with pytest.raises(LookupError, match="of 'peer_scipy', which is not carried"):
         read("peer_scipy", "other.npz")
 
 
