@@ -6,6 +6,7 @@ import numpy as np
 import pymc as pm
 import pytest
 from numpy.testing import assert_allclose
+from pytensor.graph.basic import equal_computations
 from registry import BACKENDS, CASES, each, interpreted
 
 import pm_gaussgrad as gg
@@ -191,21 +192,22 @@ INSIDE = {
 @pytest.mark.parametrize("name", SUMS)
 def test_mean_variance_and_draws(name, rng):
     component, total = sum(SUMS[name][:-1]), sum(SUMS[name])
-    check_moments(component, dense(component), total, rng)
+    check_moments(component, dense(component), total, rng.normal(size=N))
 
 
 @pytest.mark.parametrize("name", INSIDE)
 def test_sums_inside(name, rng):
+    """Pickled copies say what is inside of them as what was pickled does: the graphs are equal."""
     total, component, of = INSIDE[name]
-    check_moments(component, of, total, rng)
+    noise, outputs = check_moments(component, of, total, y := rng.normal(size=N))
     again, component = cloudpickle.loads(cloudpickle.dumps((total, component)))
-    check_moments(component, of, again, rng)
+    noise_again, outputs_again = moments_and_draw(component, again, y)
+    assert equal_computations(outputs, outputs_again, noise, noise_again)
 
 
-def check_moments(component, of, total, rng):
-    """A draw is an affine function of white noise: its mean and covariance are known exactly."""
-    y = rng.normal(size=N)
-    y[[1, 4]] = np.nan
+def moments_and_draw(component, total, y):
+    """White noise, and what is known of a component."""
+    y = np.where(np.isin(TIME, [1, 4]), np.nan, y)
     with pm.Model() as model:
         gg.MvNormal("y", 2.0, total, observed=y + 2)
     likelihood = gaussian_likelihood("test", model)
@@ -214,8 +216,15 @@ def check_moments(component, of, total, rng):
         for diag in (True, False)
     )
     outputs = [moments.mean, moments.variances, drawn.mean, drawn.draw, drawn.contradictory]
-    function = interpreted(drawn.noise, outputs)
-    zeros = [np.zeros(z.type.shape) for z in drawn.noise]
+    return drawn.noise, outputs
+
+
+def check_moments(component, of, total, y):
+    """A draw is an affine function of white noise: its mean and covariance are known exactly."""
+    noise, outputs = moments_and_draw(component, total, y)
+    function = interpreted(noise, outputs)
+    zeros = [np.zeros(z.type.shape) for z in noise]
+    y = np.where(np.isin(TIME, [1, 4]), np.nan, y)
     mean, covariance = given(y, of, dense(total))
     *found, differs = function(*zeros)
     for x, expected in zip(found, [mean, np.diag(covariance), mean, mean], strict=True):
@@ -227,6 +236,7 @@ def check_moments(component, of, total, rng):
             unit = [*zeros[:i], np.eye(z.size)[j], *zeros[i + 1 :]]
             columns.append(function(*unit)[3] - found[3])
     assert_allclose(np.transpose(columns) @ columns, covariance, rtol=1e-7, atol=1e-7)
+    return noise, outputs
 
 
 # From a posterior
