@@ -199,7 +199,7 @@ class Scaled(Composite):
         """2 sum log s, NaN where a scale is not positive, and the scale with ones there."""
         positive, safe = as_positive(self._scale())
         logs, twos = nan_unless(positive, pt.log(safe)), 2 * pt.ones_like(safe)
-        # As a product: PyTensor's JAX form of a sum does not come back from double precision.
+        # A product: PyTensor's JAX form of a sum does not come back from double precision.
         total = logs @ twos if logs.type.ndim == 1 else rows_times(logs, twos[..., None])[..., 0]
         return total, safe
 
@@ -209,27 +209,27 @@ class Scaled(Composite):
         return value
 
     def to_dense(self):
-        return times_both(self.cov.to_dense(), self._scale())
+        # Of a sum the matrices as they were added: less to compile than lags that are gathered.
+        given = self.cov if self.inside is None else of_size(self.inside.cov, self.size)
+        return times_both(given.to_dense(), self._scale())
 
     def quad_logdet(self, residual):
-        log_scales, _ = self._log_scales()
         scale, rows = self._scale(), self._rows("residual", residual)
-        # Dimensions of length one are put on the scale itself. PyTensor would move them there from
-        # its branches in some copies of the graph, which then are not seen to be the same.
+        # Dimensions of length one on the scale itself: PyTensor would move them there from its
+        # branches in some copies of the graph, which then are not seen to be the same.
         alone = rows.type.ndim == 1 and self.batch_ndim == 0
         rows = rows[None] if alone else rows
         lacking = max(rows.type.ndim - scale.type.ndim, 0)
         scale = pt.expand_dims(scale, tuple(range(lacking)))
         quad, logdet = self.cov.quad_logdet(rows / as_positive(scale)[1])
-        return quad[0] if alone else quad, logdet + log_scales
+        return quad.squeeze(axis=0) if alone else quad, logdet + self._log_scales()[0]
 
     def logdet(self):
         return self.cov.logdet() + self._log_scales()[0]
 
     def solve(self, b):
-        # Finite where a scale is not positive: NaN would make the gradient of a density with gaps
-        # so, whose log determinant says what is wrong.
-        _, safe = as_positive(self._scale())
+        # Finite where a scale is not positive: gradients with gaps; the log determinant says it.
+        safe = as_positive(self._scale())[1]
         return self.cov.solve(self._rows("b", b) / safe) / safe
 
     def color(self, z):
