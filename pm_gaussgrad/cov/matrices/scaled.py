@@ -48,7 +48,7 @@ from pm_gaussgrad.cov.protocol.scales import (
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.strips import scale_by_strips
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, resolved_if_possible, summed
-from pm_gaussgrad.cov.protocol.terms import made_of
+from pm_gaussgrad.cov.protocol.terms import as_written, made_of
 
 NAME = "gg.cov.Scaled"
 
@@ -210,7 +210,7 @@ class Scaled(Composite):
 
     def to_dense(self):
         # Of a sum the matrices as they were added: less to compile than lags that are gathered.
-        given = self.cov if self.inside is None else of_size(self.inside.cov, self.size)
+        given = as_written(self, self.cov, scale=self.scale)
         return times_both(given.to_dense(), self._scale())
 
     def quad_logdet(self, residual):

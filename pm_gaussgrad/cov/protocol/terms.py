@@ -36,6 +36,15 @@ def made_of(whole, cov, around):
     return whole
 
 
+def as_written(whole, cov, **arguments):
+    """What a covariance was made of, by these arguments, as it was given; else ``cov``."""
+    inside = whole.inside
+    found = {} if inside is None else getattr(inside.around, "keywords", {})
+    if not found or any(found.get(name) is not value for name, value in arguments.items()):
+        return cov
+    return inside.cov if cov.size is None else of_size(inside.cov, cov.size)
+
+
 def multiple(cov, factor):
     """``factor * cov``, a scalar tensor and a covariance."""
     return made_of(cov.scaled(factor), cov, partial(multiple, factor=factor))
