@@ -11,6 +11,7 @@ from pm_gaussgrad.cov.protocol.arguments import check_square
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_symmetric, constant_value
 from pm_gaussgrad.cov.protocol.labels import as_column, as_labels, as_numbers
+from pm_gaussgrad.cov.protocol.scales import finite_dense
 from pm_gaussgrad.kernels.definite import constant_cholesky
 
 NAME = "gg.cov.RepeatedMeasures"
@@ -44,7 +45,7 @@ def as_within(within):
                 f"{NAME}: `within` is a {within.label} whose number of visits is not known, "
                 "expected a known T; give it size=T, or parameters of known shapes."
             )
-        return within.to_dense()
+        return finite_dense(within)
     within = as_parameter(NAME, "within", within, 2)
     check_square(NAME, "within", within)
     check_symmetric(NAME, "within", within)

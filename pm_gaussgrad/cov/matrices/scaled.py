@@ -33,13 +33,16 @@ from pm_gaussgrad.cov.matrices.low_rank import LowRank, LowRankPlusDiagonal
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size, length
 from pm_gaussgrad.cov.protocol.composite import Composite, Composition
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
+from pm_gaussgrad.cov.protocol.gaps import ScaledConditional
 from pm_gaussgrad.cov.protocol.information import gram
 from pm_gaussgrad.cov.protocol.marginal import marginal_of
-from pm_gaussgrad.cov.protocol.products import rows_times, unit_rows
+from pm_gaussgrad.cov.protocol.products import rows_times
 from pm_gaussgrad.cov.protocol.scales import (
     as_positive,
+    finite_dense,
     inverse_scale,
     nan_unless,
+    product,
     rescaled,
     rescales,
     times_both,
@@ -211,7 +214,7 @@ class Scaled(Composite):
     def to_dense(self):
         # Of a sum the matrices as they were added: less to compile than lags that are gathered.
         given = as_written(self, self.cov, scale=self.scale)
-        return times_both(given.to_dense(), self._scale())
+        return times_both(finite_dense(given), self._scale())
 
     def quad_logdet(self, residual):
         scale, rows = self._scale(), self._rows("residual", residual)
@@ -308,28 +311,8 @@ class Scaled(Composite):
         return total + mixed + mixed.T
 
 
-class ScaledConditional:
-    """Entries given the others, of the structure that is scaled: its own way."""
-
-    def __init__(self, own, scale, missing):
-        self.own, self.scale, self.missing = own, scale, missing
-
-    def _put(self, residual, entries):
-        """The observed entries as they are, not up to the rounding of a scale."""
-        among = unit_rows(pt.constant(self.missing), entries.shape[-1], entries.dtype).sum(axis=0)
-        return pt.switch(pt.gt(among, 0), entries * self.scale, residual)
-
-    def fill(self, residual):
-        """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
-        return self._put(residual, self.own.fill(residual * inverse_scale(self.scale)))
-
-    def draw(self, residual, z):
-        """A conditional draw in place of the missing entries: (..., n) -> (..., n)."""
-        return self._put(residual, self.own.draw(residual * inverse_scale(self.scale), z))
-
-    def variances(self):
-        """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""
-        return self.scale**2 * self.own.variances()
+# Its matrix is that of what is scaled, which need be finite only there.
+finite_dense.register(Scaled, Scaled.to_dense)
 
 
 def _as_scale(cov, scale):
@@ -368,7 +351,7 @@ def _scaled_low_rank(cov, scale):
     vector = variance if cov.parameter_shapes["variance"] else variance[..., None]
     noise = times_scale(times_scale(vector, scale), scale)
     # NaN in one of both is enough, and does not spread in products of the other.
-    return LowRankPlusDiagonal(factor * as_positive(scale)[1][..., None], noise)
+    return LowRankPlusDiagonal(product(as_positive(scale)[1][..., None], factor), noise)
 
 
 def _sum_of(left, right, unscaled):
