@@ -51,17 +51,22 @@ def multiple(cov, factor):
 
 
 def terms_of(cov) -> list:
-    """The next smaller covariances that add up to one; none where it is no sum."""
+    """The next smaller covariances that add up to one; none where it is no sum.
+
+    Those of blocks one after the other are each of them by itself.
+    """
     summands = summands_of(cov)
     if len(summands) > 1:
         n = cov.size
         return [x if n is None else of_size(x, n) for x in summands]
     if cov.inside is None:
         return []
+    if isinstance(cov.inside, tuple):
+        return [block.around(block.cov) for block in cov.inside]
     return [cov.inside.around(term) for term in terms_of(cov.inside.cov)]
 
 
 def names_of(cov) -> list:
     """The covariances that users may know a summand by: itself, and what it was made of."""
     own = [] if len(summands_of(cov)) > 1 else [cov]
-    return own if cov.inside is None else [*own, *names_of(cov.inside.cov)]
+    return [*own, *names_of(cov.inside.cov)] if isinstance(cov.inside, Inside) else own
