@@ -43,7 +43,7 @@ from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.kriging import semidefinite_root
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import matmul, rows_of_diagonal
-from pm_gaussgrad.cov.protocol.scales import finite_dense, product
+from pm_gaussgrad.cov.protocol.scales import product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, mends
 from pm_gaussgrad.cov.protocol.terms import made_of, terms_of
 from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
@@ -343,7 +343,7 @@ def _flattened(i, factor):
     if isinstance(factor, Kronecker) and not isinstance(factor, NoisyKronecker):
         return factor.parameters
     if isinstance(factor, Covariance):
-        factor = finite_dense(factor)
+        factor = factor.to_dense()
     factor = as_parameter("gg.cov.Kronecker", f"factors[{i}]", factor, 0)
     if factor.type.ndim < 2:
         raise TypeError(

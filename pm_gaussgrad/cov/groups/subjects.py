@@ -11,7 +11,6 @@ from pm_gaussgrad.cov.protocol.arguments import check_square
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_matrix, check_symmetric, constant_value
 from pm_gaussgrad.cov.protocol.labels import as_column, as_labels, as_numbers
-from pm_gaussgrad.cov.protocol.scales import finite_dense
 from pm_gaussgrad.kernels.definite import constant_cholesky
 
 NAME = "gg.cov.RepeatedMeasures"
@@ -45,7 +44,7 @@ def as_within(within):
                 f"{NAME}: `within` is a {within.label} whose number of visits is not known, "
                 "expected a known T; give it size=T, or parameters of known shapes."
             )
-        return finite_dense(within)
+        return within.to_dense()
     within = as_parameter(NAME, "within", within, 2)
     check_square(NAME, "within", within)
     check_symmetric(NAME, "within", within)

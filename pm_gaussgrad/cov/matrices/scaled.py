@@ -39,7 +39,6 @@ from pm_gaussgrad.cov.protocol.marginal import marginal_of
 from pm_gaussgrad.cov.protocol.products import rows_times
 from pm_gaussgrad.cov.protocol.scales import (
     as_positive,
-    finite_dense,
     inverse_scale,
     nan_unless,
     product,
@@ -214,7 +213,7 @@ class Scaled(Composite):
     def to_dense(self):
         # Of a sum the matrices as they were added: less to compile than lags that are gathered.
         given = as_written(self, self.cov, scale=self.scale)
-        return times_both(finite_dense(given), self._scale())
+        return times_both(given.to_dense(), self._scale())
 
     def quad_logdet(self, residual):
         scale, rows = self._scale(), self._rows("residual", residual)
@@ -309,10 +308,6 @@ class Scaled(Composite):
             total = total + self.cov.information(own)
         mixed = scale_by_strips(self.cov, own, shares)
         return total + mixed + mixed.T
-
-
-# Its matrix is that of what is scaled, which need be finite only there.
-finite_dense.register(Scaled, Scaled.to_dense)
 
 
 def _as_scale(cov, scale):
