@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 from pytensor.graph.basic import equal_computations
 from registry import BACKENDS, CASES, each, interpreted
+from scipy.linalg import block_diag
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
@@ -119,6 +120,7 @@ INTERCEPT, SERIES = gg.cov.CompoundSymmetry(0.8, 1.0), gg.cov.AR1(0.7, 0.5, size
 NOISE, SCALE = gg.cov.Diagonal(0.3), np.array([1.0, 2.0, 0.5])
 WITHIN, OUTER = INTERCEPT + SERIES + NOISE, PLACE + 1
 FACTOR = np.array([[1.0, 0.3], [0.3, 2.0]])
+SHORT = gg.cov.Dense(FACTOR)
 
 
 def of_visits(within):
@@ -180,6 +182,17 @@ INSIDE = {
         ),
         of_arms,
         by_stratum(DYING, 2 * DYING),
+    ),
+    "a block's": (
+        gg.cov.BlockDiagonal(SERIES + NOISE, gg.cov.Dense(FACTOR), gg.cov.AR1(1.1, 0.2, size=1)),
+        SERIES,
+        block_diag(DYING, np.zeros((3, 3))),
+    ),
+    "of each block, in a multiple, beside noise": (
+        2.0 * gg.cov.BlockDiagonal(SERIES + NOISE, SHORT + gg.cov.LowRank(np.ones((2, 1))), [[0.4]])
+        + gg.cov.Diagonal(0.1),
+        gg.cov.BlockDiagonal(SERIES, SHORT, [[0.4]]),
+        block_diag(2 * DYING, 2 * FACTOR, 0.8),
     ),
     "a factor": (
         gg.cov.Kronecker(FACTOR, SERIES + NOISE) + gg.cov.Diagonal(0.2),

@@ -37,7 +37,7 @@ from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.constants import constant_value
 from pm_gaussgrad.cov.protocol.elliptical import LOG_2PI
 from pm_gaussgrad.cov.protocol.products import unit_rows
-from pm_gaussgrad.cov.protocol.scales import inverse_scale
+from pm_gaussgrad.cov.protocol.scales import inverse_scale, product
 
 NAME = "gg.cov.ICAR"
 
@@ -280,8 +280,12 @@ class ICAR(Covariance):
 
     def scaled(self, factor):
         if self._differences is not None:
-            return self.of_differences(self._differences, factor * self._variance, self.flat)
-        return self.structure.from_parameters(factor * self.parameters[0], *self.parameters[1:])
+            return self.of_differences(
+                self._differences, product(factor, self._variance), self.flat
+            )
+        return self.structure.from_parameters(
+            product(factor, self.parameters[0]), *self.parameters[1:]
+        )
 
     def precision_entries(self):
         """That of which the means are taken out: see :meth:`sums_to_zero`."""

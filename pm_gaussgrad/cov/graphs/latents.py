@@ -18,7 +18,7 @@ from pm_gaussgrad.cov.graphs.flat_means import no_covariance
 from pm_gaussgrad.cov.graphs.stacked_terms import Terms
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.products import unit_rows
-from pm_gaussgrad.cov.protocol.scales import inverse_scale
+from pm_gaussgrad.cov.protocol.scales import finite_dense, inverse_scale, product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, does_not_close, mends
 from pm_gaussgrad.kernels.sparse.arrangement import BETWEEN_COLUMN, BETWEEN_ROW
 from pm_gaussgrad.kernels.sparse.latent_members import signal, signal_variances
@@ -170,10 +170,13 @@ class Latents(Covariance):
     def scaled(self, factor):
         if self._terms is None:
             covariances, values, *constants = self.parameters
-            numbers = factor * covariances, inverse_scale(factor) * values
+            numbers = product(factor, covariances), product(inverse_scale(factor), values)
             return type(self).from_parameters(*numbers, *constants)
         covariances, values = self._terms.covariances, self._terms.values
-        numbers = {"covariances": factor * covariances, "values": inverse_scale(factor) * values}
+        numbers = {
+            "covariances": product(factor, covariances),
+            "values": product(inverse_scale(factor), values),
+        }
         return type(self).of(replace(self._terms, **numbers))
 
     def _singular(self, *_):
@@ -183,6 +186,10 @@ class Latents(Covariance):
         )
 
     quad_logdet = logp = solve = logdet = color = whiten = inverse_diagonal = _singular
+
+
+# Ones in the place of what is not finite need not have an inverse.
+finite_dense.register(Latents, Latents.to_dense)
 
 
 def without_means(latent, component):

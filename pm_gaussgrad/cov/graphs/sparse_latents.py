@@ -25,6 +25,7 @@ from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.constants import check_positive
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
+from pm_gaussgrad.cov.protocol.scales import finite_dense, product
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size, falls_back
 from pm_gaussgrad.kernels.sparse import centred_latents
@@ -140,7 +141,11 @@ class SparseLatents(Leaf):
         return None if kept is None else of_latents(kept, self._variance[..., observed])
 
     def scaled(self, factor):
-        return of_latents(self._latents.scaled(factor), factor * self._variance)
+        return of_latents(self._latents.scaled(factor), product(factor, self._variance))
+
+
+# Ones in the place of what is not finite need not have an inverse.
+finite_dense.register(SparseLatents, SparseLatents.to_dense)
 
 
 class CentredLatents(SparseLatents):

@@ -86,7 +86,7 @@ class Covariance:
     how: ClassVar[str] = "by its own kernels"
     submatrices_up_to: ClassVar[int] = 32
     summand: ClassVar[str]
-    inside: Inside | None = None
+    inside: Inside | tuple[Inside, ...] | None = None
     flat = 0  # whether what sums to zero has a mean with a flat prior instead
     relative_precision = None  # v, R and log|R| if the sparse precision is R / v, R constant
     # NumPy scalars and arrays leave `*` and `+` to this class.
