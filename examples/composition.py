@@ -103,7 +103,7 @@ def sample(data):
         model, within = build_model(data, covariance)
         print(f"\n{name}\n{within.plan()}", flush=True)
         with model, pytensor.config.change_flags(cxx=""):
-            idata = pm.sample(500, tune=500, chains=4, target_accept=0.9, random_seed=SEED)
+            idata = pm.sample(500, tune=500, chains=4, target_accept=0.95, random_seed=SEED)
         thinned = idata.isel(draw=slice(None, None, 4))
         gg.loo_log_likelihood(thinned, model, group=True, progressbar=False)
         idata["log_likelihood"] = thinned["log_likelihood"]

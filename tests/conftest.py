@@ -1,5 +1,6 @@
 """Set-up of the test session: one BLAS thread a worker, and seeds."""
 
+import gc
 import os
 
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -36,6 +37,34 @@ def compilation(request, monkeypatch):
         monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
     with pytensor.config.change_flags(linker="py", cxx=""):
         yield
+
+
+@pytest.fixture(autouse=True)
+def jax_compilation(request):
+    """JAX compiles most functions of the tests for one call: what they are is tested, not how fast.
+
+    Samplers and reference cases run what XLA makes of them by default.
+    """
+    call = getattr(request.node, "callspec", None)
+    if not (call and any(isinstance(x, str) and x == "jax" for x in call.params.values())):
+        yield
+        return
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def pytest_collection_finish():
+    """Graphs are many small objects, and hardly a cycle in them is garbage before their test ends.
+
+    By default Python looks for it so often that it takes a tenth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.hookimpl(tryfirst=True)

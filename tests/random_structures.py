@@ -355,10 +355,12 @@ def sparse_precision(rng, n):
 
 
 def mixed_effects(rng, n):
-    """Slopes of groups, of a covariance that may be singular, crossed intercepts, and noise."""
+    """Slopes of groups, of a covariance that may be singular, intercepts of kin, and noise."""
     k, noise = int(rng.integers(1, 3)), rng.choice([diagonal, scalar_diagonal])(rng, n)
     first, second = rng.integers(0, 3, (2, n))
     design, rank = rng.normal(size=(n, k)), int(rng.integers(0, k + 1))
+    root = rng.normal(size=(4, 4)) * rng.integers(0, 2)
+    kinship = root @ root.T + np.diag(rng.uniform(0.5, 2.0, 4))
 
     def draw():
         root = rng.normal(size=(k, rank))
@@ -366,14 +368,14 @@ def mixed_effects(rng, n):
 
     def matrix(covariance, v, s):
         slopes = (first[:, None] == first) * (design @ covariance @ design.T)
-        return slopes + v * (second[:, None] == second) + noise.matrix(s)
+        return slopes + v * kinship[np.ix_(second, second)] + noise.matrix(s)
 
     return Structure(
         n,
         f"Effects[{k}] + Effects + {noise.name}",
         lambda covariance, v, s: (
             gg.cov.Effects(first, covariance, design)
-            + gg.cov.Effects(second, v[..., None, None])
+            + gg.cov.Effects(second, v[..., None, None], relationship=kinship)
             + noise.build(s)
         ),
         matrix,

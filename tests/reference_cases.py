@@ -6,7 +6,10 @@ the project, not in it; what may be carried of them lies in ``tests/reference``,
 says where it comes from. A case is read from the complete sets where they are in reach, else
 from what is carried; tests of a case that is in neither skip, once, with a reason.
 
-``REFERENCE_CASES=carried`` in the environment puts the complete sets out of reach.
+``REFERENCE_CASES=carried`` in the environment puts the complete sets out of reach. A file of a
+case that may be carried is read from the complete sets only where it is carried, too, and what is
+carried is equal to its source bit by bit (``test_reference_carried.py``): tests that pass with the
+complete sets do so in a clone that lies alone.
 """
 
 import csv
@@ -70,31 +73,56 @@ def each_of(names, values, *cases):
     return pytest.mark.parametrize(names, values)
 
 
-def _folder(case):
-    return (COMPLETE if is_complete(case) else CARRIED) / case
-
-
 def _archive(path):
     with np.load(path) as archive:
         return dict(archive)
 
 
+def _complete_file(case, name, carried):
+    """A file of the complete sets, of which the carried form must exist; ``carried`` says so."""
+    if case not in NOT_CARRIED and not carried:
+        raise LookupError(
+            f"reference cases: a test reads {name!r} of {case!r}, which is not carried. Add it to "
+            "FILES in tests/carry_reference_cases.py and run that, or the case to NOT_CARRIED."
+        )
+    return COMPLETE / case / name
+
+
+def _same_file(case, name):
+    """A file that is carried under its own name."""
+    if not is_complete(case):
+        return CARRIED / case / name
+    return _complete_file(case, name, (CARRIED / case / name).is_file())
+
+
+def _table_stems(case):
+    """The names of the tables that are carried of a case."""
+    path = CARRIED / case / "tables.json"
+    return set(json.loads(path.read_text())) if path.is_file() else set()
+
+
+def _matrix_stems(case):
+    path = CARRIED / case / "matrices.npz"
+    return set(_archive(path)) if path.is_file() else set()
+
+
 def read_json(case, name="expected.json"):
-    return json.loads((_folder(case) / name).read_text())
+    return json.loads(_same_file(case, name).read_text())
 
 
 def read_npz(case, name):
     """Arrays by name; a carried archive names in ``rest`` another that has the others."""
-    arrays = _archive(_folder(case) / name)
+    arrays = _archive(_same_file(case, name))
     if "rest" in arrays:
-        arrays = _archive(_folder(case) / str(arrays.pop("rest"))) | arrays
+        arrays = _archive(CARRIED / case / str(arrays.pop("rest"))) | arrays
     return arrays
 
 
 def read_matrix(case, name):
     """A headerless table of numbers, always two-dimensional."""
     if is_complete(case):
-        return np.loadtxt(COMPLETE / case / name, delimiter=",", ndmin=2)
+        path = _complete_file(case, name, Path(name).stem in _matrix_stems(case))
+        return np.loadtxt(path, delimiter=",", ndmin=2)
     return _archive(CARRIED / case / "matrices.npz")[Path(name).stem]
 
 
@@ -102,7 +130,8 @@ def read_columns(case, name="data.csv"):
     """The columns of a table with a header, as lists of strings by name."""
     if not is_complete(case):
         return json.loads((CARRIED / case / "tables.json").read_text())[Path(name).stem]
-    with (COMPLETE / case / name).open(newline="") as file:
+    path = _complete_file(case, name, Path(name).stem in _table_stems(case))
+    with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {column: [row[column] for row in rows] for column in rows[0]}
 

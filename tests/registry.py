@@ -113,11 +113,14 @@ def state_space(*parameters):
 def mixed_effects(rng, n, field=False):
     """Crossed effects, of two coefficients and of one, beside fields that are seen in means.
 
-    These are a series, and two areas that sum to zero.
+    Levels of the second are related, and one has no observations. The fields are a series, and two
+    areas that sum to zero.
     """
     design = np.stack([np.ones(n), rng.normal(size=n)], axis=1)
     cov = gg.cov.Effects(np.arange(n) % 2, positive_definite(rng, 2), design)
-    cov += gg.cov.Effects(np.arange(n) // 2, rng.uniform(0.5, 2.0))
+    count = n // 2 + 2
+    path = 2.2 * np.eye(count) - np.eye(count, k=1) - np.eye(count, k=-1)
+    cov += gg.cov.Effects(np.arange(n) // 2, rng.uniform(0.5, 2.0), precision=path)
     if field:
         means = np.eye(n, 3) * rng.uniform(0.5, 1.0) + np.eye(n, 3, k=1)
         cov += gg.cov.Projected(means, gg.cov.AR1(rng.uniform(0.5, 2.0), 0.5))
@@ -128,8 +131,8 @@ def mixed_effects(rng, n, field=False):
 
 
 def symmetric_blocks(covariances):
-    """The symmetric part of each matrix of effects (2, 2) and (1, 1), flattened."""
-    swapped = covariances[..., [0, 2, 1, 3, 4]]
+    """The symmetric part of a matrix of effects (2, 2), flattened, and scalars."""
+    swapped = covariances[..., [0, 2, 1, *range(3, covariances.shape[-1])]]
     return (covariances + swapped) / 2
 
 
@@ -500,7 +503,7 @@ CASES = [
         "SparseLatents",
         lambda n, *parameters: CentredLatents.from_parameters(*parameters),
         lambda rng, n: mixed_effects(rng, n, field=True),
-        rejected=(np.eye(5)[[0, 3, 4]].sum(axis=0), np.full(9, -1.0), np.ones(2)),
+        rejected=(np.eye(6)[[0, 3, 4, 5]].sum(axis=0), np.full(5, -1.0), np.ones(2)),
         tangents={0: symmetric_blocks},
         fixed=frozenset({0, 1}),
     ),

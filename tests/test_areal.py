@@ -103,6 +103,76 @@ def test_beside_noise_and_in_batches(name, rng):
     assert_allclose(solved, np.linalg.solve(sigma, y.T).T, rtol=1e-10)
 
 
+def by_a_factor(cov):
+    """The same without a closed form of the log determinant, as on large maps."""
+    return type(cov).from_parameters(*cov.parameters[:-1], np.empty(0))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_known_determinant(name, rng):
+    """Value, gradient, second and mixed derivatives are those by a factor; of a multiple, too."""
+    build, _ = MODELS[name]
+    theta = [pt.dscalar("dependence"), pt.dscalar("scale")]
+    value, y = pt.dvector("y"), rng.normal(size=N)
+    known = build(*theta)
+    assert known.parameters[-1].type.shape == (1,)
+    outputs = []
+    for cov in (known, by_a_factor(known)):
+        logp = gg.logp(value, 0.0, theta[1] * cov)
+        slopes = pt.grad(logp, theta)
+        outputs += [logp, *slopes, *pt.grad(slopes[0], [*theta, value]), cov.logdet()]
+    found = interpreted([*theta, value], outputs)(*POINT, y)
+    for one, other in zip(found[:7], found[7:], strict=True):
+        assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_weights_without_real_eigenvalues(rng):
+    """Of neighbours that are not mutual, or of no symmetric matrix, by a factor."""
+    ring = np.roll(EYE, 1, axis=1)
+    odd = ring + 0.5 * ring.T  # around the ring scales do not close
+    for weights in (ring, odd):
+        theta, y = [pt.dscalar(), pt.dscalar()], rng.normal(size=N)
+        cov = gg.cov.SAR(weights, *theta)
+        assert cov.parameters[-1].type.shape == (0,)
+        logp = gg.logp(y, 0.0, cov)
+        found = interpreted(theta, [logp, *pt.grad(logp, theta)])(0.3, 1.2)
+        inner = EYE - 0.3 * weights
+        assert_allclose(found[0], density(y, inner.T @ inner / 1.44), rtol=1e-12)
+        steps = [
+            density(y, of.T @ of / 1.44)
+            for e in (1e-5, -1e-5)
+            for of in [EYE - (0.3 + e) * weights]
+        ]
+        assert_allclose(found[1], (steps[0] - steps[1]) / 2e-5, rtol=1e-7)
+
+
+def density(y, precision):
+    return (np.linalg.slogdet(precision / (2 * np.pi))[1] - y @ precision @ y) / 2
+
+
+def test_scales_in_pieces(rng):
+    """Rows in any units, of two components and an area without neighbours."""
+    weights = np.zeros((N + 3, N + 3))
+    weights[:N, :N], weights[N, N + 1], weights[N + 1, N] = W, 2.0, 2.0
+    weights *= rng.uniform(0.1, 3, (N + 3, 1))
+    cov, y = gg.cov.SAR(weights, 0.1, 1.2), rng.normal(size=N + 3)
+    assert cov.parameters[-1].type.shape == (1,)
+    inner = np.eye(N + 3) - 0.1 * weights
+    [found] = evaluated(gg.logp(y, 0.0, cov))
+    assert_allclose(found, density(y, inner.T @ inner / 1.44), rtol=1e-12)
+
+
+def test_large_maps_are_factored():
+    n = 1001
+    path = np.stack([np.arange(n - 1), np.arange(1, n)], axis=1)
+    for cov in (
+        gg.cov.CAR(path, 0.5, n=n),
+        gg.cov.Leroux(path, 0.5, n=n),
+        gg.cov.SAR(path, 0.1, n=n),
+    ):
+        assert cov.parameters[-1].type.shape == (0,)
+
+
 def binary(matrix):
     return (matrix != 0).astype(int)
 

@@ -6,7 +6,9 @@ import numpy as np
 import pymc as pm
 import pytest
 from numpy.testing import assert_allclose
+from pytensor.graph.basic import equal_computations
 from registry import BACKENDS, CASES, each, interpreted
+from scipy.linalg import block_diag
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
@@ -82,6 +84,11 @@ SUMS = {
         gg.cov.Projected(np.eye(N, 3) + np.eye(N, 3, k=-3), gg.cov.AR1(0.7, 0.5)),
         gg.cov.Diagonal(PLACE + 0.2),
     ],
+    # Of a path, a level each.
+    "related": [
+        gg.cov.Effects(TIME, 1.4, precision=2.2 * np.eye(N) - np.eye(N, k=1) - np.eye(N, k=-1)),
+        gg.cov.Diagonal(PLACE + 0.2),
+    ],
     # A path, a pair and one that is zero.
     "areas": [gg.cov.ICAR([[0, 1], [1, 2], [3, 4]], 1.3, n=N), gg.cov.Diagonal(PLACE + 0.2)],
     "visits": [
@@ -113,6 +120,7 @@ INTERCEPT, SERIES = gg.cov.CompoundSymmetry(0.8, 1.0), gg.cov.AR1(0.7, 0.5, size
 NOISE, SCALE = gg.cov.Diagonal(0.3), np.array([1.0, 2.0, 0.5])
 WITHIN, OUTER = INTERCEPT + SERIES + NOISE, PLACE + 1
 FACTOR = np.array([[1.0, 0.3], [0.3, 2.0]])
+SHORT = gg.cov.Dense(FACTOR)
 
 
 def of_visits(within):
@@ -175,6 +183,17 @@ INSIDE = {
         of_arms,
         by_stratum(DYING, 2 * DYING),
     ),
+    "a block's": (
+        gg.cov.BlockDiagonal(SERIES + NOISE, gg.cov.Dense(FACTOR), gg.cov.AR1(1.1, 0.2, size=1)),
+        SERIES,
+        block_diag(DYING, np.zeros((3, 3))),
+    ),
+    "of each block, in a multiple, beside noise": (
+        2.0 * gg.cov.BlockDiagonal(SERIES + NOISE, SHORT + gg.cov.LowRank(np.ones((2, 1))), [[0.4]])
+        + gg.cov.Diagonal(0.1),
+        gg.cov.BlockDiagonal(SERIES, SHORT, [[0.4]]),
+        block_diag(2 * DYING, 2 * FACTOR, 0.8),
+    ),
     "a factor": (
         gg.cov.Kronecker(FACTOR, SERIES + NOISE) + gg.cov.Diagonal(0.2),
         SERIES,
@@ -186,21 +205,22 @@ INSIDE = {
 @pytest.mark.parametrize("name", SUMS)
 def test_mean_variance_and_draws(name, rng):
     component, total = sum(SUMS[name][:-1]), sum(SUMS[name])
-    check_moments(component, dense(component), total, rng)
+    check_moments(component, dense(component), total, rng.normal(size=N))
 
 
 @pytest.mark.parametrize("name", INSIDE)
 def test_sums_inside(name, rng):
+    """Pickled copies say what is inside of them as what was pickled does: the graphs are equal."""
     total, component, of = INSIDE[name]
-    check_moments(component, of, total, rng)
+    noise, outputs = check_moments(component, of, total, y := rng.normal(size=N))
     again, component = cloudpickle.loads(cloudpickle.dumps((total, component)))
-    check_moments(component, of, again, rng)
+    noise_again, outputs_again = moments_and_draw(component, again, y)
+    assert equal_computations(outputs, outputs_again, noise, noise_again)
 
 
-def check_moments(component, of, total, rng):
-    """A draw is an affine function of white noise: its mean and covariance are known exactly."""
-    y = rng.normal(size=N)
-    y[[1, 4]] = np.nan
+def moments_and_draw(component, total, y):
+    """White noise, and what is known of a component."""
+    y = np.where(np.isin(TIME, [1, 4]), np.nan, y)
     with pm.Model() as model:
         gg.MvNormal("y", 2.0, total, observed=y + 2)
     likelihood = gaussian_likelihood("test", model)
@@ -209,8 +229,15 @@ def check_moments(component, of, total, rng):
         for diag in (True, False)
     )
     outputs = [moments.mean, moments.variances, drawn.mean, drawn.draw, drawn.contradictory]
-    function = interpreted(drawn.noise, outputs)
-    zeros = [np.zeros(z.type.shape) for z in drawn.noise]
+    return drawn.noise, outputs
+
+
+def check_moments(component, of, total, y):
+    """A draw is an affine function of white noise: its mean and covariance are known exactly."""
+    noise, outputs = moments_and_draw(component, total, y)
+    function = interpreted(noise, outputs)
+    zeros = [np.zeros(z.type.shape) for z in noise]
+    y = np.where(np.isin(TIME, [1, 4]), np.nan, y)
     mean, covariance = given(y, of, dense(total))
     *found, differs = function(*zeros)
     for x, expected in zip(found, [mean, np.diag(covariance), mean, mean], strict=True):
@@ -222,6 +249,7 @@ def check_moments(component, of, total, rng):
             unit = [*zeros[:i], np.eye(z.size)[j], *zeros[i + 1 :]]
             columns.append(function(*unit)[3] - found[3])
     assert_allclose(np.transpose(columns) @ columns, covariance, rtol=1e-7, atol=1e-7)
+    return noise, outputs
 
 
 # From a posterior

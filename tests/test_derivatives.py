@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from pytensor.gradient import hessian, jacobian, pushforward, verify_grad
 from pytensor.graph.basic import equal_computations
 from pytensor.graph.replace import graph_replace
-from registry import AS_WRITTEN, CASES, INTERPRETED, each, is_index
+from registry import AS_WRITTEN, CASES, INTERPRETED, REPRESENTATIVES, each, is_index
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.cov import marginal
@@ -39,29 +39,31 @@ def _named(*names):
     return each([case for case in CASES if case.name in names])
 
 
-def _second(f, w):
+def _second(f, w, forward):
     """In reverse mode, and in forward mode of the first derivative."""
     first = pt.grad(f, w)
-    return [pt.grad(first, w), pushforward(first, w, pt.ones_like(w))]
+    reverse = pt.grad(first, w)
+    return [reverse, pushforward(first, w, pt.ones_like(w))] if forward else [reverse]
 
 
-def _is_the_same_by_a_computed_variable(function_of):
+def _is_the_same_by_a_computed_variable(function_of, forward=True):
     """Whether second derivatives by w = exp(t) are those by a root variable, with w in its place.
 
     Graphs are compared: nothing has to be compiled. What they evaluate to is tested below, and by
     root variables for every structure in ``test_op``.
     """
     root, w = pt.dscalar("root"), pt.exp(pt.dscalar("t"))
-    by_root, by_computed = (_second(function_of(x) + x**4, x) for x in (root, w))
+    by_root, by_computed = (_second(function_of(x) + x**4, x, forward) for x in (root, w))
     moved = graph_replace(by_root, {root: w})
     return equal_computations(moved, by_computed)
 
 
 @each(CASES)
 def test_density_by_a_computed_variable(case):
+    """Forward mode is by pullbacks of the same pullbacks, so of one structure of each kind."""
     mu, data = 0.1 * np.arange(N), ROWS["whole"]
     assert _is_the_same_by_a_computed_variable(
-        lambda w: gg.logp(data, w * mu, _scaled(case, w)).sum()
+        lambda w: gg.logp(data, w * mu, _scaled(case, w)).sum(), case.name in REPRESENTATIVES
     )
 
 

@@ -203,6 +203,7 @@ def test_every_structure_is_in_the_registry():
 
 def test_every_class_that_is_built_is_in_the_registry():
     """Not only those with names for users: what sums, marginals and other constructors return."""
+    from pm_gaussgrad.cov.areal.known_spectrum import ArealField
     from pm_gaussgrad.cov.graphs.flat_means import FlatMeans
     from pm_gaussgrad.cov.graphs.latents import Latents
     from pm_gaussgrad.cov.matrices.precision import ConstantPrecision
@@ -217,9 +218,9 @@ def test_every_class_that_is_built_is_in_the_registry():
     untested = {kind for kind in built - tested if not tested & set(kind.__bases__) - {Leaf}}
     # What sums come to is there: test_sums.py. The form that a compiled graph has of a constant
     # Precision: test_rewrites.py.
-    # Flat means have no covariance: test_intrinsic.py.
-    untested -= {Leaf, ScalarLeaf, Sum, ConstantPrecision, FlatMeans}
-    # What users name of processes is a StateSpace.
+    # Flat means have no covariance: test_intrinsic.py. The determinant of areal models is known
+    # beside the matrix: test_areal.py. What users name of processes is a StateSpace.
+    untested -= {Leaf, ScalarLeaf, Sum, ConstantPrecision, FlatMeans, ArealField, *CONSTRUCTORS}
     assert untested <= {*SUMMANDS, *PROCESSES, Latents, Composite}
 
 

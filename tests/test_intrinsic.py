@@ -3,6 +3,8 @@
 import pickle
 import re
 
+import cloudpickle
+import mpmath
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
@@ -303,7 +305,7 @@ def test_shares(rng):
 
 @pytest.mark.parametrize(
     "point",
-    [(np.nan, 0.5), (1.0, np.nan), (0.0, 0.5), (1.0, 0.0), (1.0, 1.0), (1.0, 1.1), (1.0, -0.1)],
+    [(np.nan, 0.5), (1.0, np.nan), (0.0, 0.5), (1.0, 1.0), (1.0, 1.1), (1.0, -0.1)],
 )
 def test_outside_of_the_domain_there_is_no_density(point):
     sigma, rho = pt.dscalar("sigma"), pt.dscalar("rho")
@@ -316,10 +318,80 @@ def test_outside_of_the_domain_there_is_no_density(point):
 
 @pytest.mark.parametrize("sigma", [0.0, np.nan])
 def test_no_scale(sigma):
-    scale = pt.dscalar()
-    for cov in (gg.cov.ICAR(W, scale), gg.cov.ICAR(W, scale) + gg.cov.Diagonal(NOISE)):
-        logp = gg.logp(np.zeros(N), 0.0, cov)
-        assert interpreted([scale], [logp])(sigma)[0] == -np.inf
+    """No density alone; beside noise a scale of zero is an ordinary point."""
+    scale, y = pt.dscalar(), np.linspace(-1, 1, N)
+    alone, noisy = gg.cov.ICAR(W, scale), gg.cov.ICAR(W, scale) + gg.cov.Diagonal(NOISE)
+    logps = gg.logp(np.zeros(N), 0.0, alone), gg.logp(y, 0.0, noisy)
+    of_alone, of_noisy = interpreted([scale], logps)(sigma)
+    assert of_alone == -np.inf
+    expected = -np.inf if np.isnan(sigma) else density(y, np.diag(NOISE))
+    assert_allclose(of_noisy, expected, rtol=1e-12)
+
+
+AREAL = {
+    "ICAR": lambda s, v: gg.cov.ICAR(W, s) + gg.cov.Diagonal(v),
+    "BYM2": lambda s, v: gg.cov.BYM2(W, s, v),
+    "CAR": lambda s, v: gg.cov.CAR(W, v, 1 / s**2, D=W.sum(axis=1) + 1),
+}
+
+
+@pytest.mark.parametrize("name", AREAL)
+def test_other_data(name, rng):
+    """Data of the same areas in place of others, also of a model that was pickled."""
+    y, others = rng.normal(size=(2, N))
+    with pm.Model() as model:
+        sigma = pm.HalfNormal("sigma")
+        gg.MvNormal("y", 0.5, AREAL[name](sigma, 0.4), observed=pm.Data("data", y))
+    again = cloudpickle.loads(cloudpickle.dumps(model))
+    for each in (model, again):
+        function = each.compile_logp(vars=[each["y"]], mode="FAST_COMPILE")
+        for data in (y, others):
+            pm.set_data({"data": data}, model=each)
+            [expected] = evaluated(
+                gg.logp(data, 0.5, gg.cov.Dense(AREAL[name](0.7, 0.4).resolved.to_dense()))
+            )
+            assert_allclose(function({"sigma_log__": np.log(0.7)}), expected, rtol=1e-12)
+
+
+def in_50_digits(y, variance):
+    """Log density of ICAR with noise, and its derivative by the variance of the former."""
+    with mpmath.workdps(50):
+        precision = mpmath.matrix(R.tolist())
+        means = mpmath.zeros(N)
+        for part in PARTS:
+            for i in part:
+                for j in part:
+                    means[i, j] = mpmath.mpf(1) / len(part)
+        spatial = (precision + means) ** -1 - means
+        sigma = mpmath.mpf(variance) * spatial + mpmath.diag(NOISE.tolist())
+        inverse, rows = sigma**-1, mpmath.matrix(y.tolist())
+        alpha = inverse * rows
+        quad, logdet = (rows.T * alpha)[0], mpmath.log(mpmath.det(sigma))
+        through = inverse * spatial
+        trace = mpmath.fsum(through[i, i] for i in range(N))
+        slope = ((alpha.T * spatial * alpha)[0] - trace) / 2
+        return [float(-(quad + logdet + N * mpmath.log(2 * mpmath.pi)) / 2), float(slope)]
+
+
+@pytest.mark.parametrize("variance", [0.0, 1e-8, 1.7, 1e6])
+def test_against_50_digits(variance, rng):
+    """From no spatial variance to a million times that of the noise."""
+    v, y = pt.dscalar(), rng.normal(size=N)
+    logp = gg.logp(y, 0.0, v * gg.cov.ICAR(W) + gg.cov.Diagonal(NOISE))
+    found = interpreted([v], [logp, pt.grad(logp, v)])(variance)
+    assert_allclose(found, in_50_digits(y, variance), rtol=1e-13 * max(1, variance**0.5))
+
+
+def test_no_spatial_share():
+    """At zero areas are independent: value and slopes are those of dense algebra."""
+    sigma, rho, y = pt.dscalar("sigma"), pt.dscalar("rho"), np.linspace(-1, 1, N)
+    logp = gg.logp(y, 0.0, gg.cov.BYM2(W, sigma, rho))
+    value, *slopes = interpreted([sigma, rho], [logp, *pt.grad(logp, [sigma, rho])])(1.3, 0.0)
+    assert_allclose(value, density(y, 1.69 * EYE), rtol=1e-13)
+    bar = (np.outer(y, y) / 1.69 - EYE) / 1.69 / 2
+    by_rho = of_bym2(1.3, 1.0) - of_bym2(1.3, 0.0)  # it is linear
+    assert_allclose(slopes, [2.6 * np.trace(bar), (bar * by_rho).sum()], rtol=1e-12)
+    assert_allclose(evaluated(gg.cov.BYM2(W, 1.3, 0.0).to_dense())[0], 1.69 * EYE)
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -386,7 +458,6 @@ WRONG = [
     (lambda: gg.cov.ICAR(np.triu(W)), ValueError, "gg.cov.ICAR: `W` differs from its transpose"),
     (lambda: gg.cov.BYM2(pt.dmatrix(), 1.0, 0.5), TypeError, "gg.cov.BYM2: `W` is symbolic"),
     (lambda: gg.cov.BYM2(W, 1.0, 1.5), ValueError, "`rho` is 1.5, expected between 0 and 1"),
-    (lambda: gg.cov.BYM2(W, 1.0, 0.0), ValueError, "the covariance is gg.cov.Diagonal(sigma**2)"),
     (lambda: gg.cov.BYM2(W, -1.0, 0.5), ValueError, "gg.cov.BYM2: `sigma` is -1"),
     (
         lambda: gg.logp(np.ones(N), 0.0, gg.cov.BYM2(W, 1.0, 1.0)),

@@ -1,11 +1,14 @@
 """The kernels of sparse latents, interpreted, against dense matrices and exact arithmetic."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import mpmath
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.linalg import block_diag
 from sparse_patterns import definite, lower_triangle, random_pattern
 
 from pm_gaussgrad.kernels.sparse import centred_latents, latents
@@ -25,6 +28,7 @@ class Model:
     entries: np.ndarray
     variance: np.ndarray
     centred: np.ndarray
+    related: list  # R of each term
 
     @property
     def covariances(self):
@@ -32,20 +36,25 @@ class Model:
 
     @property
     def lower(self):
-        values, indptr, rows = lower_triangle(self.precision)
-        columns = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-        return values, np.stack([rows, columns])
+        return lower_entries(self.precision)
 
     @property
     def arguments(self):
-        """Covariances, values, variance, loadings, entries, components and index."""
+        """Covariances, values, variance, loadings, entries, R, components and index."""
         values, where = self.lower
-        effects = self.levels.prod(axis=0).sum()
+        between, related = lower_entries(self.between)
+        effects = len(self.between)
         n, nodes = len(self.design), self.precision.shape[0]
-        index, *_ = arrange(n, self.entries, where + effects, self.levels, nodes)
+        index, *_ = arrange(n, self.entries, related, where + effects, self.levels, nodes)
         loadings = self.design[tuple(self.entries)]
         numbers = self.covariances, values, self.variance, loadings, self.entries
-        return *numbers, self.centred, index
+        return *numbers, between, self.centred, index
+
+    @property
+    def between(self):
+        """R (x) I of all terms."""
+        parts = [np.kron(r, np.eye(k)) for k, r in zip(self.levels[0], self.related, strict=True)]
+        return block_diag(np.empty((0, 0)), *parts)
 
     @property
     def means_out(self):
@@ -58,9 +67,9 @@ class Model:
         """M (p, p)."""
         effects, p = self.levels.prod(axis=0).sum(), self.design.shape[1]
         prior, first = np.zeros((p, p)), 0
-        for (k, count), g in zip(self.levels.T, self.matrices, strict=True):
+        for (k, count), g, r in zip(self.levels.T, self.matrices, self.related, strict=True):
             stop = first + k * count
-            prior[first:stop, first:stop] = np.kron(np.eye(count), g)
+            prior[first:stop, first:stop] = np.kron(np.linalg.inv(r), g)
             first = stop
         prior[effects:, effects:] = np.linalg.inv(self.precision.toarray())
         return prior
@@ -74,15 +83,22 @@ class Model:
         """Cotangents of covariances and values from that of Sigma, by definition."""
         design = self.design @ self.means_out
         bar, first, found = design.T @ bar @ design, 0, [np.empty(0)]
-        for k, count in self.levels.T:
-            blocks = [bar[i : i + k, i : i + k] for i in range(first, first + k * count, k)]
-            found.append(sum(blocks).ravel())
-            first += k * count
+        for (k, count), r in zip(self.levels.T, self.related, strict=True):
+            stop = first + k * count
+            blocks = bar[first:stop, first:stop].reshape(count, k, count, k)
+            found.append(np.einsum("gahb,gh->ab", blocks, np.linalg.inv(r)).ravel())
+            first = stop
         inverse = np.linalg.inv(self.precision.toarray())
         of_fields = -inverse @ bar[first:, first:] @ inverse
         _, (row, column) = self.lower
         twice = np.where(row == column, 1, 2)
         return np.concatenate(found), twice * of_fields[row, column]
+
+
+def lower_entries(matrix):
+    """Values and places of the lower triangle, by columns."""
+    values, indptr, rows = lower_triangle(sp.csc_array(matrix))
+    return values, np.stack([rows, np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))])
 
 
 def kernels(arguments):
@@ -99,8 +115,13 @@ def forward(rows, *arguments):
 
 
 def pullback(*arguments):
-    _, kernel, own = kernels(arguments[:7])
-    return kernel(*own, *arguments[7:])
+    _, kernel, own = kernels(arguments[:8])
+    return kernel(*own, *arguments[8:])
+
+
+def in_units(matrix):
+    """With the determinant 1, which kernels expect of R."""
+    return matrix / np.exp(np.linalg.slogdet(matrix)[1] / max(len(matrix), 1))
 
 
 def random_model(rng, terms=None, nodes=None):
@@ -108,7 +129,16 @@ def random_model(rng, terms=None, nodes=None):
     n = int(rng.integers(0, 12))
     terms = int(rng.integers(0, 4)) if terms is None else terms
     levels = np.stack([rng.integers(1, 4, terms), rng.integers(1, 5, terms)])
-    matrices = []
+    matrices, related = [], []
+    for count in levels[1]:
+        if rng.integers(2):
+            related.append(
+                np.diag(rng.uniform(0.5, 2, count)) if rng.integers(2) else np.eye(count)
+            )
+        else:
+            related.append(definite(random_pattern(rng, 4), rng).toarray())
+    levels[1] = [len(x) for x in related]
+    related = [in_units(x) for x in related]
     for k in levels[0]:
         root = rng.normal(size=(k, int(rng.integers(0, k + 1)) if rng.integers(2) else k))
         matrices.append(root @ root.T)
@@ -126,11 +156,17 @@ def random_model(rng, terms=None, nodes=None):
     design = np.where(seen, rng.normal(size=seen.shape), 0)
     variance, centred = rng.uniform(0.2, 2, n), np.full(design.shape[1], -1)
     if rng.integers(2):
-        some = rng.uniform(size=precision.shape[0]) < rng.choice([0.7, 1.0])
-        labels = rng.integers(0, 3, precision.shape[0])[some]
-        centred[effects:][some] = np.unique(labels, return_inverse=True)[1]
+        # Of effects those of one coefficient.
+        alone = np.append(
+            np.repeat(levels[0] == 1, levels.prod(axis=0)), np.ones(precision.shape[0])
+        )
+        some = (rng.uniform(size=alone.size) < rng.choice([0.7, 1.0])) & (alone == 1)
+        labels = rng.integers(0, 3, alone.size)
+        # A component is one of a term, or of the field.
+        term = np.repeat(np.arange(terms + 1), [*levels.prod(axis=0), precision.shape[0]])
+        centred[some] = np.unique((3 * term + labels)[some], return_inverse=True)[1]
     entries = np.stack(np.nonzero(seen))
-    return Model(levels, matrices, precision, design, entries, variance, centred)
+    return Model(levels, matrices, precision, design, entries, variance, centred, related)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -153,10 +189,10 @@ def test_random_models(seed):
 
 
 def _members(model, arguments, sigma, inverse, rng):
-    covariances, values, _, loadings, entries, centred, index = arguments
+    covariances, values, _, loadings, entries, between, centred, index = arguments
     (n, p), nothing = model.design.shape, np.zeros((1, len(model.design)))
     extent = np.empty((n, p, 0))
-    common = covariances, values, loadings, entries, centred, extent, index
+    common = covariances, values, loadings, entries, between, centred, extent, index
     near = {"rtol": 1e-8, "atol": 1e-10}
     [root], [again] = members.color(np.eye(n), *arguments), rng.normal(size=(1, 2, n))
     assert_allclose(root.T @ root, sigma, **near)
@@ -189,7 +225,7 @@ SINGULAR = {
 }
 
 
-def slopes(covariance, intercept, noise):
+def slopes(covariance, intercept, noise, related=None):
     """Two crossed terms, the first of two coefficients, and eight observations."""
     rng = np.random.default_rng(4)
     first, second, n = np.array([0, 0, 1, 1, 2, 2, 0, 1]), np.array([0, 1, 0, 1, 0, 1, 1, 0]), 8
@@ -200,7 +236,8 @@ def slopes(covariance, intercept, noise):
     matrices = [covariance, np.array([[intercept]])]
     entries, levels = np.stack(np.nonzero(design)), np.array([[2, 1], [3, 2]])
     none_centred = np.full(8, -1)
-    return Model(levels, matrices, none, design, entries, np.full(n, noise), none_centred)
+    related = [np.eye(3) if related is None else in_units(related), np.eye(2)]
+    return Model(levels, matrices, none, design, entries, np.full(n, noise), none_centred, related)
 
 
 def in_50_digits(model, row):
@@ -209,20 +246,20 @@ def in_50_digits(model, row):
         design = mpmath.matrix(model.design.tolist())
         sigma = mpmath.diag(model.variance.tolist())
         effects = mpmath.zeros(8)
-        for g in range(3):
-            for a in range(2):
-                for b in range(2):
-                    effects[2 * g + a, 2 * g + b] = mpmath.mpf(model.matrices[0][a, b])
+        kinship = mpmath.matrix(model.related[0].tolist()) ** -1
+        slots = list(product(range(3), range(3), range(2), range(2)))
+        for g, h, a, b in slots:
+            covariance = kinship[g, h] * mpmath.mpf(model.matrices[0][a, b])
+            effects[2 * g + a, 2 * h + b] = covariance
         effects[6, 6] = effects[7, 7] = mpmath.mpf(model.matrices[1][0, 0])
         sigma += design * effects * design.T
         inverse = sigma**-1
         alpha = inverse * mpmath.matrix(row.tolist())
         bar = inverse - alpha * alpha.T
         through = design.T * bar * design
-        blocks = [
-            [through[2 * g + a, 2 * g + b] for a in range(2) for b in range(2)] for g in range(3)
-        ]
-        found = [mpmath.fsum(x) for x in zip(*blocks, strict=True)]
+        found = [mpmath.mpf(0)] * 4
+        for g, h, a, b in slots:
+            found[2 * a + b] += kinship[g, h] * through[2 * g + a, 2 * h + b]
         found.append(through[6, 6] + through[7, 7])
         quad = (mpmath.matrix(row.tolist()).T * alpha)[0]
         diagonal = [bar[i, i] for i in range(len(row))]
@@ -230,11 +267,15 @@ def in_50_digits(model, row):
         return [np.array(x, dtype=float) for x in numbers]
 
 
+RELATED = np.array([[2.0, -0.5, 0.0], [-0.5, 1.0, 0.3], [0.0, 0.3, 0.7]])
+
+
+@pytest.mark.parametrize("related", [None, RELATED], ids=["strangers", "related"])
 @pytest.mark.parametrize("intercept", [0.0, 0.7])
 @pytest.mark.parametrize("name", SINGULAR)
-def test_singular_covariances_of_effects(name, intercept):
+def test_singular_covariances_of_effects(name, intercept, related):
     """Ordinary points: value and gradient to the last digits, whatever the factor looks like."""
-    model = slopes(SINGULAR[name], intercept, 0.5)
+    model = slopes(SINGULAR[name], intercept, 0.5, related)
     row = np.random.default_rng(1).normal(size=8)
     quad, logdet, alpha, *saved = forward(row[None], *model.arguments)
     found = pullback(*model.arguments, alpha, *saved, np.ones(1), 1.0)
@@ -298,7 +339,8 @@ def test_factors_are_of_the_matrix_to_the_last_digits(rng):
         root = rng.normal(size=(k, int(rng.integers(0, k + 1))))
         root = root * np.exp(5 * rng.normal(size=(k, 1)))
         matrix = root @ root.T
-        index = arrange(0, *np.empty((2, 2, 0), int), np.array([[k], [1]]), 0)[0]
+        none, own = np.empty((2, 0), int), np.stack([np.arange(k)] * 2)
+        index = arrange(0, none, own, none, np.array([[k], [1]]), 0)[0]
         factor, pivots = relative_factors(matrix.ravel(), index)
         again = np.empty((k, k))
         again[np.ix_(pivots, pivots)] = factor.reshape(k, k) @ factor.reshape(k, k).T

@@ -52,6 +52,14 @@ def test_every_number_is_that_of_the_complete_sets(monkeypatch):
         assert bits(reader(case, name)) == expected, (case, name)
 
 
+@pytest.mark.parametrize("read", [read_json, read_npz, read_matrix, read_columns])
+def test_what_is_not_carried_is_not_read(read, monkeypatch):
+    """Of a case that may be carried, whatever lies in the complete sets."""
+    monkeypatch.setattr(reference_cases, "is_complete", lambda case: True)
+    with pytest.raises(LookupError, match="of 'peer_scipy', which is not carried"):
+        read("peer_scipy", "other.npz")
+
+
 def test_nothing_else_is_carried():
     assert set(FILES) == OWN
     assert not OWN & set(NOT_CARRIED)

@@ -25,7 +25,7 @@ def _dense_logp(value, mu, dense):
     )
 
 
-@each([c for c in CASES if c.name in ("LowRankPlusScalar", "BlockDiagonal")])
+@each([c for c in CASES if c.name == "BlockDiagonal"])
 def test_hessian(case, rng):
     """``pytensor.gradient.hessian`` in three parameters of the mean and the covariance."""
     n = 3

@@ -1,4 +1,4 @@
-"""Selections and products of matrices: small Ops that are each other's, or their own, pullback."""
+"""Small Ops: selections and products of matrices, sums of entries; numbers in graphs for numba."""
 
 import itertools
 
@@ -12,11 +12,14 @@ from pytensor.compile.mode import Mode
 from pytensor.gradient import verify_grad
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.link.numba.linker import NumbaLinker
-from pytensor.tensor.math import Dot
+from pytensor.tensor.basic import Alloc, ScalarFromTensor
+from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.math import Dot, Sum
 from registry import BACKENDS, INTERPRETED
 
 import pm_gaussgrad as gg
 from pm_gaussgrad.ops import among_zeros, entries_at, inner_products, matrix_product
+from pm_gaussgrad.ops.entry_sums import EntrySums
 from pm_gaussgrad.ops.matrix_product import MatrixProduct
 
 POSITIONS = [[0, 2, 5], [4], [], list(range(6)), list(range(1, 6))]
@@ -142,3 +145,53 @@ def test_derivatives(rng):
     ):
         verify_grad(function, point, rng=rng, mode=INTERPRETED)
         verify_grad(slope(function), point, rng=rng, mode=INTERPRETED)
+
+
+@pytest.mark.parametrize("axes", [(0, 3), (0, 1), (1, 2), (2, 3), (0, 2), (1, 3)], ids=str)
+@BACKEND
+def test_sums_of_entries(axes, backend, rng):
+    if backend == "jax":
+        pytest.skip("graphs for numba have this Op, and no others")
+    x = pt.dtensor3("x")
+    evaluate = pytensor.function([x], EntrySums(3, *axes)(x), BACKENDS[backend])
+    for shape in [(2, 3, 4), (1, 5, 1), (2, 0, 3), (3, 7, 1)]:
+        for order in "CF":
+            entries = np.array(rng.normal(size=shape), order=order)
+            expected = entries.sum(axis=tuple(range(*axes)))
+            np.testing.assert_allclose(evaluate(entries), expected, rtol=1e-13, atol=1e-13)
+
+
+def _for_numba(inputs, output):
+    """Value and gradient as numba's linker is given them, and as they are."""
+    outputs = [output, *pt.grad(output, inputs)]
+    return [pytensor.function(inputs, outputs, mode) for mode in (AS_NUMBA, INTERPRETED)]
+
+
+def test_sums_of_others_beside_a_likelihood(rng):
+    """A regression: numba took ten seconds for the gradient of a number in a matrix."""
+    scale, matrix = pt.dscalar("scale"), np.array([[2.0, 0.5], [0.5, 1.0]])
+    cov = gg.cov.RepeatedMeasures(scale + pt.as_tensor(matrix), [0, 0, 1], [0, 1, 1])
+    logp = gg.logp(rng.normal(size=3), 0.0, cov)
+    evaluate, expected = _for_numba([scale], logp)
+    ops = [node.op for node in evaluate.maker.fgraph.apply_nodes]
+    assert sum(isinstance(op, EntrySums) for op in ops) == 1
+    assert not any(isinstance(op, Sum) for op in ops)
+    np.testing.assert_allclose(evaluate(1.3), expected(1.3), rtol=1e-12)
+
+
+def test_numbers_beside_a_likelihood(rng):
+    """Neither are views of views left, nor numbers in constants, nor tensors that are broadcast."""
+    scale, lasting = pt.dscalars("scale", "lasting")
+    grid = gg.cov.Kronecker(scale * np.eye(2), np.eye(3)) + gg.cov.Diagonal(1 - lasting)
+    y = rng.normal(size=6)
+    y[2] = np.nan
+    evaluate, expected = _for_numba([scale, lasting], gg.logp(y, 0.0, grid))
+    for node in evaluate.maker.fgraph.apply_nodes:
+        [x, *_] = [*node.inputs, None]
+        if isinstance(node.op, DimShuffle):
+            assert x.owner is None or not isinstance(x.owner.op, DimShuffle)
+        if isinstance(node.op, ScalarFromTensor):
+            assert not isinstance(x, pt.TensorConstant)
+        if isinstance(node.op, Alloc):
+            assert x.type.ndim > 0
+    np.testing.assert_allclose(evaluate(1.3, 0.2), expected(1.3, 0.2), rtol=1e-12)

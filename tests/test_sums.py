@@ -47,13 +47,17 @@ def test_every_pair(left, right):
         assert_allclose(both, x + y, rtol=1e-12, atol=1e-12)
 
 
+# Those in which most structures are within one another. What the others come to are rows of the
+# registry, of which numba has each.
+ON_NUMBA = ["LowRank + Kronecker + Diagonal", "RepeatedMeasures + LowRank"]
+
+
 def _natural_sums():
     """All in one function, but for numba, which takes minutes to compile it."""
-    few = [tuple(SUMS)[i::6] for i in range(6)]
     whole = [pytest.param(backend, tuple(SUMS), id=backend) for backend in ("py", "jax")]
-    for i, names in enumerate(few):
-        group = pytest.mark.xdist_group(f"test_natural_sums {i}")
-        whole.append(pytest.param("numba", names, id=f"numba-{i}", marks=group))
+    for name in ON_NUMBA:
+        group = pytest.mark.xdist_group(f"test_natural_sums {name}")
+        whole.append(pytest.param("numba", (name,), id=f"numba-{name}", marks=group))
     return pytest.mark.parametrize(("backend", "names"), whole)
 
 
@@ -223,6 +227,35 @@ def test_parameters_that_are_not_finite(n, gaps, rng):
             for value, gradient in zip(found[::2], found[1::2], strict=True):
                 assert value == -np.inf
                 assert_allclose(gradient, 0)
+
+
+# What has inverses of sparse matrices in its matrix; and multiples as a user may write them.
+NOT_IN_MATRICES = {"SparsePrecision", "SparseMarginal", "SparseLatents"}
+NOT_IN_MATRICES |= {"MixedEffects", "RandomWalk"}
+
+
+@pytest.mark.parametrize("case", [x for x in CASES if x.name not in NOT_IN_MATRICES], ids=str)
+def test_a_number_that_is_not_finite_in_what_is_made_of_it(case, rng):
+    """-inf, and gradients of zero: of multiples, of scales, of sums with a matrix, with gaps."""
+    values, tensors = case.draw(rng, N), case.tensors(n=N)
+    free = case.differentiable(tensors)
+    scale, matrix, own = pt.dvector("scale"), pt.dmatrix("matrix"), case.build(N, *tensors)
+    made = [gg.cov.Scaled(scale[0] * own, scale), own + gg.cov.Dense(matrix)]
+    y, with_gaps = rng.normal(size=(3, N)), rng.normal(size=(3, N))
+    with_gaps[0, 1] = with_gaps[1, 0] = with_gaps[1, 3] = np.nan
+    logps = [gg.logp(y, 0.0, cov).sum() for cov in made]
+    logps.append(gg.logp(with_gaps, 0.0, own).sum())
+    inputs, gradients = [scale, matrix, *tensors], []
+    for logp in logps:
+        gradients += pt.grad(logp, [scale, matrix, *free], disconnected_inputs="ignore")
+    function = interpreted(inputs, [*logps, *gradients], on_unused_input="ignore")
+    for bad in (x for x in free if values[tensors.index(x)].size):
+        numbers = [np.ones(N), np.eye(N), *values]
+        numbers[inputs.index(bad)] = np.full_like(numbers[inputs.index(bad)], np.nan)
+        found = function(*numbers)
+        assert_allclose(found[: len(logps)], -np.inf)
+        for gradient in found[len(logps) :]:
+            assert_allclose(gradient, 0)
 
 
 def test_a_subclass_is_of_the_family():

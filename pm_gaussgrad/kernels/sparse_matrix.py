@@ -158,3 +158,37 @@ def information(tangents, values, column_starts, row_indices, analysis):
         for b in range(a):
             total[b, a] = total[a, b]
     return (np.asarray(total, tangents.dtype),)
+
+
+def known_forward(residual, values, column_starts, row_indices, analysis, height, log_precision):
+    """As of a precision; without a factor, where its log determinant is given."""
+    if log_precision.size == 0:
+        return precision_forward(residual, values, column_starts, row_indices, analysis, height)
+    rows = np.asarray(residual, np.float64)
+    entries, indptr = np.asarray(values, np.float64), pointers(column_starts, row_indices)
+    alpha, dtype = multiply(entries, indptr, row_indices, rows), residual.dtype
+    # Without meaning: that of a factor.
+    factor = np.zeros((column_starts.size, height.size), dtype)
+    quad = np.asarray(rows_dot(rows, alpha), dtype)
+    return quad, -np.float64(log_precision[0]), np.asarray(alpha, dtype), factor
+
+
+def known_pullback(
+    residual,
+    column_starts,
+    row_indices,
+    analysis,
+    log_precision,
+    factor,
+    quad_bar,
+    logdet_bar,
+):
+    """Cotangents of the values, and of the log determinant where it is given."""
+    known = np.full(log_precision.size, -logdet_bar, quad_bar.dtype)
+    if log_precision.size == 0:
+        (bar,) = precision_pullback(
+            residual, column_starts, row_indices, analysis, factor, quad_bar, logdet_bar
+        )
+        return bar, known
+    bar = outer_products(residual, quad_bar, pointers(column_starts, row_indices), row_indices)
+    return np.asarray(count_twice(bar, column_starts), quad_bar.dtype), known

@@ -26,7 +26,7 @@ from pytensor.tensor.variable import TensorVariable
 from pm_gaussgrad.cov import Covariance, marginal
 from pm_gaussgrad.cov.protocol.arguments import named_dims_hint
 from pm_gaussgrad.cov.protocol.gaps import conditional, observed_quad_logdet_alpha
-from pm_gaussgrad.cov.protocol.scales import of_finite
+from pm_gaussgrad.cov.protocol.scales import finite_dense
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.ops import entries_at, patterned_rows
 
@@ -243,8 +243,8 @@ def _by_submatrices(cov, residual, missing):
     entries = np.where(entries < n, entries, -1)
     rows = residual.reshape((pattern.size, n))
     index = pt.constant(entries), pt.constant(pattern.ravel())
-    is_matrix = "n n" in cov.structure.parameter_shapes.values()
-    matrix = cov.to_dense() if is_matrix else of_finite(cov, lambda cov: cov.to_dense(), 2)
+    is_matrix = "matrix" in cov.structure.parameter_shapes
+    matrix = cov.to_dense() if is_matrix else finite_dense(cov)
     matrix = matrix[(0,) * (matrix.type.ndim - 2)]  # a batch of one
     quad, logdet, _ = patterned_rows(rows, matrix, *index)
     return quad.reshape(lead), logdet.reshape(lead)

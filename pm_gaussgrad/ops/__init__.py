@@ -1,6 +1,6 @@
 """The custom Op, its pullback, and the one place where backends are registered."""
 
-from pm_gaussgrad.ops import held, memory  # noqa: F401  (register their rewrites)
+from pm_gaussgrad.ops import entry_sums, held, memory, scalars  # noqa: F401  (register their rewrites)
 from pm_gaussgrad.ops.backends.loading import register_backends
 from pm_gaussgrad.ops.batching import (
     count_batch_dims,

@@ -80,7 +80,7 @@ def rows_last(x, batch_ndim):
 
     def restore(y):
         if n_rows == 0:
-            return y[(*[slice(None)] * batch_ndim, 0)]
+            return y.squeeze(axis=batch_ndim)
         if n_rows > 1:
             y = split_dims(y, row_shape, batch_ndim)
         core = range(last, y.type.ndim)

@@ -255,13 +255,20 @@ class InvQuadLogdetPullback(StructureOp):
         wrt = [0, *free, len(inputs) - 2, len(inputs) - 1]
         result = [DisconnectedType()() for _ in inputs]
         for i, bar in zip(wrt, pullback_by_definition(bars, inputs, cotangents, wrt), strict=True):
-            result[i] = bar
+            # Of parameters in which the definition is linear.
+            result[i] = inputs[i].zeros_like() if is_disconnected(bar) else bar
         return result
 
 
 def dense_quad_logdet(structure, residual, parameters):
-    """quad (m,) and logdet () from ``to_dense()`` by a symbolic Cholesky factorisation."""
-    dense = structure.from_parameters(*parameters, size=residual.shape[-1]).to_dense()
+    """quad (m,) and logdet () from ``to_dense()`` by a symbolic Cholesky factorisation.
+
+    Or by a definition of the structure's own, where the log determinant is a parameter.
+    """
+    cov = structure.from_parameters(*parameters, size=residual.shape[-1])
+    if hasattr(cov, "dense_quad_logdet"):
+        return cov.dense_quad_logdet(residual)
+    dense = cov.to_dense()
     factor = pt.linalg.cholesky((dense + dense.mT) / 2, lower=True)
     white = pt.linalg.solve_triangular(factor, residual.T, lower=True, b_ndim=2)
     return (white**2).sum(axis=0), 2 * pt.log(pt.diagonal(factor)).sum()

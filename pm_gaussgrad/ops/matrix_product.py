@@ -13,7 +13,7 @@ from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.math import Dot
 
 from pm_gaussgrad.kernels.matrix_product import matrix_product as kernel
-from pm_gaussgrad.ops.backends.loading import DispatchTravels
+from pm_gaussgrad.ops.backends.loading import has_ops
 from pm_gaussgrad.ops.compiled_op import CompiledOp
 from pm_gaussgrad.ops.signature import Signature
 
@@ -89,10 +89,9 @@ class ProductsOnNumba(GraphRewriter):
         pass
 
     def apply(self, fgraph):
-        nodes = fgraph.toposort()
-        if not any(isinstance(getattr(x.op, "core_op", x.op), DispatchTravels) for x in nodes):
+        if not has_ops(fgraph):
             return
-        for node in nodes:
+        for node in fgraph.toposort():
             if not isinstance(node.op, Dot):
                 continue
             [out] = node.outputs

@@ -12,7 +12,6 @@ conditional autoregressive models for disconnected graphs.
 """
 
 import numpy as np
-from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.areal.differences import Differences
 from pm_gaussgrad.cov.areal.icar import ICAR
@@ -40,7 +39,7 @@ class BYM2(CentredLatents):
     sigma : tensor_like, shape () or (...), in units of [y]
         Standard deviation :math:`\sigma` of both together.
     rho : tensor_like, shape () or (...), in units of 1
-        Share :math:`\rho` of the variance that is spatial, between 0 and 1, without these.
+        Share :math:`\rho` of the variance that is spatial, from 0 to below 1.
     n : int, optional
         The number of areas, of pairs of neighbours.
 
@@ -50,14 +49,15 @@ class BYM2(CentredLatents):
         If an argument is not real, or ``W`` is symbolic.
     ValueError
         If ``W`` is not symmetric, has weights that are negative, not finite or on its diagonal; if
-        a constant sigma is negative or a constant rho not in 0 to 1, or 0; and, where a density is
+        a constant sigma is negative or a constant rho not in 0 to 1; and, where a density is
         built, if a constant rho is 1 without other noise.
 
     Notes
     -----
     Areas of each component of the map are scaled, and sum to zero, by themselves; an area without
-    neighbours has the variance :math:`\sigma^2`. Between 0 and 1 it is positive definite, so
-    that it is a prior of effects like others, under counts say, with n variables in place of 2 n.
+    neighbours has the variance :math:`\sigma^2`. Below 1 it is positive definite, so that it is a
+    prior of effects like others, under counts say, with n variables in place of 2 n; at 0 areas are
+    independent, an ordinary point.
     Observed with more noise, ``BYM2(...) + Diagonal(v)``, all of them are integrated out.
 
     Cost: a sparse Cholesky factor of the map, and the inverse on its pattern; the pullback is that
@@ -87,11 +87,6 @@ class BYM2(CentredLatents):
         sigma, rho = as_scalar(NAME, "sigma", sigma), as_scalar(NAME, "rho", rho)
         check_scale(NAME, "sigma", sigma)
         check_share(NAME, "rho", rho)
-        if isinstance(rho, Constant) and (rho.data == 0).any():
-            raise ValueError(
-                f"{NAME}: `rho` is 0, expected a share above it; without spatial effects the "
-                "covariance is gg.cov.Diagonal(sigma**2)."
-            )
         differences = Differences.of(as_neighbours(NAME, W, n)).scaled()
         field = ICAR.of_differences(differences, sigma**2 * rho)
         of_all = (sigma**2)[..., None]

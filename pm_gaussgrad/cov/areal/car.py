@@ -11,16 +11,20 @@ Sources: Besag (1974), Spatial interaction and the statistical analysis of latti
 import numpy as np
 import scipy.sparse as sp
 
+from pm_gaussgrad.cov.areal.known_spectrum import (
+    ArealField,
+    log_of_products,
+    symmetric_eigenvalues,
+)
 from pm_gaussgrad.cov.areal.neighbours import as_neighbours, check_connected
 from pm_gaussgrad.cov.areal.scalars import as_scalar, check_scale
-from pm_gaussgrad.cov.graphs.markov_field import MarkovField
 from pm_gaussgrad.cov.graphs.terms import sum_of_terms
 from pm_gaussgrad.cov.protocol.arguments import as_constant
 
 NAME = "gg.cov.CAR"
 
 
-class CAR(MarkovField):
+class CAR(ArealField):
     r"""A conditional autoregression, :math:`\Sigma^{-1} = \tau (D - \alpha W)`.
 
     Given its neighbours an area has the mean :math:`\alpha \sum_j w_{ij} y_j / d_i` and the
@@ -57,8 +61,10 @@ class CAR(MarkovField):
     -----
     Cost: that of :class:`~pm_gaussgrad.cov.SparsePrecision`, which has the pullback by the values
     of Q; :math:`\bar\tau = \langle D - \alpha W, \bar Q\rangle` and
-    :math:`\bar\alpha = -\tau \langle W, \bar Q\rangle`. Outside of the domain of
-    :math:`\alpha`, and at its ends, Q is not positive definite, and the log density -inf.
+    :math:`\bar\alpha = -\tau \langle W, \bar Q\rangle`. Up to 1000 areas that of the products with
+    Q alone: its determinant is that of the eigenvalues of :math:`D^{-1/2} W D^{-1/2}`, which are
+    found once. Outside of the domain of :math:`\alpha`, and at its ends, Q is not positive
+    definite, and the log density -inf.
 
     The parameters are those of ``pm.CAR``, which has the same density.
 
@@ -86,9 +92,19 @@ class CAR(MarkovField):
             remedy = "leave them out, or pass their precisions in units of tau by D="
             check_connected(NAME, weights, remedy)
             D = np.asarray(weights.sum(axis=1)).ravel()
-        diagonal = sp.diags_array(_as_diagonal(D, weights.shape[0]))
-        pattern, values = sum_of_terms([(tau, diagonal), (-tau * alpha, weights)])
-        self._set(values, pattern)
+        diagonal = _as_diagonal(D, weights.shape[0])
+        pattern, values = sum_of_terms([(tau, sp.diags_array(diagonal)), (-tau * alpha, weights)])
+        self._set(values, pattern, _log_determinant(weights, diagonal, alpha, tau))
+
+
+def _log_determinant(weights, diagonal, alpha, tau):
+    """log|Q|; None where eigenvalues are dear."""
+    unit = sp.diags_array(diagonal**-0.5)
+    eigenvalues = symmetric_eigenvalues(unit @ weights @ unit)
+    if eigenvalues is None:
+        return None
+    factors = tau[..., None] * (1 - alpha[..., None] * eigenvalues.astype(alpha.dtype))
+    return np.log(diagonal).sum().astype(alpha.dtype) + log_of_products(factors)
 
 
 def _as_diagonal(D, n):

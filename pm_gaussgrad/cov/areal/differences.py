@@ -79,12 +79,17 @@ class Differences:
         """The constants of R_k as a sparse structure."""
         return index_data(self.pinned.indptr, self.pinned.indices)
 
+    @cached_property
+    def log_determinant_of_pinned(self) -> float:
+        """log|R_k|."""
+        field = SparseInverse.from_parameters(pt.constant(self.pinned.values), *self.index)
+        return -float(constant_value(field.logdet()))
+
     @property
     def log_determinant(self) -> float:
         """log|R|*."""
         _, pins, _ = self._pins
-        field = SparseInverse.from_parameters(pt.constant(self.pinned.values), *self.index)
-        return float(np.log(self.sizes / pins).sum() - constant_value(field.logdet()))
+        return float(np.log(self.sizes / pins).sum()) + self.log_determinant_of_pinned
 
     def variances(self):
         """The diagonal of R^+, (n)."""

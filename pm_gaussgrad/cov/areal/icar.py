@@ -30,12 +30,14 @@ from pm_gaussgrad.cov.areal.neighbours import as_neighbours
 from pm_gaussgrad.cov.areal.scalars import as_scalar, check_scale
 from pm_gaussgrad.cov.graphs.flat_means import no_covariance, no_draws
 from pm_gaussgrad.cov.graphs.latents import without_means
+from pm_gaussgrad.cov.graphs.pattern import LowerTriangle
 from pm_gaussgrad.cov.graphs.projected import Projected, identity
 from pm_gaussgrad.cov.graphs.sparse_matrix import SparseInverse
 from pm_gaussgrad.cov.protocol.base import Covariance
+from pm_gaussgrad.cov.protocol.constants import constant_value
 from pm_gaussgrad.cov.protocol.elliptical import LOG_2PI
 from pm_gaussgrad.cov.protocol.products import unit_rows
-from pm_gaussgrad.cov.protocol.scales import inverse_scale
+from pm_gaussgrad.cov.protocol.scales import inverse_scale, product
 
 NAME = "gg.cov.ICAR"
 
@@ -278,8 +280,12 @@ class ICAR(Covariance):
 
     def scaled(self, factor):
         if self._differences is not None:
-            return self.of_differences(self._differences, factor * self._variance, self.flat)
-        return self.structure.from_parameters(factor * self.parameters[0], *self.parameters[1:])
+            return self.of_differences(
+                self._differences, product(factor, self._variance), self.flat
+            )
+        return self.structure.from_parameters(
+            product(factor, self.parameters[0]), *self.parameters[1:]
+        )
 
     def precision_entries(self):
         """That of which the means are taken out: see :meth:`sums_to_zero`."""
@@ -293,6 +299,19 @@ class ICAR(Covariance):
             indptr = np.append(starts.data, indices.data.size)
             indices, values = indices.data, values.data
         return values.astype(variance.dtype) * inverse_scale(variance)[..., None], indptr, indices
+
+    @property
+    def relative_precision(self):
+        """The variance, the lower triangle of the pinned matrix, and its log determinant."""
+        if self._differences is not None:
+            of = self._differences
+            return self._variance, of.pinned, of.log_determinant_of_pinned
+        variance, values, *index, _, _, _ = self.parameters
+        field = SparseInverse.from_parameters(values, *index)
+        if not field.has_constant_pattern() or not isinstance(values, Constant):
+            return None
+        pinned = LowerTriangle(*field.pattern("relative_precision()"), values.data)
+        return variance, pinned, -float(constant_value(field.logdet()))
 
     def sums_to_zero(self):
         return self._component.data if self._differences is None else self._differences.component

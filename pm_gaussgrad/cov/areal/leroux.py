@@ -10,15 +10,19 @@ Source: Leroux, Lei and Breslow (2000), Estimation of disease rates in small are
 import numpy as np
 import scipy.sparse as sp
 
+from pm_gaussgrad.cov.areal.known_spectrum import (
+    ArealField,
+    log_of_products,
+    symmetric_eigenvalues,
+)
 from pm_gaussgrad.cov.areal.neighbours import as_neighbours
 from pm_gaussgrad.cov.areal.scalars import as_scalar, check_scale, check_share
-from pm_gaussgrad.cov.graphs.markov_field import MarkovField
 from pm_gaussgrad.cov.graphs.terms import sum_of_terms
 
 NAME = "gg.cov.Leroux"
 
 
-class Leroux(MarkovField):
+class Leroux(ArealField):
     r"""A conditional autoregression, :math:`\Sigma^{-1} = \tau (\rho (D - W) + (1 - \rho) I)`.
 
     Given its neighbours an area has the mean
@@ -77,4 +81,14 @@ class Leroux(MarkovField):
         differences = sp.diags_array(np.asarray(weights.sum(axis=1)).ravel()) - weights
         identity = sp.eye_array(weights.shape[0])
         pattern, values = sum_of_terms([(tau * rho, differences), (tau * (1 - rho), identity)])
-        self._set(values, pattern)
+        self._set(values, pattern, _log_determinant(differences, rho, tau))
+
+
+def _log_determinant(differences, rho, tau):
+    """log|Q|; None where eigenvalues are dear."""
+    eigenvalues = symmetric_eigenvalues(differences)
+    if eigenvalues is None:
+        return None
+    share = rho[..., None]
+    factors = tau[..., None] * (1 - share + share * eigenvalues.astype(rho.dtype))
+    return log_of_products(factors)

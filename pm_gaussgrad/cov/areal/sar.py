@@ -13,9 +13,13 @@ chapters 3 and 6.
 import pytensor.tensor as pt
 import scipy.sparse as sp
 
+from pm_gaussgrad.cov.areal.known_spectrum import (
+    ArealField,
+    eigenvalues_of_weights,
+    log_of_products,
+)
 from pm_gaussgrad.cov.areal.neighbours import as_neighbours
 from pm_gaussgrad.cov.areal.scalars import as_scalar, check_scale
-from pm_gaussgrad.cov.graphs.markov_field import MarkovField
 from pm_gaussgrad.cov.graphs.sparse_matrix import SparseCovariance
 from pm_gaussgrad.cov.graphs.terms import sum_of_terms
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_size
@@ -23,7 +27,7 @@ from pm_gaussgrad.cov.protocol.base import as_parameter, check_size
 NAME = "gg.cov.SAR"
 
 
-class SAR(MarkovField):
+class SAR(ArealField):
     r"""A simultaneous autoregression, :math:`\Sigma^{-1} = (I-\rho W)^\top (I-\rho W) / \sigma^2`.
 
     Of errors, :math:`y = X \beta + u`, :math:`u = \rho W u + e`, with the mean :math:`X \beta`; of
@@ -89,7 +93,7 @@ class SAR(MarkovField):
             (precision * rho**2, weights.T @ weights),
         ]
         pattern, values = sum_of_terms(products)
-        self._set(values, pattern)
+        self._set(values, pattern, _log_determinant(weights, rho, sigma))
         self._lag = weights, rho, precision
 
     def lag_mean(self, mu):
@@ -122,4 +126,13 @@ class SAR(MarkovField):
         products = entries.data.astype(mu.dtype) * mu[..., entries.row]
         neighbours = pt.zeros_like(mu)[..., entries.col].inc(products)
         moved = precision[..., None] * (mu - rho[..., None] * neighbours)
-        return SparseCovariance.from_parameters(*self.parameters).solve(moved)
+        return SparseCovariance.from_parameters(*self.parameters[:-1]).solve(moved)
+
+
+def _log_determinant(weights, rho, sigma):
+    """log|Q|; None where eigenvalues are dear, or none that are real are known to exist."""
+    eigenvalues = eigenvalues_of_weights(weights)
+    if eigenvalues is None:
+        return None
+    factors = abs((1 - rho[..., None] * eigenvalues.astype(rho.dtype)) / sigma[..., None])
+    return 2 * log_of_products(factors)

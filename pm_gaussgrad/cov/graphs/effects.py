@@ -1,8 +1,9 @@
 r"""``Effects``: random effects of groups, crossed and nested by adding them.
 
-Definition: Sigma_ij = z_i' G z_j where i and j are of one group, else 0, with z_i = ``design[i]``
-(k), and G = ``covariance`` (k, k) that of the coefficients of a group. With independent noise it is
-a ``SparseLatents``, where costs and sources are.
+Definition: Sigma_ij = K_gh z_i' G z_j, i of group g and j of h, with z_i = ``design[i]`` (k), and
+G = ``covariance`` (k, k) that of the coefficients of a group. K is the identity, or a known
+relationship between groups, as its sparse inverse. With independent noise it is a
+``SparseLatents``, where costs and sources are.
 """
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytensor.tensor as pt
 import scipy.sparse as sp
 
 from pm_gaussgrad.cov.graphs.latents import Latents
+from pm_gaussgrad.cov.graphs.level_precision import as_level_precision
 from pm_gaussgrad.cov.graphs.stacked_terms import of_effects
 from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.cov.protocol.base import as_parameter
@@ -21,7 +23,10 @@ NAME = "gg.cov.Effects"
 
 
 class Effects(Latents):
-    r"""Random effects of groups, :math:`\Sigma_{ij} = z_i^\top G z_j` within each: a summand.
+    r"""Random effects of groups, :math:`\Sigma_{ij} = K_{gh} z_i^\top G z_j`: a summand.
+
+    Observation i is of group g and j of h. Groups are independent, K the identity, unless their
+    relationship is given: the animal model, phylogenetic models, neighbouring regions.
 
     Parameters
     ----------
@@ -33,14 +38,26 @@ class Effects(Latents):
     design : array_like, shape (n, k), in units of [design], optional
         Constant: what the coefficients of a group are multiplied by, one column each. By default a
         column of ones, random intercepts.
+    precision : scipy.sparse matrix or array_like, shape (l, l), in units of 1, optional
+        Constant, symmetric and positive definite: the inverse of K, sparse in any format; of a
+        pedigree the inverse of the relationship matrix. Levels without observations, as parents,
+        are ordinary.
+    relationship : array_like or scipy.sparse matrix, shape (l, l), in units of 1, optional
+        K itself, in place of ``precision``: kinship, a phylogenetic covariance. It is inverted
+        when the structure is made.
+    levels : array_like, shape (l), in units of labels, optional
+        The label of each row of that matrix, in any order. By default the index of a pandas table,
+        else labels are the numbers of rows, 0, 1, ...
 
     Raises
     ------
     TypeError
-        If ``group`` or ``design`` is symbolic, or ``covariance`` is not of the shape of the design.
+        If ``group`` or ``design`` is symbolic, or ``covariance`` is not of the shape of the design;
+        if ``precision`` and ``relationship`` are both given.
     ValueError
         If a label is missing, there are not as many rows of the design as labels, or a constant
-        covariance is negative, not symmetric or not positive semidefinite.
+        covariance is negative, not symmetric or not positive semidefinite; if the matrix of the
+        levels is not symmetric or not positive definite, or a label has no row.
     NotImplementedError
         If a log density, an inverse or a determinant is asked for before noise was added.
 
@@ -55,10 +72,18 @@ class Effects(Latents):
     w_{ig}^\top` with :math:`w = Z^\top \alpha`. A covariance that is not positive semidefinite
     gives a log density of -inf; its lower triangle is read.
 
+    Of related levels the identity is replaced by the precision, and the pullback is
+    :math:`\bar G = \sum_{gh} K_{gh} (\bar\ell\,(Z^\top \Sigma^{-1} Z)_{gh} - \sum_i \bar q_i
+    w_{ig} w_{ih}^\top)`, of which K is not formed. The log determinant of the precision is found
+    once.
+
     References
     ----------
     Bates, D., Maechler, M., Bolker, B. and Walker, S. (2015). Fitting linear mixed-effects models
     using lme4. Journal of Statistical Software 67(1), eq. 34 to 54.
+
+    Henderson, C. R. (1976). A simple method for computing the inverse of a numerator relationship
+    matrix used in prediction of breeding values. Biometrics 32, 69-83.
 
     Examples
     --------
@@ -68,17 +93,29 @@ class Effects(Latents):
     array([[2.5, 0. , 2. ],
            [0. , 2.5, 0. ],
            [2. , 0. , 2.5]])
+
+    A child and one of its parents, related by a half:
+
+    >>> pedigree = [[1.5, 0.5, -1.0], [0.5, 1.5, -1.0], [-1.0, -1.0, 2.0]]
+    >>> levels = ["mother", "father", "child"]
+    >>> cov = gg.cov.Effects(["child", "mother"], 1.0, precision=pedigree, levels=levels)
+    >>> cov.to_dense().eval()
+    array([[1. , 0.5],
+           [0.5, 1. ]])
     """
 
     label = NAME
     # What it is flattened into is not what users pass.
     parameter_shapes = {}
 
-    def __init__(self, group, covariance, design=None):
-        levels, labels = as_labels(NAME, "group", group)
-        design = np.ones((levels.size, 1)) if design is None else _as_design(design, levels.size)
+    def __init__(
+        self, group, covariance, design=None, precision=None, relationship=None, levels=None
+    ):
+        numbers, labels = as_labels(NAME, "group", group)
+        design = np.ones((numbers.size, 1)) if design is None else _as_design(design, numbers.size)
         covariance = _as_matrix(covariance, design.shape[1])
-        self._terms = of_effects(levels.size, covariance, levels, len(labels), design)
+        between, rows = as_level_precision(NAME, labels, precision, relationship, levels)
+        self._terms = of_effects(covariance, rows[numbers], design, between)
 
 
 def _as_design(design, n):

@@ -1,11 +1,12 @@
 r"""``Latents``: sums of sparse latents, without noise; what ``Projected`` and ``Effects`` are.
 
-Definition: A M A' with M block diagonal: of random effects I (x) G for each term, of fields Q^-1
+Definition: A M A' with M block diagonal: of random effects R^-1 (x) G for each term, of fields Q^-1
 with Q sparse, or C Q^-1 C where they sum to zero, C taking the mean over its component from each
-node. Storage: the entries of A, of Q, and of the factors to come. Singular where there are
-more observations than coefficients, and only a summand.
+node. R is the constant precision of the levels of a term, I where these are not related. Storage:
+the entries of A, R, Q, and of the factors to come. Singular where there are more observations than
+coefficients, and only a summand.
 
-Products: A (M (A'r)), by the entries of A and G, and one factor of Q.
+Products: A (M (A'r)), by the entries of A and G, and one factor of R and Q.
 """
 
 from dataclasses import replace
@@ -17,9 +18,11 @@ from pm_gaussgrad.cov.graphs.flat_means import no_covariance
 from pm_gaussgrad.cov.graphs.stacked_terms import Terms
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.products import unit_rows
-from pm_gaussgrad.cov.protocol.scales import inverse_scale
+from pm_gaussgrad.cov.protocol.scales import finite_dense, inverse_scale, product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, does_not_close, mends
+from pm_gaussgrad.kernels.sparse.arrangement import BETWEEN_COLUMN, BETWEEN_ROW
 from pm_gaussgrad.kernels.sparse.latent_members import signal, signal_variances
+from pm_gaussgrad.kernels.sparse.layout import section
 from pm_gaussgrad.ops import transform_rows
 from pm_gaussgrad.ops.form import Form
 from pm_gaussgrad.ops.sparse_solve import sparse_solve
@@ -28,6 +31,7 @@ from pm_gaussgrad.ops.sparse_solve import sparse_solve
 CONSTANTS = {
     "loadings": "a",
     "entries": "2 a",
+    "between": "u",
     "precision": "2 q",
     "blocks": "3 b",
     "centred": "p",
@@ -46,7 +50,7 @@ class Latents(Covariance):
         The matrices G of the effects, flattened, one after the other.
     values : tensor, shape (..., q), in units of [y]^-2
         Of the lower triangle of the precision of the fields.
-    loadings, entries, precision, blocks, centred, index, extent, fill
+    loadings, entries, between, precision, blocks, centred, index, extent, fill
         Constant: see :class:`~pm_gaussgrad.cov.graphs.stacked_terms.Terms` and
         :mod:`pm_gaussgrad.kernels.sparse.arrangement`. ``extent`` and ``fill`` have no entries, and
         say by their shapes how many observations and coefficients there are, and how long the
@@ -106,35 +110,38 @@ class Latents(Covariance):
 
     def to_dense(self):
         self._proper()
-        covariances, values, loadings, entries, precision, blocks, *_, extent, _ = self.parameters
+        covariances, values, loadings, entries, between, precision, *_ = self.parameters
+        index, extent, _ = self.parameters[-3:]
         n, p = _length(extent, 0), _length(extent, 1)
-        # With a precision of one for effects, whose covariance then takes the place of one.
-        on_diagonal = pt.eq(precision[0], precision[1])
-        fields = pt.zeros(p, dtype=values.dtype)[precision[0]].inc(on_diagonal)
-        effects = pt.eye(p, dtype=values.dtype) * (1 - fields)
-        lower = _scattered(values, precision, p, p)
-        upper = _scattered(pt.switch(on_diagonal, 0, values), precision[::-1], p, p)
-        prior = pt.linalg.inv(lower + upper + effects) - effects
-        prior = self._centre(self._centre(prior).mT)
-        prior = prior + _scattered(covariances[..., blocks[2]], blocks, p, p)
+        places = [_section(index, which) for which in (BETWEEN_ROW, BETWEEN_COLUMN)]
+        prior = _symmetric(values, precision, p) + _symmetric(between, places, p)
+        prior = self._centre(self._centre(pt.linalg.inv(prior)).mT)
+        prior = self._scale(prior, covariances[..., None, :])
         design = _scattered(loadings, entries, n, p)
         return design @ prior @ design.mT
 
     def times(self, rows):
         self._proper()
-        covariances, values, loadings, entries, precision, blocks, _, index, extent, _ = (
-            self.parameters
-        )
+        covariances, values, loadings, entries, between, precision, *_ = self.parameters
+        index, extent, _ = self.parameters[-3:]
         n, p = _length(extent, 0), _length(extent, 1)
         rows = pt.as_tensor_variable(rows)
         scores = self._centre(_added(loadings * rows[..., entries[0]], entries[1], p))
-        latent = _added(covariances[..., blocks[2]] * scores[..., blocks[1]], blocks[0], p)
-        latent = latent + self._centre(sparse_solve(scores, values, precision, index))
+        latent = sparse_solve(scores, values, between, precision, index)
+        latent = self._centre(self._scale(latent, covariances))
         return _added(loadings * latent[..., entries[1]], entries[0], n)
+
+    def _scale(self, latent, covariances):
+        """Rows (..., p), of effects in relative form times G, level by level; of fields as is."""
+        *_, precision, blocks, _, _, extent, _ = self.parameters
+        p = _length(extent, 1)
+        of_fields = pt.zeros(p, dtype=latent.dtype)[precision[0]].set(1)
+        products = covariances[..., blocks[2]] * latent[..., blocks[1]]
+        return latent * of_fields + _added(products, blocks[0], p)
 
     def _centre(self, latent):
         """C x of each row x, (..., p) -> (..., p)."""
-        return without_means(latent, self.parameters[6])
+        return without_means(latent, self.parameters[7])
 
     def rows(self, positions):
         return self.times(unit_rows(positions, self.size, self.dtype))
@@ -163,10 +170,13 @@ class Latents(Covariance):
     def scaled(self, factor):
         if self._terms is None:
             covariances, values, *constants = self.parameters
-            numbers = factor * covariances, inverse_scale(factor) * values
+            numbers = product(factor, covariances), product(inverse_scale(factor), values)
             return type(self).from_parameters(*numbers, *constants)
         covariances, values = self._terms.covariances, self._terms.values
-        numbers = {"covariances": factor * covariances, "values": inverse_scale(factor) * values}
+        numbers = {
+            "covariances": product(factor, covariances),
+            "values": product(inverse_scale(factor), values),
+        }
         return type(self).of(replace(self._terms, **numbers))
 
     def _singular(self, *_):
@@ -176,6 +186,10 @@ class Latents(Covariance):
         )
 
     quad_logdet = logp = solve = logdet = color = whiten = inverse_diagonal = _singular
+
+
+# Ones in the place of what is not finite need not have an inverse.
+finite_dense.register(Latents, Latents.to_dense)
 
 
 def without_means(latent, component):
@@ -200,6 +214,20 @@ def _added(values, positions, size):
     """Sums of values (..., k) at positions of the last axis, (..., size)."""
     nothing = pt.zeros((*tuple(values.shape)[:-1], size), dtype=values.dtype)
     return nothing[..., positions].inc(values)
+
+
+def _section(index, which):
+    """A section of the index; a constant where that is one."""
+    if isinstance(index, Constant):
+        return pt.constant(section(index.data, which))
+    return index[index[which] : index[which + 1]]
+
+
+def _symmetric(values, positions, size):
+    """Symmetric matrices (..., size, size) with values (..., k) at positions of one triangle."""
+    other = pt.switch(pt.eq(positions[0], positions[1]), 0, values)
+    lower = _scattered(values, positions, size, size)
+    return lower + _scattered(other, positions[::-1], size, size)
 
 
 def _scattered(values, positions, rows, columns):

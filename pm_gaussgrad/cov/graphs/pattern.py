@@ -58,7 +58,9 @@ class LowerTriangle:
         return None if has.all() else int(has.argmin())
 
 
-def lower_triangle(owner: str, name: str, matrix, like=None, numbers=True) -> LowerTriangle:
+def lower_triangle(
+    owner: str, name: str, matrix, like=None, numbers=True, node="observation"
+) -> LowerTriangle:
     """A user's symmetric matrix.
 
     Parameters
@@ -72,6 +74,8 @@ def lower_triangle(owner: str, name: str, matrix, like=None, numbers=True) -> Lo
         The size that it is to have.
     numbers : bool
         Whether its numbers matter, and not its pattern alone.
+    node : str
+        What a row is of, for errors.
 
     Raises
     ------
@@ -87,7 +91,7 @@ def lower_triangle(owner: str, name: str, matrix, like=None, numbers=True) -> Lo
         n = "n" if like is None else like
         raise ValueError(
             f"{owner}: `{name}` has shape {matrix.shape}, expected ({n}, {n}): a row and a column "
-            "for each observation."
+            f"for each {node}."
         )
     if numbers and not np.isfinite(matrix.data).all():
         raise ValueError(f"{owner}: `{name}` has entries that are not finite, expected numbers.")

@@ -10,8 +10,9 @@ import scipy.sparse as sp
 from pytensor.graph.basic import Variable
 
 from pm_gaussgrad.cov.graphs.latents import Latents
+from pm_gaussgrad.cov.graphs.level_precision import LevelPrecision
 from pm_gaussgrad.cov.graphs.pattern import as_wide
-from pm_gaussgrad.cov.graphs.stacked_terms import of_fields
+from pm_gaussgrad.cov.graphs.stacked_terms import of_fields, of_relative_field
 from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.sized import of_size
@@ -92,10 +93,16 @@ class Projected(Latents):
                 f"{NAME}: `latent` is a {latent.label}, which has no sparse precision matrix, "
                 f"expected a structure that has one, as gg.cov.SparsePrecision; {_remedy(latent)}."
             )
-        values, indptr, indices = latent.precision_entries()
-        values = pt.as_tensor_variable(values)
-        sums = latent.sums_to_zero()
-        self._terms = of_fields(matrix, values, indptr, indices, sums, bool(latent.flat))
+        sums, flat, relative = latent.sums_to_zero(), bool(latent.flat), latent.relative_precision
+        if relative is None:
+            values, indptr, indices = latent.precision_entries()
+            values = pt.as_tensor_variable(values)
+            self._terms = of_fields(matrix, values, indptr, indices, sums, flat)
+        else:
+            variance, *between = relative
+            self._terms = of_relative_field(
+                matrix, variance, LevelPrecision.of(*between), sums, flat
+            )
 
 
 def identity(n: int) -> sp.csr_array:

@@ -1,12 +1,14 @@
 r"""``Projected``, ``Effects`` and ``Diagonal``: sparse latents with independent noise.
 
-Definition: Sigma = A M A' + diag(v), M block diagonal: I (x) G for each term of random effects,
-Q^-1 for fields with a sparse precision Q. Storage: the entries of A, Q and of two sparse factors.
+Definition: Sigma = A M A' + diag(v), M block diagonal: R^-1 (x) G for each term of random effects,
+R a constant precision between levels, Q^-1 for fields with a sparse precision Q. Storage: the
+entries of A, R, Q and of two sparse factors.
 Value and gradient: one sparse Cholesky factorisation of the size of the latents, one of Q, and
 their inverses on the pattern; n observations cost the squares of the entries in their rows of A.
 
-Value, pullback and square root are derived in :mod:`pm_gaussgrad.kernels.sparse.latents`. Singular
-G, no variance at all among them, are ordinary points.
+Value, pullback and square root are derived in :mod:`pm_gaussgrad.kernels.sparse.latents`, the
+Fisher information in :mod:`pm_gaussgrad.kernels.sparse.latent_information`. Singular G, no variance
+at all among them, are ordinary points.
 
 Sources: as of :mod:`pm_gaussgrad.kernels.sparse.latents`.
 """
@@ -23,12 +25,14 @@ from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.constants import check_positive
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
+from pm_gaussgrad.cov.protocol.scales import finite_dense, product
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size, falls_back
 from pm_gaussgrad.kernels.sparse import centred_latents
 from pm_gaussgrad.kernels.sparse import latent_members as members
+from pm_gaussgrad.kernels.sparse.latent_information import information
 from pm_gaussgrad.kernels.sparse.latents import forward, pullback
-from pm_gaussgrad.ops import transform_rows
+from pm_gaussgrad.ops import information_by_kernel, transform_rows
 from pm_gaussgrad.ops.partition import partition
 
 
@@ -59,6 +63,7 @@ class SparseLatents(Leaf):
     inverse_diagonal_kernel = staticmethod(members.inverse_diagonal)
     innovations_kernel = staticmethod(members.innovations)
     log_scales_kernel = staticmethod(members.log_scales)
+    information_kernel = staticmethod(information)
 
     def __init__(self, latents, variance):
         self._latents, self._variance = latents, variance
@@ -113,6 +118,9 @@ class SparseLatents(Leaf):
         log_scales = transform_rows(self, "log_scales", self._nothing())
         return white, log_scales + pt.zeros_like(white)
 
+    def information(self, tangents):
+        return information_by_kernel(self, pt.concatenate(tangents[:3], axis=1))
+
     def noise_size(self, n):
         return self._latents.noise_size(n) + self.size
 
@@ -133,7 +141,11 @@ class SparseLatents(Leaf):
         return None if kept is None else of_latents(kept, self._variance[..., observed])
 
     def scaled(self, factor):
-        return of_latents(self._latents.scaled(factor), factor * self._variance)
+        return of_latents(self._latents.scaled(factor), product(factor, self._variance))
+
+
+# Ones in the place of what is not finite need not have an inverse.
+finite_dense.register(SparseLatents, SparseLatents.to_dense)
 
 
 class CentredLatents(SparseLatents):

@@ -31,7 +31,7 @@ from pm_gaussgrad.cov.graphs.sparse_matrix import SparseInverse
 from pm_gaussgrad.cov.protocol.kriging import with_entries
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.marginal import Marginal
-from pm_gaussgrad.cov.protocol.scales import inverse_scale
+from pm_gaussgrad.cov.protocol.scales import finite_dense, inverse_scale, product
 from pm_gaussgrad.kernels import sparse_marginal as kernels
 from pm_gaussgrad.kernels.sparse.layout import ORDER, section
 from pm_gaussgrad.ops import among_zeros, information_by_kernel, transform_rows
@@ -164,10 +164,14 @@ class SparseMarginal(Leaf):
 
     def scaled(self, factor):
         values, *index = self.parameters
-        return self.from_parameters(values * inverse_scale(factor)[..., None], *index)
+        return self.from_parameters(product(inverse_scale(factor)[..., None], values), *index)
 
     def information(self, tangents):
         return information_by_kernel(self, tangents[0])
+
+
+# Ones in the place of what is not finite need not have an inverse.
+finite_dense.register(SparseMarginal, SparseMarginal.to_dense)
 
 
 class MissingNodes:

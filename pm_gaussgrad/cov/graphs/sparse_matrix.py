@@ -29,7 +29,7 @@ from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import unit_rows
-from pm_gaussgrad.cov.protocol.scales import inverse_scale
+from pm_gaussgrad.cov.protocol.scales import finite_dense, inverse_scale, product
 from pm_gaussgrad.kernels import sparse_matrix as kernels
 from pm_gaussgrad.ops import information_by_kernel, transform_rows
 
@@ -134,7 +134,11 @@ class SparseInverse(SparseMatrix):
 
     def scaled(self, factor):
         values, *index = self.parameters
-        return self.from_parameters(values * inverse_scale(factor)[..., None], *index)
+        return self.from_parameters(product(inverse_scale(factor)[..., None], values), *index)
+
+
+# Ones in the place of what is not finite need not have an inverse.
+finite_dense.register(SparseInverse, SparseInverse.to_dense)
 
 
 class SparseCovariance(SparseMatrix):
@@ -161,4 +165,4 @@ class SparseCovariance(SparseMatrix):
 
     def scaled(self, factor):
         values, *index = self.parameters
-        return self.from_parameters(values * factor[..., None], *index)
+        return self.from_parameters(product(factor[..., None], values), *index)

@@ -1,4 +1,9 @@
-"""What sparse latents consist of: effects and fields, side by side, and the constants of both."""
+"""What sparse latents consist of: effects and fields, side by side, and the constants of both.
+
+A field whose precision is constant but for a factor, Q = R / v, is an effect of the variance v with
+the constant precision R between its levels, as far as its density goes. It is one here: log|R| is
+found once, and a variance of zero is an ordinary point.
+"""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +15,13 @@ from pytensor.graph.basic import Constant
 from pytensor.scalar import upcast
 from pytensor.tensor.variable import TensorVariable
 
-from pm_gaussgrad.kernels.sparse.arrangement import TERM_SIZE, TERM_START, arrange
+from pm_gaussgrad.kernels.sparse.arrangement import (
+    BETWEEN_COLUMN,
+    BETWEEN_ROW,
+    TERM_SIZE,
+    TERM_START,
+    arrange,
+)
 from pm_gaussgrad.kernels.sparse.layout import section
 from pm_gaussgrad.ops.compiled import compiled_function
 from pm_gaussgrad.ops.partition import assemble
@@ -32,12 +43,18 @@ class Terms:
         The entries of A, row by row, columns ascending.
     entries : array of int, shape (2, a)
         Their rows and columns.
+    between : array, shape (u)
+        Of the lower triangle of the constant precision of the effects in relative form, by columns,
+        in units in which its determinant is 1.
+    related : array of int, shape (2, u)
+        Their rows and columns.
     precision : array of int, shape (2, q)
         Rows and columns of the values, as numbers of coefficients.
     levels : array of int, shape (2, t)
         Of each term of effects: coefficients of a level, and levels.
-    sums : array of int, shape (nodes)
-        The component over which a node sums to zero with others, 0, 1, ...; -1 where it does not.
+    sums : array of int, shape (p)
+        The component over which a coefficient sums to zero with others, 0, 1, ...; -1 where it does
+        not.
     flat : array, shape (size, f)
         How observations see means of components that have a flat prior besides.
     """
@@ -48,6 +65,8 @@ class Terms:
     values: TensorVariable
     loadings: np.ndarray
     entries: np.ndarray
+    between: np.ndarray
+    related: np.ndarray
     precision: np.ndarray
     levels: np.ndarray
     sums: np.ndarray
@@ -80,6 +99,8 @@ class Terms:
             axis=1,
         )
         order = np.lexsort(entries[::-1])
+        components = np.where(other.sums < 0, -1, other.sums + self.components)
+        own, others = np.split(self.sums, [left]), np.split(components, [right])
         return Terms(
             self.size,
             self.nodes + other.nodes,
@@ -87,9 +108,11 @@ class Terms:
             _joined(self.values, other.values),
             np.concatenate([self.loadings, other.loadings])[order],
             entries[:, order],
+            np.append(self.between, other.between),
+            np.concatenate([self.related, other.related + left], axis=1),
             np.concatenate([self.precision + right, other.precision + left + self.nodes], axis=1),
             np.concatenate([self.levels, other.levels], axis=1),
-            np.append(self.sums, np.where(other.sums < 0, -1, other.sums + self.components)),
+            np.concatenate([own[0], others[0], own[1], others[1]]),
             np.concatenate([self.flat, other.flat], axis=1),
         )
 
@@ -121,15 +144,22 @@ class Terms:
     def tensors(self):
         """Covariances and values, and the constants in the order that structures declare."""
         index, *fill = arrange(
-            self.size, self.entries, self.precision, self.levels, self.nodes, compiled_function
+            self.size,
+            self.entries,
+            self.related,
+            self.precision,
+            self.levels,
+            self.nodes,
+            compiled_function,
         )
         p = self.effects + self.nodes
         constants = [
             self.loadings.astype(self.dtype),
             self.entries,
+            self.between.astype(self.dtype),
             self.precision,
             self._blocks(),
-            np.append(np.full(self.effects, -1), self.sums),
+            self.sums,
             index,
             # Without entries: what they say are their lengths.
             np.empty((self.size, p, 0), np.int64),
@@ -138,7 +168,7 @@ class Terms:
         return (
             self.covariances,
             self.values,
-            *(pt.constant(np.ascontiguousarray(x)) for x in constants),
+            *(pt.constant(np.array(x, order="C")) for x in constants),
         )
 
     def _blocks(self):
@@ -154,27 +184,53 @@ class Terms:
     @classmethod
     def of_tensors(cls, tensors):
         """From :attr:`tensors`; None where their constants are symbolic, or a batch."""
-        covariances, values, loadings, entries, precision, _, centred, index, extent, _ = tensors
-        constants = (loadings, entries, precision, centred, index, extent)
-        if not all(isinstance(x, Constant) for x in constants) or loadings.type.ndim > 1:
+        covariances, values, *constants = tensors
+        if not all(isinstance(x, Constant) for x in constants) or constants[0].type.ndim > 1:
             return None
-        loadings, entries, precision, centred, index, extent = (x.data for x in constants)
+        loadings, entries, between, precision, _, centred, index, extent, _ = (
+            x.data for x in constants
+        )
         size, start = section(index, TERM_SIZE), section(index, TERM_START)
         levels = np.stack([size, np.diff(start) // np.maximum(size, 1)])
+        related = np.stack([section(index, which) for which in (BETWEEN_ROW, BETWEEN_COLUMN)])
         n, p, _ = extent.shape
-        constants = loadings, entries, precision, levels, centred[start[-1] :], np.empty((n, 0))
-        return cls(n, int(p - start[-1]), covariances, values, *constants)
+        constants = between, related, precision, levels, centred, np.empty((n, 0))
+        return cls(n, int(p - start[-1]), covariances, values, loadings, entries, *constants)
 
 
-def of_effects(size, covariance, levels, count, design):
-    """Random effects: G (..., k, k), the level (n) of each observation, and the design (n, k)."""
+def of_effects(covariance, levels, design, between):
+    """Random effects.
+
+    Parameters
+    ----------
+    covariance : TensorVariable, shape (..., k, k)
+        G.
+    levels : array of int, shape (n)
+        Of each observation.
+    design : array, shape (n, k)
+    between : LevelPrecision
+    """
     n, k = design.shape
     entries = np.stack([np.repeat(np.arange(n), k), (levels[:, None] * k + np.arange(k)).ravel()])
     flat = covariance.reshape((*covariance.shape[:-2], k * k))
-    nothing = pt.constant(np.empty(0, covariance.dtype))
-    pattern, shape = np.empty((2, 0), np.int64), np.array([[k], [count]])
-    sums, means = np.empty(0, np.int64), np.empty((size, 0))
-    return Terms(n, 0, flat, nothing, design.ravel(), entries, pattern, shape, sums, means)
+    sums, means = np.full(between.size * k, -1), np.empty((n, 0))
+    return _of_levels(n, flat, design.ravel(), entries, between.of_coefficients(k), k, sums, means)
+
+
+def of_relative_field(matrix, variance, between, sums=None, flat=False):
+    """A field with a :class:`LevelPrecision` that its variance (...) divides; see of_fields."""
+    entries, sums, means = _seen(matrix, sums, flat)
+    parts = variance[..., None], matrix.data, entries, between, 1, sums, means
+    return _of_levels(matrix.shape[0], *parts)._without_zeros()
+
+
+def _of_levels(n, covariances, loadings, entries, between, k, sums, means):
+    """Effects alone, of k coefficients for each level."""
+    nothing = pt.constant(np.empty(0, covariances.dtype))
+    related = np.stack([between.pattern.indices, between.pattern.columns])
+    own = between.unit * loadings, entries, between.pattern.values, related
+    pattern, shape = np.empty((2, 0), np.int64), np.array([[k], [between.size // k]])
+    return Terms(n, 0, covariances, nothing, *own, pattern, shape, sums, means)
 
 
 def of_fields(matrix, values, indptr, indices, sums=None, flat=False):
@@ -184,17 +240,23 @@ def of_fields(matrix, values, indptr, indices, sums=None, flat=False):
     ``flat`` says whether their means have a flat prior instead, each in units of a vector of length
     one.
     """
-    n, nodes = matrix.shape
-    entries = np.stack([np.repeat(np.arange(n), np.diff(matrix.indptr)), matrix.indices])
-    precision = np.stack([indices, np.repeat(np.arange(nodes), np.diff(indptr))])
+    (n, nodes), (entries, sums, means) = matrix.shape, _seen(matrix, sums, flat)
+    precision = np.stack([indices, np.repeat(np.arange(nodes), np.diff(indptr))]).astype(np.int64)
     none = np.empty((2, 0), np.int64)
     nothing = pt.constant(np.empty(0, values.dtype))
-    own = (x.astype(np.int64) for x in (entries, precision))
+    own = matrix.data, entries, np.empty(0), none, precision, none, sums, means
+    return Terms(n, nodes, nothing, values, *own)._without_zeros()
+
+
+def _seen(matrix, sums, flat):
+    """Rows and columns of the entries, components of the nodes, and how flat means are seen."""
+    n, nodes = matrix.shape
+    entries = np.stack([np.repeat(np.arange(n), np.diff(matrix.indptr)), matrix.indices])
     sums, means = np.full(nodes, -1) if sums is None else sums, np.empty((n, 0))
     if flat:
         unit = np.sqrt(1 / np.bincount(sums))[sums]
         means = (matrix @ sp.csr_array((unit, (np.arange(nodes), sums)))).toarray()
-    return Terms(n, nodes, nothing, values, matrix.data, *own, none, sums, means)._without_zeros()
+    return entries.astype(np.int64), sums, means
 
 
 def _joined(left, right):

@@ -43,6 +43,7 @@ from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.kriging import semidefinite_root
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import matmul, rows_of_diagonal
+from pm_gaussgrad.cov.protocol.scales import product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, mends
 from pm_gaussgrad.cov.protocol.terms import made_of, terms_of
 from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
@@ -198,7 +199,7 @@ class Kronecker(Leaf):
 
     def scaled(self, factor):
         first, *others = self.parameters
-        return type(self).from_parameters(factor * first, *others)
+        return type(self).from_parameters(product(factor, first), *others)
 
     def rows(self, positions):
         strips = []
@@ -291,7 +292,7 @@ class NoisyKronecker(Kronecker):
 
     def scaled(self, factor):
         first, *others, noise = self.parameters
-        return type(self).from_parameters(factor * first, *others, factor * noise)
+        return type(self).from_parameters(product(factor, first), *others, product(factor, noise))
 
     def rows(self, positions):
         return super().rows(positions) + rows_of_diagonal(positions, self.parameters[-1], self.size)

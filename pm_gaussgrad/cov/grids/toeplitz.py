@@ -24,7 +24,7 @@ from pm_gaussgrad.cov.matrices.diagonal import ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_variance
 from pm_gaussgrad.cov.protocol.leaf import Leaf
-from pm_gaussgrad.cov.protocol.scales import of_finite
+from pm_gaussgrad.cov.protocol.scales import of_finite, product
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, falls_back
 from pm_gaussgrad.kernels.symmetric import log_product
@@ -205,7 +205,7 @@ class Toeplitz(Leaf):
         return column if self.size == 0 else pt.zeros_like(column)[..., 0].set(1)
 
     def scaled(self, factor):
-        return Toeplitz(factor * self.parameters[0])
+        return Toeplitz(product(factor, self.parameters[0]))
 
     @staticmethod
     def forward_jax(residual, first_column):

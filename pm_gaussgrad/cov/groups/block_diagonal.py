@@ -18,6 +18,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import equal_computations
 
+from pm_gaussgrad.cov.groups.one_block import each_inside
 from pm_gaussgrad.cov.groups.together import in_order, members_of, piece_of, separated
 from pm_gaussgrad.cov.matrices.dense import Dense
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
@@ -101,6 +102,7 @@ class BlockDiagonal(Composite):
         ]
         self.block_sizes = tuple(known_size(name, f"block {i}", b) for i, b in enumerate(blocks))
         self.blocks = tuple(block.resolved for block in blocks)
+        self.inside = each_inside(blocks, self.block_sizes)
 
     @classmethod
     def _of_blocks(cls, blocks, sizes):

@@ -38,7 +38,7 @@ from pm_gaussgrad.cov.protocol.constants import (
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
-from pm_gaussgrad.cov.protocol.scales import of_finite
+from pm_gaussgrad.cov.protocol.scales import of_finite, product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, mends
 from pm_gaussgrad.kernels.compound_symmetry import (
     eigenvalue_weights,
@@ -286,7 +286,7 @@ class CompoundSymmetry(ScalarLeaf):
 
     def scaled(self, factor):
         variance, correlation = self.parameters
-        return self.from_parameters(factor * variance, correlation, size=self.size)
+        return self.from_parameters(product(factor, variance), correlation, size=self.size)
 
     @staticmethod
     def forward_jax(residual, variance, correlation):
@@ -353,7 +353,7 @@ class ComponentSymmetry(CompoundSymmetry):
 
     def scaled(self, factor):
         own, common = self.parameters
-        return self.from_parameters(factor * own, factor * common, size=self.size)
+        return self.from_parameters(product(factor, own), product(factor, common), size=self.size)
 
     @staticmethod
     def forward_jax(residual, own, common):

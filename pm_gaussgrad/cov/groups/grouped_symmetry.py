@@ -22,6 +22,7 @@ from pm_gaussgrad.cov.protocol.base import Covariance, length
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.labels import as_groups, check_length, of_each, some_of_each
 from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.scales import product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, mends
 from pm_gaussgrad.kernels import symmetry_by_group as kernels
 from pm_gaussgrad.ops import transform_rows
@@ -161,7 +162,9 @@ class GroupedSymmetry(Leaf):
 
     def scaled(self, factor):
         own, common, *index = self.parameters
-        return GroupedSymmetry.from_parameters(factor * own, factor * common, *index)
+        return GroupedSymmetry.from_parameters(
+            product(factor, own), product(factor, common), *index
+        )
 
     def information(self, tangents):
         own, common, _, count = self.parameters

@@ -47,6 +47,7 @@ from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.kriging import semidefinite_root
 from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.scales import product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.protocol.terms import made_of
 from pm_gaussgrad.cov.protocol.triangular import symmetric_direction, symmetric_from_lower
@@ -287,7 +288,7 @@ class RepeatedMeasures(Leaf):
 
     def scaled(self, factor):
         within, *index = self.parameters
-        return RepeatedMeasures.from_parameters(factor * within, *index)
+        return RepeatedMeasures.from_parameters(product(factor, within), *index)
 
     @staticmethod
     def forward_jax(residual, within, visits, pattern, observations, subject, place):

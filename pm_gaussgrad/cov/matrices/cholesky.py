@@ -21,7 +21,7 @@ from pm_gaussgrad.cov.protocol.constants import check_factor, check_lower
 from pm_gaussgrad.cov.protocol.information import half_gram, solve_stack
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import matmul, rows_times
-from pm_gaussgrad.cov.protocol.scales import positive_root
+from pm_gaussgrad.cov.protocol.scales import positive_root, product
 from pm_gaussgrad.cov.protocol.triangular import (
     lower_innovations,
     lower_solve,
@@ -181,7 +181,7 @@ class Cholesky(Leaf):
         return lower_innovations(self.parameters[0], residual)
 
     def scaled(self, factor):
-        return Cholesky(positive_root(factor) * self.parameters[0])
+        return Cholesky(product(positive_root(factor), self.parameters[0]))
 
     @staticmethod
     def forward_jax(residual, chol):

@@ -29,7 +29,7 @@ from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.kriging import GivenObserved, color_semidefinite
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import standardised_by
-from pm_gaussgrad.cov.protocol.scales import rescales, times_both
+from pm_gaussgrad.cov.protocol.scales import finite_dense, product, rescales, times_both
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, falls_back
 from pm_gaussgrad.cov.protocol.triangular import (
@@ -194,7 +194,7 @@ class Dense(Leaf):
         )
 
     def scaled(self, factor):
-        return Dense(factor * self.parameters[0])
+        return Dense(product(factor, self.parameters[0]))
 
     @staticmethod
     def constant_form(matrix):
@@ -258,6 +258,10 @@ class DenseOfRows(Dense):
 Dense.of_short_rows = DenseOfRows
 
 
+# Its entries are the parameter's.
+finite_dense.register(Dense, Dense.to_dense)
+
+
 @closes(Dense, Dense)
 def _sum(left, right):
     return Dense(left.parameters[0] + right.parameters[0])
@@ -269,4 +273,4 @@ def _with_others(summands):
     if not any(isinstance(cov, Dense) for cov in summands):
         return None
     n = common_size(*summands)
-    return Dense(reduce(add, (of_size(cov, n).to_dense() for cov in summands)))
+    return Dense(reduce(add, (finite_dense(of_size(cov, n)) for cov in summands)))

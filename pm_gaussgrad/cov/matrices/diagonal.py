@@ -17,7 +17,7 @@ from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf, ScalarLeaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
-from pm_gaussgrad.cov.protocol.scales import inverse_scale, rescales, times_scale
+from pm_gaussgrad.cov.protocol.scales import inverse_scale, product, rescales, times_scale
 from pm_gaussgrad.cov.protocol.sized import as_known_size
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
@@ -167,7 +167,7 @@ class Diagonal(Leaf):
         return Diagonal.from_parameters(self.parameters[0][..., start:stop])
 
     def scaled(self, factor):
-        return Diagonal(factor * self.parameters[0])
+        return Diagonal(product(factor, self.parameters[0]))
 
     @staticmethod
     def forward_jax(residual, variance):
@@ -223,7 +223,7 @@ class ScalarDiagonal(ScalarLeaf, Diagonal):
         return ScalarDiagonal.from_parameters(*self.parameters, size=int(observed.sum()))
 
     def scaled(self, factor):
-        return ScalarDiagonal.from_parameters(factor * self.parameters[0], size=self.size)
+        return ScalarDiagonal.from_parameters(product(factor, self.parameters[0]), size=self.size)
 
     @staticmethod
     def forward_jax(residual, variance):

@@ -30,6 +30,7 @@ from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
 from pm_gaussgrad.cov.protocol.information import half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import matmul, rows_times
+from pm_gaussgrad.cov.protocol.scales import product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.kernels.lapack import matrix_product
 from pm_gaussgrad.kernels.symmetric import log_product, rows_dot
@@ -274,7 +275,7 @@ class Eigenbasis(Leaf):
 
     def scaled(self, factor):
         vectors, values = self.parameters
-        return Eigenbasis.from_parameters(vectors, factor * values)
+        return Eigenbasis.from_parameters(vectors, product(factor, values))
 
     @staticmethod
     def forward_jax(residual, eigenvectors, eigenvalues):

@@ -38,7 +38,7 @@ from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
 from pm_gaussgrad.cov.protocol.information import count_directions, gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import matmul, rows_of_diagonal, rows_times
-from pm_gaussgrad.cov.protocol.scales import root
+from pm_gaussgrad.cov.protocol.scales import product, root
 from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size
 from pm_gaussgrad.kernels.low_rank import (
     constant_vector,
@@ -173,7 +173,7 @@ class LowRank(Covariance):
         return LowRank(self.parameters[0][..., observed, :])
 
     def scaled(self, factor):
-        return LowRank(root(factor) * self.parameters[0])
+        return LowRank(product(root(factor), self.parameters[0]))
 
     def _singular(self, *_):
         raise NotImplementedError(
@@ -262,7 +262,7 @@ class LowRankPlusDiagonal(Leaf):
 
     def scaled(self, factor):
         loadings, variance = self.parameters
-        return type(self)(root(factor) * loadings, factor * variance)
+        return type(self)(product(root(factor), loadings), product(factor, variance))
 
     @staticmethod
     def forward_jax(residual, factor, variance):

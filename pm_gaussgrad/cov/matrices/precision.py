@@ -24,7 +24,7 @@ from pm_gaussgrad.cov.protocol.constants import check_matrix, check_symmetric
 from pm_gaussgrad.cov.protocol.information import half_gram, whitened
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.products import rows_times
-from pm_gaussgrad.cov.protocol.scales import inverse_scale, rescales, times_both
+from pm_gaussgrad.cov.protocol.scales import inverse_scale, product, rescales, times_both
 from pm_gaussgrad.cov.protocol.triangular import (
     lower_solve,
     lower_transposed_solve,
@@ -181,7 +181,7 @@ class Precision(Leaf):
         return white, log_scale + pt.zeros_like(white)
 
     def scaled(self, factor):
-        return Precision(inverse_scale(factor) * self.parameters[0])
+        return Precision(product(inverse_scale(factor), self.parameters[0]))
 
     @staticmethod
     def constant_form(matrix):

@@ -33,13 +33,16 @@ from pm_gaussgrad.cov.matrices.low_rank import LowRank, LowRankPlusDiagonal
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, check_size, length
 from pm_gaussgrad.cov.protocol.composite import Composite, Composition
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive
+from pm_gaussgrad.cov.protocol.gaps import ScaledConditional
 from pm_gaussgrad.cov.protocol.information import gram
 from pm_gaussgrad.cov.protocol.marginal import marginal_of
-from pm_gaussgrad.cov.protocol.products import rows_times, unit_rows
+from pm_gaussgrad.cov.protocol.products import rows_times
 from pm_gaussgrad.cov.protocol.scales import (
     as_positive,
+    finite_dense,
     inverse_scale,
     nan_unless,
+    product,
     rescaled,
     rescales,
     times_both,
@@ -48,7 +51,7 @@ from pm_gaussgrad.cov.protocol.scales import (
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.strips import scale_by_strips
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, resolved_if_possible, summed
-from pm_gaussgrad.cov.protocol.terms import made_of
+from pm_gaussgrad.cov.protocol.terms import as_written, made_of
 
 NAME = "gg.cov.Scaled"
 
@@ -199,7 +202,7 @@ class Scaled(Composite):
         """2 sum log s, NaN where a scale is not positive, and the scale with ones there."""
         positive, safe = as_positive(self._scale())
         logs, twos = nan_unless(positive, pt.log(safe)), 2 * pt.ones_like(safe)
-        # As a product: PyTensor's JAX form of a sum does not come back from double precision.
+        # A product: PyTensor's JAX form of a sum does not come back from double precision.
         total = logs @ twos if logs.type.ndim == 1 else rows_times(logs, twos[..., None])[..., 0]
         return total, safe
 
@@ -209,27 +212,27 @@ class Scaled(Composite):
         return value
 
     def to_dense(self):
-        return times_both(self.cov.to_dense(), self._scale())
+        # Of a sum the matrices as they were added: less to compile than lags that are gathered.
+        given = as_written(self, self.cov, scale=self.scale)
+        return times_both(given.to_dense(), self._scale())
 
     def quad_logdet(self, residual):
-        log_scales, _ = self._log_scales()
         scale, rows = self._scale(), self._rows("residual", residual)
-        # Dimensions of length one are put on the scale itself. PyTensor would move them there from
-        # its branches in some copies of the graph, which then are not seen to be the same.
+        # Dimensions of length one on the scale itself: PyTensor would move them there from its
+        # branches in some copies of the graph, which then are not seen to be the same.
         alone = rows.type.ndim == 1 and self.batch_ndim == 0
         rows = rows[None] if alone else rows
         lacking = max(rows.type.ndim - scale.type.ndim, 0)
         scale = pt.expand_dims(scale, tuple(range(lacking)))
         quad, logdet = self.cov.quad_logdet(rows / as_positive(scale)[1])
-        return quad[0] if alone else quad, logdet + log_scales
+        return quad.squeeze(axis=0) if alone else quad, logdet + self._log_scales()[0]
 
     def logdet(self):
         return self.cov.logdet() + self._log_scales()[0]
 
     def solve(self, b):
-        # Finite where a scale is not positive: NaN would make the gradient of a density with gaps
-        # so, whose log determinant says what is wrong.
-        _, safe = as_positive(self._scale())
+        # Finite where a scale is not positive: gradients with gaps; the log determinant says it.
+        safe = as_positive(self._scale())[1]
         return self.cov.solve(self._rows("b", b) / safe) / safe
 
     def color(self, z):
@@ -308,30 +311,6 @@ class Scaled(Composite):
         return total + mixed + mixed.T
 
 
-class ScaledConditional:
-    """Entries given the others, of the structure that is scaled: its own way."""
-
-    def __init__(self, own, scale, missing):
-        self.own, self.scale, self.missing = own, scale, missing
-
-    def _put(self, residual, entries):
-        """The observed entries as they are, not up to the rounding of a scale."""
-        among = unit_rows(pt.constant(self.missing), entries.shape[-1], entries.dtype).sum(axis=0)
-        return pt.switch(pt.gt(among, 0), entries * self.scale, residual)
-
-    def fill(self, residual):
-        """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
-        return self._put(residual, self.own.fill(residual * inverse_scale(self.scale)))
-
-    def draw(self, residual, z):
-        """A conditional draw in place of the missing entries: (..., n) -> (..., n)."""
-        return self._put(residual, self.own.draw(residual * inverse_scale(self.scale), z))
-
-    def variances(self):
-        """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""
-        return self.scale**2 * self.own.variances()
-
-
 def _as_scale(cov, scale):
     """A user's scale as a tensor that fits a covariance."""
     scale = as_parameter(NAME, "scale", scale, 0)
@@ -368,7 +347,7 @@ def _scaled_low_rank(cov, scale):
     vector = variance if cov.parameter_shapes["variance"] else variance[..., None]
     noise = times_scale(times_scale(vector, scale), scale)
     # NaN in one of both is enough, and does not spread in products of the other.
-    return LowRankPlusDiagonal(factor * as_positive(scale)[1][..., None], noise)
+    return LowRankPlusDiagonal(product(as_positive(scale)[1][..., None], factor), noise)
 
 
 def _sum_of(left, right, unscaled):
@@ -378,6 +357,12 @@ def _sum_of(left, right, unscaled):
     except TypeError as error:
         raise TypeError(f"{left.summand} + {right.summand}: {error}") from error
     return Scaled(total, left.scale)
+
+
+@finite_dense.register(Scaled)
+def _finite_matrix(cov):
+    given = as_written(cov, cov.cov, scale=cov.scale)
+    return times_both(finite_dense(given), cov._scale())
 
 
 @closes(Scaled, Diagonal)

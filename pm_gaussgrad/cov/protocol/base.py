@@ -86,8 +86,9 @@ class Covariance:
     how: ClassVar[str] = "by its own kernels"
     submatrices_up_to: ClassVar[int] = 32
     summand: ClassVar[str]
-    inside: Inside | None = None
+    inside: Inside | tuple[Inside, ...] | None = None
     flat = 0  # whether what sums to zero has a mean with a flat prior instead
+    relative_precision = None  # v, R and log|R| if the sparse precision is R / v, R constant
     # NumPy scalars and arrays leave `*` and `+` to this class.
     __array_ufunc__ = None
     parameters: tuple[TensorVariable, ...]
@@ -347,8 +348,7 @@ class Covariance:
     def precision_entries(self):
         """A sparse precision matrix: values (..., q), indptr (n + 1) and indices (q), constant.
 
-        Of its lower triangle by columns, rows ascending, with the whole diagonal; see
-        :meth:`sums_to_zero`.
+        Of its lower triangle by columns, rows ascending, with the diagonal.
         """
         raise TypeError(
             f"{self.label} has no sparse precision matrix, expected a structure that has one, as "

@@ -24,7 +24,8 @@ from pytensor.gradient import DisconnectedType
 
 from pm_gaussgrad.cov.protocol.base import length
 from pm_gaussgrad.cov.protocol.minimum import MinimisedQuadLogdet
-from pm_gaussgrad.cov.protocol.products import rows_times, standardised_by
+from pm_gaussgrad.cov.protocol.products import rows_times, standardised_by, unit_rows
+from pm_gaussgrad.cov.protocol.scales import inverse_scale
 from pm_gaussgrad.cov.protocol.triangular import lower_solve
 from pm_gaussgrad.ops import (
     condition_on_observed_rows,
@@ -293,3 +294,27 @@ def whiten_by_row(cov, residual, missing):
     turned = rows_times(at_missing, right.mT) / (1 + s)
     corrected = white - rows_times(rows_times(turned, left.mT), basis)
     return pt.switch(entries.is_missing(), 0, corrected)
+
+
+class ScaledConditional:
+    """Entries given the others, of the structure that is scaled: its own way."""
+
+    def __init__(self, own, scale, missing):
+        self.own, self.scale, self.missing = own, scale, missing
+
+    def _put(self, residual, entries):
+        """The observed entries as they are, not up to the rounding of a scale."""
+        among = unit_rows(pt.constant(self.missing), entries.shape[-1], entries.dtype).sum(axis=0)
+        return pt.switch(pt.gt(among, 0), entries * self.scale, residual)
+
+    def fill(self, residual):
+        """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
+        return self._put(residual, self.own.fill(residual * inverse_scale(self.scale)))
+
+    def draw(self, residual, z):
+        """A conditional draw in place of the missing entries: (..., n) -> (..., n)."""
+        return self._put(residual, self.own.draw(residual * inverse_scale(self.scale), z))
+
+    def variances(self):
+        """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""
+        return self.scale**2 * self.own.variances()

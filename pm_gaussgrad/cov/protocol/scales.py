@@ -5,6 +5,8 @@ it are NaN, which densities turn into -inf, and have a zero gradient there.
 """
 
 from collections.abc import Callable
+from functools import reduce, singledispatch
+from operator import and_
 
 import numpy as np
 import pytensor.tensor as pt
@@ -49,17 +51,34 @@ def nan_unless(usable, x):
     return pt.switch(usable, x, pt.constant(np.nan, dtype=x.dtype))
 
 
+def _as_finite(x):
+    """Where entries are finite, and the entries with ones elsewhere; True of a constant."""
+    if isinstance(x, Constant):
+        return True, x
+    finite = pt.isfinite(pt.ceil(x))  # as above, of the dtype of x
+    return finite, pt.switch(finite, x, 1)
+
+
+def product(factor, x):
+    """c x, broadcast; where one of both is not finite NaN, with a gradient of zero."""
+    (usable, factor), (finite, x) = _as_finite(factor), _as_finite(x)
+    both = [where for where in (usable, finite) if where is not True]
+    return nan_unless(reduce(and_, both), factor * x) if both else factor * x
+
+
 def times_scale(x, scale):
     """x s, broadcast."""
-    positive, safe = as_positive(scale)
-    return nan_unless(positive, x * safe)
+    (positive, safe), (finite, x) = as_positive(scale), _as_finite(x)
+    return nan_unless(positive if finite is True else positive & finite, x * safe)
 
 
 def times_both(matrix, scale):
     """D A D, exactly symmetric where A is: (..., n, n), (..., n) -> (..., n, n)."""
     positive, safe = as_positive(scale)
     both = positive[..., :, None] & positive[..., None, :]
-    return nan_unless(both, matrix * (safe[..., :, None] * safe[..., None, :]))
+    finite, matrix = _as_finite(matrix)
+    usable = both if finite is True else both & finite
+    return nan_unless(usable, matrix * (safe[..., :, None] * safe[..., None, :]))
 
 
 def of_finite(cov, compute, ndim):
@@ -71,15 +90,27 @@ def of_finite(cov, compute, ndim):
     structure, safe, usable = cov.structure, [], []
     for _, dims, parameter in named_parameters(structure, cov.parameters):
         if parameter.dtype.startswith("float") and not isinstance(parameter, Constant):
-            finite = pt.isfinite(pt.ceil(parameter))  # as above, of the dtype of the parameter
+            finite, replaced = _as_finite(parameter)
             core = tuple(range(-len(dims.split()), 0))
             usable.append(finite.all(axis=core) if core else finite)
-            parameter = pt.switch(finite, parameter, 1)
+            if len(core) == 2 and len(set(dims.split())) == 1:  # has an inverse
+                whole, unit = usable[-1][..., None, None], pt.eye(parameter.shape[-1])
+                replaced = pt.switch(whole, parameter, unit.astype(parameter.dtype))
+            parameter = replaced
         safe.append(parameter)
     found = compute(structure.from_parameters(*safe, size=cov.size))
     if isinstance(found, tuple):
         return tuple(_where_all(usable, x, ndim) for x in found)
     return _where_all(usable, found, ndim)
+
+
+@singledispatch
+def finite_dense(cov):
+    """``cov.to_dense()``; where a parameter is not finite NaN, with a gradient of zero.
+
+    Of what is made of other covariances the matrix that theirs make is registered here.
+    """
+    return of_finite(cov, lambda x: x.to_dense(), 2)
 
 
 def _where_all(usable, x, ndim):

@@ -15,6 +15,7 @@ from pytensor.scalar import upcast
 
 from pm_gaussgrad.cov.protocol.base import Covariance, length
 from pm_gaussgrad.cov.protocol.plan import Plan
+from pm_gaussgrad.cov.protocol.scales import finite_dense
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.sums import (
     common_size,
@@ -188,3 +189,8 @@ class Sum(Covariance):
 
     def information(self, tangents):
         return self.resolved.information(tangents)
+
+
+@finite_dense.register(Sum)
+def _of_summands(cov):
+    return reduce(add, map(finite_dense, cov._summands()))

@@ -36,23 +36,37 @@ def made_of(whole, cov, around):
     return whole
 
 
+def as_written(whole, cov, **arguments):
+    """What a covariance was made of, by these arguments, as it was given; else ``cov``."""
+    inside = whole.inside
+    found = {} if inside is None else getattr(inside.around, "keywords", {})
+    if not found or any(found.get(name) is not value for name, value in arguments.items()):
+        return cov
+    return inside.cov if cov.size is None else of_size(inside.cov, cov.size)
+
+
 def multiple(cov, factor):
     """``factor * cov``, a scalar tensor and a covariance."""
     return made_of(cov.scaled(factor), cov, partial(multiple, factor=factor))
 
 
 def terms_of(cov) -> list:
-    """The next smaller covariances that add up to one; none where it is no sum."""
+    """The next smaller covariances that add up to one; none where it is no sum.
+
+    Those of blocks one after the other are each of them by itself.
+    """
     summands = summands_of(cov)
     if len(summands) > 1:
         n = cov.size
         return [x if n is None else of_size(x, n) for x in summands]
     if cov.inside is None:
         return []
+    if isinstance(cov.inside, tuple):
+        return [block.around(block.cov) for block in cov.inside]
     return [cov.inside.around(term) for term in terms_of(cov.inside.cov)]
 
 
 def names_of(cov) -> list:
     """The covariances that users may know a summand by: itself, and what it was made of."""
     own = [] if len(summands_of(cov)) > 1 else [cov]
-    return own if cov.inside is None else [*own, *names_of(cov.inside.cov)]
+    return [*own, *names_of(cov.inside.cov)] if isinstance(cov.inside, Inside) else own

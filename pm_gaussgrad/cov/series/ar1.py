@@ -34,7 +34,7 @@ from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_positive, check_variance, check_within
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
-from pm_gaussgrad.cov.protocol.scales import as_positive, nan_unless
+from pm_gaussgrad.cov.protocol.scales import as_positive, nan_unless, product
 from pm_gaussgrad.cov.protocol.sized import as_known_size
 from pm_gaussgrad.cov.series.both_ways import both_ways
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
@@ -253,7 +253,7 @@ class AR1(ScalarLeaf):
 
     def scaled(self, factor):
         variance, correlation = self.parameters
-        return AR1.from_parameters(factor * variance, correlation, size=self.size)
+        return AR1.from_parameters(product(factor, variance), correlation, size=self.size)
 
     @staticmethod
     def forward_jax(residual, variance, correlation):

@@ -33,6 +33,7 @@ from pm_gaussgrad.cov.protocol.labels import (
     some_of_each,
 )
 from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.scales import product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.series.both_ways import both_ways, decays, power
 from pm_gaussgrad.kernels import first_order as kernels
@@ -284,7 +285,7 @@ class IrregularAR1(Leaf):
 
     def scaled(self, factor):
         _, variance, correlation, noise, *_ = self.parameters
-        return self._with(factor * variance, correlation, factor * noise)
+        return self._with(product(factor, variance), correlation, product(factor, noise))
 
     def _with(self, variance, correlation, noise):
         times, *_, group, order, ends = self.parameters

@@ -13,6 +13,7 @@ import pytensor.tensor as pt
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.leaf import ScalarLeaf
 from pm_gaussgrad.cov.protocol.products import rows_of_diagonal
+from pm_gaussgrad.cov.protocol.scales import product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.series.ar1 import AR1
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1, filter_information
@@ -141,7 +142,7 @@ class NoisyAR1(ScalarLeaf):
     def scaled(self, factor):
         variance, correlation, noise = self.parameters
         return NoisyAR1.from_parameters(
-            factor * variance, correlation, factor * noise, size=self.size
+            product(factor, variance), correlation, product(factor, noise), size=self.size
         )
 
     def information(self, tangents):

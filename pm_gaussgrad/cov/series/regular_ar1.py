@@ -13,6 +13,7 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal
 from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.scales import product
 from pm_gaussgrad.cov.protocol.sums import closes
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
 from pm_gaussgrad.kernels import regular_series as kernels
@@ -109,7 +110,7 @@ class RegularAR1(Leaf):
 
     def scaled(self, factor):
         times, variance, *others = self.parameters
-        return RegularAR1.from_parameters(times, factor * variance, *others)
+        return RegularAR1.from_parameters(times, product(factor, variance), *others)
 
     @staticmethod
     def forward_jax(residual, variance, correlation, group, ends):

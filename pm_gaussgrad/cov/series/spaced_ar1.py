@@ -30,6 +30,7 @@ from pm_gaussgrad.cov.matrices.diagonal import Diagonal
 from pm_gaussgrad.cov.protocol.constants import check_positive, constant_value
 from pm_gaussgrad.cov.protocol.information import gram, half_gram
 from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.scales import product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.series.both_ways import both_ways
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
@@ -262,7 +263,7 @@ class SpacedAR1(Leaf):
 
     def scaled(self, factor):
         variance, correlation, steps = self.parameters
-        return SpacedAR1.from_parameters(factor * variance, correlation, steps)
+        return SpacedAR1.from_parameters(product(factor, variance), correlation, steps)
 
     def rows(self, positions):
         times = self._times()

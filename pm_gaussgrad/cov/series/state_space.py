@@ -26,7 +26,7 @@ from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.series.covariances import covariance
 from pm_gaussgrad.kernels.state_space import filter as kernels
 from pm_gaussgrad.kernels.state_space import reverse, smoother
-from pm_gaussgrad.kernels.state_space.processes import DRIVEN, amplitudes, n_values
+from pm_gaussgrad.kernels.state_space.processes import DRIVEN, WIENER, amplitudes, n_values
 from pm_gaussgrad.ops import transform_rows
 from pm_gaussgrad.ops.form import Form
 
@@ -76,9 +76,9 @@ class StateSpace(Leaf):
     constant_parameters = frozenset(
         {"times", "origin", "blocks", "entry", "lower", "seen", "group", "order", "ends"}
     )
-    # Numbers of states, of entries of a transition, of what is saved of the variances, of entries of
-    # the variance that is added in a step; and blocks as digits of one number, which formulas have
-    # to know: kernels have them as an array, and are the same for all.
+    # Numbers of states, of entries of a transition, of what is saved of the variances, of entries
+    # of the variance that is added in a step; and blocks as digits of one number, which formulas
+    # have to know: kernels have them as an array, and are the same for all.
     facts = ("states", "entries", "width", "steered", "digits")
     saved_shapes = {"means": "m n states", "phi": "n entries", "track": "n width"}
     forward = staticmethod(kernels.forward)

@@ -14,7 +14,7 @@ from pm_gaussgrad.kernels.sparse.arrangement import (
     NODE,
     PRIOR,
     SYSTEM,
-    UNIT,
+    TERM_START,
 )
 from pm_gaussgrad.kernels.sparse.centring import (
     MEAN_IN,
@@ -46,29 +46,32 @@ from pm_gaussgrad.kernels.sparse.relative import (
     relative_factors,
     relative_loadings,
     without_factor,
+    without_factor_transposed,
 )
 from pm_gaussgrad.kernels.sparse.selected_inverse import selected_inverse
 from pm_gaussgrad.kernels.sparse.solve import solve
 from pm_gaussgrad.kernels.symmetric import log_product
 
 
-def forward(residual, covariances, values, variance, loadings, entries, centred, index):
-    """quad (m), logdet, alpha (m, n), x^ (m, p), and the factors of H and Q."""
+def forward(residual, covariances, values, variance, loadings, entries, between, centred, index):
+    """quad (m), logdet, alpha (m, n), (v, x^ of fields) (m, p), and the factors of H and Q."""
     noise, prior_values = np.asarray(variance, np.float64), np.asarray(values, np.float64)
     factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
     relative = relative_loadings(np.asarray(loadings, np.float64), factors, pivots, entries, index)
+    constant = np.asarray(between, np.float64)
     factor = factorise(
-        system(relative, prior_values, noise, entries, index), section(index, SYSTEM)
+        system(relative, prior_values, noise, entries, constant, index), section(index, SYSTEM)
     )
     prior_factor = factorise(prior_values, section(index, PRIOR))
     rows = np.asarray(residual, np.float64)
-    more, roots = centring(relative, prior_values, noise, factor, entries, centred, index)
-    latent, rest = _posterior(
-        rows, relative, prior_values, noise, factor, roots, entries, centred, index
+    more, roots = centring(relative, prior_values, noise, factor, entries, constant, centred, index)
+    latent, rest = centred_posterior(
+        rows, relative, prior_values, noise, factor, roots, entries, constant, centred, index
     )
-    quad = squares(rest, noise, latent, prior_values, index)
+    quad = squares(rest, noise, latent, prior_values, constant, index)
     logdet = log_determinant(factor, section(index, SYSTEM)) + log_product(noise)
     logdet += more - log_determinant(prior_factor, section(index, PRIOR))
+    without_factor_transposed(factors, pivots, latent, index)
     kind = residual.dtype
     return (
         np.asarray(quad, kind),
@@ -86,6 +89,7 @@ def pullback(
     variance,
     loadings,
     entries,
+    between,
     centred,
     index,
     alpha,
@@ -99,15 +103,17 @@ def pullback(
     noise, design = np.asarray(variance, np.float64), np.asarray(loadings, np.float64)
     factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
     solved, weights = np.asarray(alpha, np.float64), np.asarray(quad_bar, np.float64)
-    columns, node, unit = section(index, COLUMN_START), section(index, NODE), section(index, UNIT)
+    columns, first = section(index, COLUMN_START), section(index, TERM_START)[-1]
     values_bar, means = np.zeros(values.size), np.asarray(latent, np.float64)
-    add_outer_products(means, weights, columns, node, unit.size, values_bar)
+    constant = np.asarray(between, np.float64)
+    if values.size > 0:
+        add_outer_products(means, weights, columns, section(index, NODE), first, values_bar)
     effects, variance_bar = np.zeros(covariances.size), np.zeros(noise.size)
     if logdet_bar != 0:
         relative = relative_loadings(design, factors, pivots, entries, index)
         whole = np.asarray(factor, np.float64)
         prior_values = np.asarray(values, np.float64)
-        _, roots = centring(relative, prior_values, noise, whole, entries, centred, index)
+        _, roots = centring(relative, prior_values, noise, whole, entries, constant, centred, index)
         inverse = selected_inverse(whole, section(index, SYSTEM))
         prior = selected_inverse(np.asarray(prior_factor, np.float64), section(index, PRIOR))
         half = rows_of_inverse(relative, inverse, entries, index)
@@ -126,13 +132,22 @@ def pullback(
         for j in range(noise.size):
             variance_bar[j] -= weights[i] * solved[i, j] * solved[i, j]
     if effects.size > 0:
-        subtract_effects(solved, weights, design, entries, index, effects)
+        subtract_effects(means, weights, constant, index, effects)
     kind = quad_bar.dtype
     return np.asarray(effects, kind), np.asarray(values_bar, kind), np.asarray(variance_bar, kind)
 
 
-@apart("float64 1", "float64 1", "float64 1", "float64 1", "int64 2", "int64 1", "int64 1")
-def centring(relative, values, variance, factor, entries, centred, index):
+@apart(
+    "float64 1",
+    "float64 1",
+    "float64 1",
+    "float64 1",
+    "int64 2",
+    "float64 1",
+    "int64 1",
+    "int64 1",
+)
+def centring(relative, values, variance, factor, entries, between, centred, index):
     """log|H| - log|H_0|, and the roots of the difference of their inverses, (3, r, p)."""
     unit = unit_vectors(centred)
     count = unit.shape[0]
@@ -140,7 +155,7 @@ def centring(relative, values, variance, factor, entries, centred, index):
         return 0.0, np.empty((3, 0, centred.size))
     both = np.empty((2 * count, centred.size))
     both[:count] = unit
-    both[count:] = times_prior(unit, values, index)
+    both[count:] = times_prior(unit, values, between, index)
     solved = solve(factor, section(index, SYSTEM), both)
     both[count:] = solved[count:]
     return centred_roots(both, solved, times(both, relative, entries, variance.size), variance)
@@ -154,10 +169,13 @@ def centring(relative, values, variance, factor, entries, centred, index):
     "float64 1",
     "float64 3",
     "int64 2",
+    "float64 1",
     "int64 1",
     "int64 1",
 )
-def _posterior(rows, relative, values, variance, factor, roots, entries, centred, index):
+def centred_posterior(
+    rows, relative, values, variance, factor, roots, entries, between, centred, index
+):
     """x^ (m, p), refined once, and r - B x^ (m, n)."""
     analysis, weighted = section(index, SYSTEM), in_units(relative, variance, entries)
     p, n, m = analysis[NODES], variance.size, rows.shape[0]
@@ -166,7 +184,7 @@ def _posterior(rows, relative, values, variance, factor, roots, entries, centred
         score = transposed_times(rest, weighted, entries, p)
         centre(score, centred)
         if step == 1:
-            score = minus(score, times_prior(latent, values, index))
+            score = minus(score, times_prior(latent, values, between, index))
         change = solve(factor, analysis, score)
         add_roots(score, change, roots, MEAN_IN)
         for i in range(m):
@@ -193,7 +211,7 @@ def _add_of_fields(weight, inverse, prior, roots, index, bars):
         section(index, NODE),
         section(index, FIELD),
     )
-    effects = section(index, UNIT).size
+    effects = section(index, TERM_START)[-1]
     for j in range(columns.size - 1):
         for e in range(columns[j], columns[j + 1]):
             more = at_entry(roots, effects + node[e], effects + j)

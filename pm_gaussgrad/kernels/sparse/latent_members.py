@@ -35,19 +35,20 @@ def _relative(covariances, loadings, entries, index):
     return relative_loadings(np.asarray(loadings, np.float64), factors, pivots, entries, index)
 
 
-def _factors(relative, values, variance, entries, index):
+def _factors(relative, values, variance, entries, between, index):
     """L of H and K of P, in one order."""
     analysis = section(index, SYSTEM)
-    whole = factorise(system(relative, values, variance, entries, index), analysis)
-    return whole, factorise(prior_system(values, index), analysis)
+    whole = factorise(system(relative, values, variance, entries, between, index), analysis)
+    return whole, factorise(prior_system(values, between, index), analysis)
 
 
-def color(rows, covariances, values, variance, loadings, entries, centred, index):
+def color(rows, covariances, values, variance, loadings, entries, between, centred, index):
     """S z of each row z: (m, n) -> (m, n)."""
     noise, prior = np.asarray(variance, np.float64), np.asarray(values, np.float64)
     relative = _relative(covariances, loadings, entries, index)
-    factors = _factors(relative, prior, noise, entries, index)
-    basis, inner = _centred_root(relative, prior, noise, factors, entries, centred, index)
+    constant = np.asarray(between, np.float64)
+    factors = _factors(relative, prior, noise, entries, constant, index)
+    basis, inner = _centred_root(relative, prior, noise, factors, entries, constant, centred, index)
     colored, scale = np.asarray(rows, np.float64).copy(), np.sqrt(noise)
     apply_root(colored, basis, inner, False)
     whole, root = factors
@@ -58,12 +59,13 @@ def color(rows, covariances, values, variance, loadings, entries, centred, index
     return (np.asarray(colored, rows.dtype),)
 
 
-def whiten(rows, covariances, values, variance, loadings, entries, centred, index):
+def whiten(rows, covariances, values, variance, loadings, entries, between, centred, index):
     """S^-1 r of each row r: (m, n) -> (m, n)."""
     noise, prior = np.asarray(variance, np.float64), np.asarray(values, np.float64)
     relative = _relative(covariances, loadings, entries, index)
-    factors = _factors(relative, prior, noise, entries, index)
-    basis, inner = _centred_root(relative, prior, noise, factors, entries, centred, index)
+    constant = np.asarray(between, np.float64)
+    factors = _factors(relative, prior, noise, entries, constant, index)
+    basis, inner = _centred_root(relative, prior, noise, factors, entries, constant, centred, index)
     scale = np.sqrt(noise)
     white = _divided(np.asarray(rows, np.float64), scale)
     whole, root = factors
@@ -75,10 +77,10 @@ def whiten(rows, covariances, values, variance, loadings, entries, centred, inde
     return (np.asarray(white, rows.dtype),)
 
 
-def _centred_root(relative, values, noise, factors, entries, centred, index):
+def _centred_root(relative, values, noise, factors, entries, between, centred, index):
     """What makes the root of the covariance one of fields that sum to zero."""
     whole, root = factors
-    _, roots = centring(relative, values, noise, whole, entries, centred, index)
+    _, roots = centring(relative, values, noise, whole, entries, between, centred, index)
     count, n = roots.shape[1], noise.size
     if count == 0:
         return np.empty((0, n)), np.empty((0, 0))
@@ -111,19 +113,21 @@ def _through(rows, relative, lower, upper, entries, index):
     return times(latent, relative, entries, rows.shape[1])
 
 
-def signal(rows, covariances, values, loadings, entries, centred, extent, index):
+def signal(rows, covariances, values, loadings, entries, between, centred, extent, index):
     """A x with x of the covariance M for each row of white noise: (m, p) -> (m, n)."""
     relative, analysis = _relative(covariances, loadings, entries, index), section(index, SYSTEM)
-    prior = factorise(prior_system(np.asarray(values, np.float64), index), analysis)
+    precision = prior_system(np.asarray(values, np.float64), np.asarray(between, np.float64), index)
+    prior = factorise(precision, analysis)
     latent = solve_root_transposed(prior, analysis, np.asarray(rows, np.float64))
     centre(latent, centred)
     return (times(latent, relative, entries, extent.shape[0]).astype(rows.dtype),)
 
 
-def signal_variances(rows, covariances, values, loadings, entries, centred, extent, index):
+def signal_variances(rows, covariances, values, loadings, entries, between, centred, extent, index):
     """diag(A M A') in each row: (m, n) -> (m, n)."""
     relative, analysis = _relative(covariances, loadings, entries, index), section(index, SYSTEM)
-    prior = factorise(prior_system(np.asarray(values, np.float64), index), analysis)
+    precision = prior_system(np.asarray(values, np.float64), np.asarray(between, np.float64), index)
+    prior = factorise(precision, analysis)
     half, n = (
         rows_of_inverse(relative, selected_inverse(prior, analysis), entries, index),
         extent.shape[0],
@@ -143,48 +147,51 @@ def signal_variances(rows, covariances, values, loadings, entries, centred, exte
     return (_in_each(rows, variances),)
 
 
-def inverse_diagonal(rows, covariances, values, variance, loadings, entries, centred, index):
+def inverse_diagonal(
+    rows, covariances, values, variance, loadings, entries, between, centred, index
+):
     """diag(Sigma^-1) in each row: (m, n) -> (m, n)."""
     noise, relative = (
         np.asarray(variance, np.float64),
         _relative(covariances, loadings, entries, index),
     )
     analysis, prior = section(index, SYSTEM), np.asarray(values, np.float64)
-    factor = factorise(system(relative, prior, noise, entries, index), analysis)
+    constant = np.asarray(between, np.float64)
+    factor = factorise(system(relative, prior, noise, entries, constant, index), analysis)
     half = rows_of_inverse(relative, selected_inverse(factor, analysis), entries, index)
-    _, roots = centring(relative, prior, noise, factor, entries, centred, index)
+    _, roots = centring(relative, prior, noise, factor, entries, constant, centred, index)
     rows_of_centring(half, relative, roots, entries, noise.size)
     explained = explained_variances(relative, half, entries, noise.size)
     return (_in_each(rows, (1 - explained / noise) / noise),)
 
 
-def innovations(rows, covariances, values, variance, loadings, entries, centred, index):
+def innovations(rows, covariances, values, variance, loadings, entries, between, centred, index):
     """Each observation given those before it, in units of its deviation: (m, n) -> (m, n)."""
     relative, noise = (
         _relative(covariances, loadings, entries, index),
         np.asarray(variance, np.float64),
     )
-    spread = _dense_prior(np.asarray(values, np.float64), centred, index)
+    spread = _dense_prior(np.asarray(values, np.float64), between, centred, index)
     white, _ = _one_by_one(np.asarray(rows, np.float64), relative, noise, entries, spread)
     return (np.asarray(white, rows.dtype),)
 
 
-def log_scales(rows, covariances, values, variance, loadings, entries, centred, index):
+def log_scales(rows, covariances, values, variance, loadings, entries, between, centred, index):
     """Logarithms of these deviations in each row: (m, n) -> (m, n)."""
     relative, noise = (
         _relative(covariances, loadings, entries, index),
         np.asarray(variance, np.float64),
     )
-    spread = _dense_prior(np.asarray(values, np.float64), centred, index)
+    spread = _dense_prior(np.asarray(values, np.float64), between, centred, index)
     return (_in_each(rows, _one_by_one(rows[:0], relative, noise, entries, spread)[1]),)
 
 
-def _dense_prior(values, centred, index):
+def _dense_prior(values, between, centred, index):
     """The covariance C P^-1 C of the coefficients, (p, p)."""
-    analysis = section(index, SYSTEM)
+    analysis, constant = section(index, SYSTEM), np.asarray(between, np.float64)
     rows = np.eye(analysis[NODES])
     centre(rows, centred)
-    rows = solve(factorise(prior_system(values, index), analysis), analysis, rows)
+    rows = solve(factorise(prior_system(values, constant, index), analysis), analysis, rows)
     centre(rows, centred)
     return rows
 

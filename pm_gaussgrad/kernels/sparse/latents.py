@@ -1,8 +1,10 @@
 r"""Sparse latents with independent noise, y = A x + e, by one factor of the size of x.
 
-x has the covariance M, block diagonal: Q^-1 for the fields, I (x) G for the effects of a term,
-G = Lambda Lambda', which are written as x = Lambda u with white u. So that fields and effects are
-one, let B = A Lambda and P = diag(I, Q), the precision of (u, fields). With
+x has the covariance M, block diagonal: Q^-1 for the fields, R^-1 (x) G for the effects of a term,
+G = Lambda Lambda', with a constant precision R between levels, I for those that are not related,
+in units in which |R| = 1.
+They are written as x = Lambda u, u of precision R (x) I. So that fields and effects are one, let
+B = A Lambda and P = diag(R (x) I, Q), the precision of (u, fields). With
 
     H = P + B'D^-1 B,    x^ = H^-1 B'D^-1 r,    e^ = r - B x^,
 
@@ -13,12 +15,15 @@ makes up for having formed B'D^-1 B. Pullback, Z = H^-1 on the pattern of H:
 
     Q_bar = sum_i q_i x^_i x^_i' + l (Z - Q^-1),
     D_bar = l (1/D - diag(B Z B')/D^2) - sum_i q_i alpha_i^2,
-    G_bar = sum_g l X_gg - sum_i q_i w_ig w_ig',    w = A'alpha,    X = A'Sigma^-1 A,
+    G_bar = l sum_g (X R^-1)_gg - sum_i q_i sum_gh R_gh v_ig v_ih',    X = A'Sigma^-1 A,
 
-over the levels g. From H - P = Lambda'A'D^-1 A Lambda, X Lambda = A'D^-1 B Z on the columns of
-effects, row by row of A, whose entries are all that is asked of Z. Where G is singular the pivots
-of its factor that vanish are tiny numbers instead: column j of X Lambda is as tiny then, to full
-relative precision, and X is finite and exact, while Lambda Lambda' is G to the last bit.
+over the levels g and h, with v = Lambda'^-1 u^, that is R^-1 A'alpha (the quadratic form is the
+minimum over x of |r - A x|^2 in units of D and x'(R (x) G^-1) x, in which x is held fixed). From
+H - P = Lambda'A'D^-1 A Lambda, X R^-1 Lambda = A'D^-1 B Z on the columns of effects, row by row of
+A, whose entries are all that is asked of Z, whatever R is. Where G is singular the pivots of its
+factor that vanish are tiny numbers instead: column j of X Lambda, and of u^, is as tiny then, to
+full relative precision, and X and v are finite and exact, while Lambda Lambda' is G to the last
+bit.
 
 The square root, for draws and whitening, is S = D^1/2 (I + W Y W') with W = D^-1/2 B and
 Y = K'^-1 (K + L)^-1, where H = L L' and P = K K' are factors in one order: for N = Y^-1,
@@ -34,6 +39,9 @@ import numpy as np
 
 from pm_gaussgrad.kernels.apart import apart
 from pm_gaussgrad.kernels.sparse.arrangement import (
+    BETWEEN,
+    BETWEEN_COLUMN,
+    BETWEEN_ROW,
     COLUMN_START,
     FIELD,
     NODE,
@@ -42,7 +50,6 @@ from pm_gaussgrad.kernels.sparse.arrangement import (
     SYSTEM,
     TERM_SIZE,
     TERM_START,
-    UNIT,
 )
 from pm_gaussgrad.kernels.sparse.embedding import count_twice
 from pm_gaussgrad.kernels.sparse.factorise import factorise, log_determinant
@@ -52,26 +59,29 @@ from pm_gaussgrad.kernels.sparse.relative import (
     relative_factors,
     relative_loadings,
     without_factor,
+    without_factor_transposed,
 )
 from pm_gaussgrad.kernels.sparse.selected_inverse import selected_inverse
 from pm_gaussgrad.kernels.sparse.solve import solve
 from pm_gaussgrad.kernels.symmetric import log_product
 
 
-def forward(residual, covariances, values, variance, loadings, entries, index):
-    """quad (m), logdet, alpha (m, n), x^ (m, p), and the factors of H and Q."""
+def forward(residual, covariances, values, variance, loadings, entries, between, index):
+    """quad (m), logdet, alpha (m, n), (v, x^ of fields) (m, p), and the factors of H and Q."""
     noise, prior_values = np.asarray(variance, np.float64), np.asarray(values, np.float64)
     factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
     relative = relative_loadings(np.asarray(loadings, np.float64), factors, pivots, entries, index)
+    constant = np.asarray(between, np.float64)
     factor = factorise(
-        system(relative, prior_values, noise, entries, index), section(index, SYSTEM)
+        system(relative, prior_values, noise, entries, constant, index), section(index, SYSTEM)
     )
     prior_factor = factorise(prior_values, section(index, PRIOR))
     rows = np.asarray(residual, np.float64)
-    latent, rest = _posterior(rows, relative, prior_values, noise, factor, entries, index)
-    quad = squares(rest, noise, latent, prior_values, index)
+    latent, rest = _posterior(rows, relative, prior_values, noise, factor, entries, constant, index)
+    quad = squares(rest, noise, latent, prior_values, constant, index)
     logdet = log_determinant(factor, section(index, SYSTEM)) + log_product(noise)
     logdet -= log_determinant(prior_factor, section(index, PRIOR))
+    without_factor_transposed(factors, pivots, latent, index)
     kind = residual.dtype
     return (
         np.asarray(quad, kind),
@@ -89,6 +99,7 @@ def pullback(
     variance,
     loadings,
     entries,
+    between,
     index,
     alpha,
     latent,
@@ -101,10 +112,10 @@ def pullback(
     noise, design = np.asarray(variance, np.float64), np.asarray(loadings, np.float64)
     factors, pivots = relative_factors(np.asarray(covariances, np.float64), index)
     solved, weights = np.asarray(alpha, np.float64), np.asarray(quad_bar, np.float64)
-    columns, node, unit = section(index, COLUMN_START), section(index, NODE), section(index, UNIT)
+    columns, first = section(index, COLUMN_START), section(index, TERM_START)[-1]
     values_bar, means = np.zeros(values.size), np.asarray(latent, np.float64)
     if values.size > 0:
-        add_outer_products(means, weights, columns, node, unit.size, values_bar)
+        add_outer_products(means, weights, columns, section(index, NODE), first, values_bar)
     effects, variance_bar = np.zeros(covariances.size), np.zeros(noise.size)
     if logdet_bar != 0:
         relative = relative_loadings(design, factors, pivots, entries, index)
@@ -127,15 +138,15 @@ def pullback(
         for j in range(noise.size):
             variance_bar[j] -= weights[i] * solved[i, j] * solved[i, j]
     if effects.size > 0:
-        subtract_effects(solved, weights, design, entries, index, effects)
+        subtract_effects(means, weights, np.asarray(between, np.float64), index, effects)
     kind = quad_bar.dtype
     return np.asarray(effects, kind), np.asarray(values_bar, kind), np.asarray(variance_bar, kind)
 
 
-@apart("float64 2", "float64 1", "float64 2", "float64 1", "int64 1")
-def squares(rest, variance, latent, values, index):
+@apart("float64 2", "float64 1", "float64 2", "float64 1", "float64 1", "int64 1")
+def squares(rest, variance, latent, values, between, index):
     """quad (m) from e^ and x^; e^ is overwritten by alpha."""
-    quad, product = np.zeros(rest.shape[0]), times_prior(latent, values, index)
+    quad, product = np.zeros(rest.shape[0]), times_prior(latent, values, between, index)
     for i in range(rest.shape[0]):
         for j in range(rest.shape[1]):
             weighted = rest[i, j] / variance[j]
@@ -146,22 +157,25 @@ def squares(rest, variance, latent, values, index):
     return quad
 
 
-def times_prior(latent, values, index):
+def times_prior(latent, values, between, index):
     """P x of each row x: (m, p) -> (m, p)."""
-    effects, product = section(index, UNIT).size, np.zeros(latent.shape)
+    row, column = section(index, BETWEEN_ROW), section(index, BETWEEN_COLUMN)
+    product = np.zeros(latent.shape)
     for i in range(latent.shape[0]):
-        for j in range(effects):
-            product[i, j] = latent[i, j]
+        for e in range(between.size):
+            product[i, row[e]] += between[e] * latent[i, column[e]]
+            if row[e] != column[e]:
+                product[i, column[e]] += between[e] * latent[i, row[e]]
     if values.size > 0:
-        columns, node = section(index, COLUMN_START), section(index, NODE)
-        add_product(values, columns, node, latent, effects, product)
+        columns, first = section(index, COLUMN_START), section(index, TERM_START)[-1]
+        add_product(values, columns, section(index, NODE), latent, first, product)
     return product
 
 
-@apart("float64 1", "float64 1", "float64 1", "int64 2", "int64 1")
-def system(relative, values, variance, entries, index):
+@apart("float64 1", "float64 1", "float64 1", "int64 2", "float64 1", "int64 1")
+def system(relative, values, variance, entries, between, index):
     """The values of H: of the pattern, in the order of its analysis."""
-    pair, found = section(index, PAIR), prior_system(values, index)
+    pair, found = section(index, PAIR), prior_system(values, between, index)
     rows, product, begin = entries[0], 0, 0
     for e in range(relative.size):
         if rows[e] != rows[begin]:
@@ -173,13 +187,13 @@ def system(relative, values, variance, entries, index):
     return found
 
 
-@apart("float64 1", "int64 1")
-def prior_system(values, index):
+@apart("float64 1", "float64 1", "int64 1")
+def prior_system(values, between, index):
     """Those of P on the same pattern."""
-    analysis, unit, field = section(index, SYSTEM), section(index, UNIT), section(index, FIELD)
-    found = np.zeros(section(analysis, ENTRY).size)
-    for e in range(unit.size):
-        found[unit[e]] = 1
+    place, field = section(index, BETWEEN), section(index, FIELD)
+    found = np.zeros(section(section(index, SYSTEM), ENTRY).size)
+    for e in range(place.size):
+        found[place[e]] = between[e]
     for e in range(field.size):
         found[field[e]] = values[e]
     return found
@@ -213,8 +227,17 @@ def in_units(loadings, variance, entries):
     return scaled
 
 
-@apart("float64 2", "float64 1", "float64 1", "float64 1", "float64 1", "int64 2", "int64 1")
-def _posterior(rows, relative, values, variance, factor, entries, index):
+@apart(
+    "float64 2",
+    "float64 1",
+    "float64 1",
+    "float64 1",
+    "float64 1",
+    "int64 2",
+    "float64 1",
+    "int64 1",
+)
+def _posterior(rows, relative, values, variance, factor, entries, between, index):
     """x^ (m, p), refined once, and r - B x^ (m, n)."""
     analysis, weighted = section(index, SYSTEM), in_units(relative, variance, entries)
     p, n, m = analysis[NODES], variance.size, rows.shape[0]
@@ -222,7 +245,7 @@ def _posterior(rows, relative, values, variance, factor, entries, index):
     for step in range(2):
         score = transposed_times(rest, weighted, entries, p)
         if step == 1:
-            score = minus(score, times_prior(latent, values, index))
+            score = minus(score, times_prior(latent, values, between, index))
         change = solve(factor, analysis, score)
         for i in range(m):
             for j in range(p):
@@ -294,18 +317,24 @@ def add_crossed(loadings, half, variance, entries, index, crossed):
         e += k
 
 
-@apart("float64 2", "float64 1", "float64 1", "int64 2", "int64 1", "float64 1", result=())
-def subtract_effects(alpha, weights, loadings, entries, index, bars):
-    """Subtract sum_i q_i w_ig w_ig' over the levels g of each term."""
+@apart("float64 2", "float64 1", "float64 1", "int64 1", "float64 1", result=())
+def subtract_effects(scores, weights, between, index, bars):
+    """Subtract sum_i q_i sum_gh R_gh v_ig v_ih' over the levels g, h of each term."""
     size, start = section(index, TERM_SIZE), section(index, TERM_START)
-    scores = transposed_times(alpha, loadings, entries, section(index, SYSTEM)[NODES])
+    rows, columns = section(index, BETWEEN_ROW), section(index, BETWEEN_COLUMN)
     for i in range(weights.size):
-        offset = 0
-        for term in range(size.size):
+        v, term, offset = scores[i], 0, 0
+        for e in range(between.size):
+            row, column, weight = rows[e], columns[e], weights[i] * between[e]
+            while column >= start[term + 1]:
+                offset += size[term] * size[term]
+                term += 1
             k = size[term]
-            for g in range(start[term], start[term + 1], k):
-                for a in range(k):
-                    weighted = weights[i] * scores[i, g + a]
-                    for b in range(k):
-                        bars[offset + a * k + b] -= weighted * scores[i, g + b]
-            offset += k * k
+            a = (row - start[term]) % k
+            for b in range(a + 1):
+                part = weight * v[row] * v[column - a + b]
+                if row != column:
+                    part += weight * v[column] * v[row - a + b]
+                bars[offset + a * k + b] -= part
+                if a != b:
+                    bars[offset + b * k + a] -= part

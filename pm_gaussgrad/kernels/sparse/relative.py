@@ -127,6 +127,27 @@ def _scale(loadings, factors, pivots, entries, index, relative):
         e += k
 
 
+@apart("float64 1", "int64 1", "float64 2", "int64 1", result=())
+def without_factor_transposed(factors, pivots, latent, index):
+    """Overwrite the effects u in each row of ``latent`` by Lambda'^-1 u."""
+    size, start = section(index, TERM_SIZE), section(index, TERM_START)
+    for i in range(latent.shape[0]):
+        offset, first = 0, 0
+        for term in range(size.size):
+            k = size[term]
+            found = np.empty(k)
+            for g in range(start[term], start[term + 1], k):
+                for b in range(k - 1, -1, -1):
+                    total = latent[i, g + b]
+                    for a in range(b + 1, k):
+                        total -= factors[offset + a * k + b] * found[a]
+                    found[b] = total / factors[offset + b * k + b]
+                for b in range(k):
+                    latent[i, g + pivots[first + b]] = found[b]
+            offset += k * k
+            first += k
+
+
 @apart("float64 1", "int64 1", "float64 1", "int64 1", result=())
 def without_factor(factors, pivots, products, index):
     """Overwrite X Lambda of each term by the symmetric X."""

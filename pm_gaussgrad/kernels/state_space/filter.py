@@ -193,9 +193,17 @@ def _solve_row(values, order, states, entry, h, phi, track, means, alpha):
         solved = total * track[t, last + states]
         alpha[order[t]] = solved
         for i in range(states):
-            own[i] = of_mean[i] - h[i] * solved
-        for j in range(states):
-            total = 0.0
-            for i in range(states):
-                total += full[i, j] * own[i]
-            of_mean[j] = total
+            of_mean[i] -= h[i] * solved
+        pull_forecast(states, full, own, of_mean)
+
+
+@in_place
+def pull_forecast(states, full, own, of_mean):
+    """Phi' b in place of b; ``own`` is memory for b."""
+    for i in range(states):
+        own[i] = of_mean[i]
+    for j in range(states):
+        total = 0.0
+        for i in range(states):
+            total += full[i, j] * own[i]
+        of_mean[j] = total

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pm_gaussgrad.kernels.apart import in_place
-from pm_gaussgrad.kernels.state_space.filter import as_weights
+from pm_gaussgrad.kernels.state_space.filter import as_weights, pull_forecast
 from pm_gaussgrad.kernels.state_space.transitions import pull_starts, pull_transitions
 
 
@@ -45,14 +45,13 @@ def pullback(
 @in_place
 def _sweep(rows, quad_bar, logdet_bar, order, ends, states, places, phi, track, bars):
     """Fills the cotangents of transitions and of what drives them; adds those of g and noise."""
-    residual, alpha, means = rows
     phi_bar, driven_bar, g_bar, noise_bar = bars
     entry, lower, h = places
     full, slope = np.zeros((states, states)), np.zeros((states, states))
     state_bar, inner = np.zeros((states, states)), np.zeros((states, states))
     variance, half = np.zeros((states, states)), np.zeros((states, states))
-    gain_bar, ahead = np.zeros(states), np.zeros(states)
-    of_means = np.zeros((residual.shape[0], states))
+    gain_bar, spare = np.zeros(states), np.zeros(states)
+    of_means = np.zeros((quad_bar.size, states))
     last, end = states * (states + 1) // 2, order.size
     for group in range(ends.size - 1, -1, -1):
         begin, own = ends[group - 1] if group > 0 else 0, group if g_bar.shape[0] > 1 else 0
@@ -68,32 +67,14 @@ def _sweep(rows, quad_bar, logdet_bar, order, ends, states, places, phi, track, 
                     slope[i, j] = 0.0
                 gain_bar[i] = -2 * weight * total
                 weight_bar -= total * track[t, last + i]
-            for r in range(residual.shape[0]):
-                z, reach, double = residual[r, order[t]], 0.0, 2 * quad_bar[r]
-                for i in range(states):
-                    reach += of_means[r, i] * track[t, last + i]
-                    for j in range(states if t > begin else 0):
-                        z -= h[i] * full[i, j] * means[r, t - 1, j]
-                for i in range(states):
-                    gain_bar[i] += double * weight * z * of_means[r, i]
-                    ahead[i] = of_means[r, i] - h[i] * alpha[r, order[t]]
-                weight_bar += double * z * (reach + z / 2)
-                for j in range(states):
-                    total = 0.0
-                    for i in range(states):
-                        total += full[i, j] * ahead[i]
-                        if t > begin:
-                            slope[i, j] += double * ahead[i] * means[r, t - 1, j]
-                    of_means[r, j] = total
+            given = rows, quad_bar, order[t], t, begin, states, h, full, track
+            weight_bar += _pull_rows(*given, of_means, gain_bar, slope, spare)
             total_bar = -weight * (weight * weight_bar)
             noise_bar[order[t] if noise_bar.size > 1 else 0] += total_bar
             for i in range(states):
                 gain_bar[i] += total_bar * h[i]
                 g_bar[own, i] += gain_bar[i]
-            for i in range(states):
-                for j in range(states):
-                    both = gain_bar[i] * h[j] + h[i] * gain_bar[j]
-                    inner[i, j] = state_bar[i, j] + both / 2
+            _pull_gain(states, h, gain_bar, state_bar, inner)
             for e in range(lower.shape[0]):
                 i, j = lower[e, 0], lower[e, 1]
                 driven_bar[t, e] = inner[i, j] if i == j else 2 * inner[i, j]
@@ -106,6 +87,40 @@ def _sweep(rows, quad_bar, logdet_bar, order, ends, states, places, phi, track, 
                     total += 2 * half[i, k] * variance[j, k]
                 phi_bar[t, e] = total
         end = begin
+
+
+@in_place
+def _pull_rows(
+    rows, quad_bar, position, t, begin, states, h, full, track, of_means, gain_bar, slope, own
+):
+    """What rows add to the cotangents of k, Phi and w; those of their means become a step older."""
+    residual, alpha, means = rows
+    last, weight_bar = states * (states + 1) // 2, 0.0
+    weight = track[t, last + states]
+    for r in range(quad_bar.size):
+        z, reach, double = residual[r, position], 0.0, 2 * quad_bar[r]
+        for i in range(states):
+            reach += of_means[r, i] * track[t, last + i]
+            for j in range(states if t > begin else 0):
+                z -= h[i] * full[i, j] * means[r, t - 1, j]
+        for i in range(states):
+            gain_bar[i] += double * weight * z * of_means[r, i]
+            of_means[r, i] -= h[i] * alpha[r, position]
+        weight_bar += double * z * (reach + z / 2)
+        for i in range(states if t > begin else 0):
+            for j in range(states):
+                slope[i, j] += double * of_means[r, i] * means[r, t - 1, j]
+        pull_forecast(states, full, own, of_means[r])
+    return weight_bar
+
+
+@in_place
+def _pull_gain(states, h, gain_bar, state_bar, inner):
+    """S = A + (k_bar h' + h k_bar') / 2."""
+    for i in range(states):
+        for j in range(states):
+            both = gain_bar[i] * h[j] + h[i] * gain_bar[j]
+            inner[i, j] = state_bar[i, j] + both / 2
 
 
 @in_place

@@ -46,6 +46,12 @@ class LoadDispatch(GraphRewriter):
         pass
 
 
+def has_ops(fgraph) -> bool:
+    """Whether a graph has Ops of this package."""
+    ops = (node.op for node in fgraph.apply_nodes)
+    return any(isinstance(getattr(op, "core_op", op), DispatchTravels) for op in ops)
+
+
 def register_backends() -> None:
     """Let the linkers find the dispatch rules of this package."""
     for backend, module in _DISPATCH.items():
