@@ -20,7 +20,8 @@ require("tinygp_quasisep", "stan_autodiff/celerite_60", "highprec")
 
 def of_kind(kind, size, values, time):
     """A process by the parameters that the kernel has."""
-    times, origin, _, noise, _, *index = gg.cov.Matern12(1.0, 1.0, time).parameters
+    times, origin, _, noise, *_, group, order, ends = gg.cov.Matern12(1.0, 1.0, time).parameters
+    index = group, order, ends
     values = [pt.as_tensor_variable(x)[None] for x in values]
     return StateSpace.of_processes([(kind, size, values)], times, origin, noise, *index)
 

@@ -22,6 +22,7 @@ from pm_gaussgrad.cov.protocol.constants import constant_value
 from pm_gaussgrad.cov.protocol.kriging import with_entries
 from pm_gaussgrad.cov.protocol.labels import of_each
 from pm_gaussgrad.cov.protocol.leaf import Leaf
+from pm_gaussgrad.cov.protocol.scales import product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.series.covariances import covariance
 from pm_gaussgrad.kernels.state_space import filter as kernels
@@ -244,11 +245,14 @@ class StateSpace(Leaf):
             (
                 kind,
                 size,
-                [x * factor if i in amplitudes(kind, size) else x for i, x in enumerate(xs)],
+                [
+                    product(factor, x) if i in amplitudes(kind, size) else x
+                    for i, x in enumerate(xs)
+                ],
             )
             for kind, size, xs in self.processes()
         ]
-        return self._with(processes, factor * noise)
+        return self._with(processes, product(factor, noise))
 
     def _with(self, processes, noise):
         times, origin, *_ = self.parameters

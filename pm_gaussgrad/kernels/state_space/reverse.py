@@ -31,7 +31,8 @@ def pullback(
     n = phi.shape[0]
     phi_bar = np.empty(phi.shape, phi.dtype)
     driven_bar = np.empty((n, lower.shape[0]), phi.dtype)
-    values_bar, noise_bar = np.zeros(values.shape, phi.dtype), np.zeros(noise.size, phi.dtype)
+    dtype = quad_bar.dtype
+    values_bar, noise_bar = np.zeros(values.shape, dtype), np.zeros(noise.size, dtype)
     g_bar = np.zeros((values.shape[0], states), phi.dtype)
     rows, places = (residual, alpha, means), (entry, lower, as_weights(seen))
     bars = phi_bar, driven_bar, g_bar, noise_bar
