@@ -36,7 +36,8 @@ def in_place(function):
     """Mark a function: compiled code has it in the place of the call.
 
     So integers that are known there are known in it, and its loops over a matrix of few rows are
-    unrolled. For functions that are called once or twice.
+    unrolled. A product and a sum may be one instruction, with one rounding. For functions that are
+    called once or twice.
     """
     function.in_place = True
     return function

@@ -50,7 +50,7 @@ def width(states):
 
 
 def forward(
-    residual, times, origin, values, noise, blocks, entry, lower, seen, order, ends, states
+    residual, times, origin, values, noise, blocks, entry, lower, seen, order, ends, states, entries
 ):
     """quad, logdet, alpha, the means m_t, the transitions, and X_t, k_t and w_t.
 
@@ -58,12 +58,13 @@ def forward(
     """
     (rows, n), h = residual.shape, as_weights(seen)
     index, places = (times, origin, order, ends, blocks), (entry, lower, h)
-    phi, track, logdet = gains(index, places, states, values, noise, residual)
+    alone = entries == states * states
+    phi, track, logdet = gains(index, places, states, alone, values, noise, residual)
     quad, alpha = np.zeros(rows, residual.dtype), np.empty((rows, n), residual.dtype)
     means = np.empty((rows, n, states), residual.dtype)
     for i in range(rows):
-        quad[i] = _filter_row(residual[i], order, states, entry, h, phi, track, means[i])
-        _solve_row(residual[i], order, states, entry, h, phi, track, means[i], alpha[i])
+        quad[i] = _filter_row(residual[i], order, states, alone, entry, h, phi, track, means[i])
+        _solve_row(residual[i], order, states, alone, entry, h, phi, track, means[i], alpha[i])
     return quad, logdet, alpha, means, phi, track
 
 
@@ -76,10 +77,11 @@ def as_weights(seen):
 
 
 @in_place
-def gains(index, places, states, values, noise, like):
+def gains(index, places, states, alone, values, noise, like):
     """The transitions, what is kept of the variances in order of time, and log|Sigma|.
 
-    NaN where Sigma is no covariance. Of the dtype of an array ``like`` it.
+    NaN where Sigma is no covariance. Of the dtype of an array ``like`` it. A process ``alone`` has
+    a transition without zeros.
     """
     times, origin, order, ends, blocks = index
     entry, lower, h = places
@@ -91,12 +93,12 @@ def gains(index, places, states, values, noise, like):
     usable = starts(blocks, values, g) == 1
     for i in range(noise.size):
         usable = usable and noise[i] >= 0
-    _filter(order, ends, states, entry, lower, h, g, noise, phi, driven, track)
+    _filter(order, ends, states, alone, entry, lower, h, g, noise, phi, driven, track)
     return phi, track, -log_product(track[:, track.shape[1] - 1]) if usable else np.nan
 
 
 @in_place
-def _filter(order, ends, states, entry, lower, h, g, noise, phi, driven, track):
+def _filter(order, ends, states, alone, entry, lower, h, g, noise, phi, driven, track):
     """Fills X_t, k_t and w_t."""
     full, half = np.zeros((states, states)), np.zeros((states, states))
     before, after = np.zeros((states, states)), np.zeros((states, states))
@@ -106,17 +108,14 @@ def _filter(order, ends, states, entry, lower, h, g, noise, phi, driven, track):
         for i in range(states):
             least += _ROUNDING * h[i] * g[own, i]
         for t in range(begin, ends[group]):
-            for e in range(entry.shape[0]):
-                full[entry[e, 0], entry[e, 1]] = phi[t, e]
-            spread(states, full, after, half, before)
+            load(phi, t, entry, states, alone, full)
+            spread(states, alone, full, after, half, before)
             for e in range(lower.shape[0]):
                 add_symmetric(driven[t, e], lower[e, 0], lower[e, 1], before)
             total = noise[order[t] if noise.size > 1 else 0]
             for i in range(states):
-                gain[i] = g[own, i]
-                for j in range(states):
-                    gain[i] += before[i, j] * h[j]
-                total += h[i] * gain[i]
+                gain[i] = g[own, i] + observe(before[i], h, states, alone)
+            total += observe(gain, h, states, alone)
             weight, at = 1 / total if total > least else np.nan, 0
             for i in range(states):
                 for j in range(i + 1):
@@ -130,20 +129,49 @@ def _filter(order, ends, states, entry, lower, h, g, noise, phi, driven, track):
 
 
 @in_place
-def spread(states, full, matrix, half, result):
-    """Phi M Phi' of a symmetric matrix; ``half`` is memory for (Phi M)'."""
+def load(phi, t, entry, states, alone, full):
+    """Writes Phi of a step into a square matrix, which is zero elsewhere."""
+    if alone:
+        for i in range(states):
+            for j in range(states):
+                full[i, j] = phi[t, states * i + j]
+    else:
+        for e in range(entry.shape[0]):
+            full[entry[e, 0], entry[e, 1]] = phi[t, e]
+
+
+@in_place
+def observe(state, h, states, alone):
+    """h' x."""
+    if alone:
+        return state[0]
+    total = 0.0
+    for i in range(states):
+        total += h[i] * state[i]
+    return total
+
+
+@in_place
+def spread(states, alone, full, matrix, half, result):
+    """Phi M Phi' of a symmetric matrix; ``half`` is memory for Phi M.
+
+    By rows, that are added to one another: several entries at once.
+    """
     for i in range(states):
         for j in range(states):
-            total = 0.0
-            for k in range(states):
-                total += full[i, k] * matrix[k, j]
-            half[j, i] = total
+            half[i, j] = 0.0
+            result[i, j] = 0.0
+        for k in range(states):
+            factor = full[i, k]
+            if alone or factor != 0:
+                for j in range(states):
+                    half[i, j] += factor * matrix[k, j]
     for i in range(states):
-        for j in range(i + 1):
-            total = 0.0
-            for k in range(states):
-                total += full[i, k] * half[k, j]
-            result[i, j], result[j, i] = total, total
+        for k in range(states):
+            factor = full[i, k]
+            if alone or factor != 0:
+                for j in range(states):
+                    result[i, j] += factor * half[j, k]
 
 
 @in_place
@@ -155,20 +183,24 @@ def add_symmetric(number, i, j, matrix):
 
 
 @in_place
-def _filter_row(values, order, states, entry, h, phi, track, means):
+def forecast(states, full, mean, ahead):
+    """Phi m."""
+    for i in range(states):
+        total = 0.0
+        for j in range(states):
+            total += full[i, j] * mean[j]
+        ahead[i] = total
+
+
+@in_place
+def _filter_row(values, order, states, alone, entry, h, phi, track, means):
     """Fills the means of one row, in order of time; its quadratic form."""
     full, mean, ahead = np.zeros((states, states)), np.zeros(states), np.zeros(states)
-    quad, last = 0.0, track.shape[1] - 1 - states
+    quad, last = 0.0, states * (states + 1) // 2
     for t in range(order.size):
-        for e in range(entry.shape[0]):
-            full[entry[e, 0], entry[e, 1]] = phi[t, e]
-        z = values[order[t]]
-        for i in range(states):
-            total = 0.0
-            for j in range(states):
-                total += full[i, j] * mean[j]
-            ahead[i] = total
-            z -= h[i] * total
+        load(phi, t, entry, states, alone, full)
+        forecast(states, full, mean, ahead)
+        z = values[order[t]] - observe(ahead, h, states, alone)
         pull = z * track[t, last + states]
         quad += z * pull
         for i in range(states):
@@ -178,30 +210,30 @@ def _filter_row(values, order, states, entry, h, phi, track, means):
 
 
 @in_place
-def _solve_row(values, order, states, entry, h, phi, track, means, alpha):
+def _solve_row(values, order, states, alone, entry, h, phi, track, means, alpha):
     """Fills alpha of one row, in the order of the table."""
     full, of_mean, own = np.zeros((states, states)), np.zeros(states), np.zeros(states)
-    last = track.shape[1] - 1 - states
+    last = states * (states + 1) // 2
     for t in range(order.size - 1, -1, -1):
-        for e in range(entry.shape[0]):
-            full[entry[e, 0], entry[e, 1]] = phi[t, e]
+        load(phi, t, entry, states, alone, full)
         total = values[order[t]]
+        if t > 0:
+            forecast(states, full, means[t - 1], own)
+            total -= observe(own, h, states, alone)
         for i in range(states):
             total += track[t, last + i] * of_mean[i]
-            for j in range(states if t > 0 else 0):
-                total -= h[i] * full[i, j] * means[t - 1, j]
         solved = total * track[t, last + states]
         alpha[order[t]] = solved
-        for i in range(states):
-            of_mean[i] -= h[i] * solved
-        pull_forecast(states, full, own, of_mean)
+        pull_forecast(states, alone, full, h, solved, own, of_mean)
 
 
 @in_place
-def pull_forecast(states, full, own, of_mean):
-    """Phi' b in place of b; ``own`` is memory for b."""
+def pull_forecast(states, alone, full, h, solved, own, of_mean):
+    """Phi' (b - h alpha) in place of b; ``own`` is memory for what is in brackets."""
     for i in range(states):
-        own[i] = of_mean[i]
+        own[i] = of_mean[i] if alone else of_mean[i] - h[i] * solved
+    if alone:
+        own[0] -= solved
     for j in range(states):
         total = 0.0
         for i in range(states):

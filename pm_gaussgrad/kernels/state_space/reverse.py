@@ -3,7 +3,13 @@
 import numpy as np
 
 from pm_gaussgrad.kernels.apart import in_place
-from pm_gaussgrad.kernels.state_space.filter import as_weights, pull_forecast
+from pm_gaussgrad.kernels.state_space.filter import (
+    as_weights,
+    forecast,
+    load,
+    observe,
+    pull_forecast,
+)
 from pm_gaussgrad.kernels.state_space.transitions import pull_starts, pull_transitions
 
 
@@ -26,6 +32,7 @@ def pullback(
     quad_bar,
     logdet_bar,
     states,
+    entries,
 ):
     """Cotangents of the parameters of processes, and of the noise."""
     n = phi.shape[0]
@@ -36,7 +43,7 @@ def pullback(
     g_bar = np.zeros((values.shape[0], states), phi.dtype)
     rows, places = (residual, alpha, means), (entry, lower, as_weights(seen))
     bars = phi_bar, driven_bar, g_bar, noise_bar
-    _sweep(rows, quad_bar, logdet_bar, order, ends, states, places, phi, track, bars)
+    _sweep(rows, quad_bar, logdet_bar, order, ends, states, entries, places, phi, track, bars)
     pull_starts(blocks, g_bar, values_bar)
     bars = phi_bar, driven_bar, values_bar
     pull_transitions(times, origin, order, ends, blocks, values, phi, *bars)
@@ -44,10 +51,10 @@ def pullback(
 
 
 @in_place
-def _sweep(rows, quad_bar, logdet_bar, order, ends, states, places, phi, track, bars):
+def _sweep(rows, quad_bar, logdet_bar, order, ends, states, entries, places, phi, track, bars):
     """Fills the cotangents of transitions and of what drives them; adds those of g and noise."""
     phi_bar, driven_bar, g_bar, noise_bar = bars
-    entry, lower, h = places
+    (entry, lower, h), alone = places, entries == states * states
     full, slope = np.zeros((states, states)), np.zeros((states, states))
     state_bar, inner = np.zeros((states, states)), np.zeros((states, states))
     variance, half = np.zeros((states, states)), np.zeros((states, states))
@@ -57,8 +64,7 @@ def _sweep(rows, quad_bar, logdet_bar, order, ends, states, places, phi, track, 
     for group in range(ends.size - 1, -1, -1):
         begin, own = ends[group - 1] if group > 0 else 0, group if g_bar.shape[0] > 1 else 0
         for t in range(end - 1, begin - 1, -1):
-            for e in range(entry.shape[0]):
-                full[entry[e, 0], entry[e, 1]] = phi[t, e]
+            load(phi, t, entry, states, alone, full)
             weight = track[t, last + states]
             weight_bar = -logdet_bar / weight
             for i in range(states):
@@ -68,31 +74,48 @@ def _sweep(rows, quad_bar, logdet_bar, order, ends, states, places, phi, track, 
                     slope[i, j] = 0.0
                 gain_bar[i] = -2 * weight * total
                 weight_bar -= total * track[t, last + i]
-            given = rows, quad_bar, order[t], t, begin, states, h, full, track
+            given = rows, quad_bar, order[t], t, begin, states, alone, h, full, track
             weight_bar += _pull_rows(*given, of_means, gain_bar, slope, spare)
             total_bar = -weight * (weight * weight_bar)
             noise_bar[order[t] if noise_bar.size > 1 else 0] += total_bar
+            _add_observed(total_bar, h, states, alone, gain_bar)
             for i in range(states):
-                gain_bar[i] += total_bar * h[i]
                 g_bar[own, i] += gain_bar[i]
-            _pull_gain(states, h, gain_bar, state_bar, inner)
+            _pull_gain(states, alone, h, gain_bar, state_bar, inner)
             for e in range(lower.shape[0]):
                 i, j = lower[e, 0], lower[e, 1]
                 driven_bar[t, e] = inner[i, j] if i == j else 2 * inner[i, j]
-            _pull_spread(states, full, inner, half, state_bar)
+            _pull_spread(states, alone, full, inner, half, state_bar)
             _unpack(states, track, t - 1 if t > begin else -1, variance)
-            for e in range(entry.shape[0]):
-                i, j = entry[e, 0], entry[e, 1]
-                total = slope[i, j]
-                for k in range(states):
-                    total += 2 * half[i, k] * variance[j, k]
-                phi_bar[t, e] = total
+            if alone:
+                for i in range(states):
+                    for j in range(states):
+                        total = slope[i, j] + 2 * _row_product(half[i], variance[j], states)
+                        phi_bar[t, states * i + j] = total
+            else:
+                for e in range(entry.shape[0]):
+                    i, j = entry[e, 0], entry[e, 1]
+                    total = slope[i, j] + 2 * _row_product(half[i], variance[j], states)
+                    phi_bar[t, e] = total
         end = begin
 
 
 @in_place
 def _pull_rows(
-    rows, quad_bar, position, t, begin, states, h, full, track, of_means, gain_bar, slope, own
+    rows,
+    quad_bar,
+    position,
+    t,
+    begin,
+    states,
+    alone,
+    h,
+    full,
+    track,
+    of_means,
+    gain_bar,
+    slope,
+    own,
 ):
     """What rows add to the cotangents of k, Phi and w; those of their means become a step older."""
     residual, alpha, means = rows
@@ -100,45 +123,72 @@ def _pull_rows(
     weight = track[t, last + states]
     for r in range(quad_bar.size):
         z, reach, double = residual[r, position], 0.0, 2 * quad_bar[r]
+        if t > begin:
+            forecast(states, full, means[r, t - 1], own)
+            z -= observe(own, h, states, alone)
+        scaled = double * weight * z
         for i in range(states):
             reach += of_means[r, i] * track[t, last + i]
-            for j in range(states if t > begin else 0):
-                z -= h[i] * full[i, j] * means[r, t - 1, j]
-        for i in range(states):
-            gain_bar[i] += double * weight * z * of_means[r, i]
-            of_means[r, i] -= h[i] * alpha[r, position]
+            gain_bar[i] += scaled * of_means[r, i]
         weight_bar += double * z * (reach + z / 2)
+        pull_forecast(states, alone, full, h, alpha[r, position], own, of_means[r])
         for i in range(states if t > begin else 0):
             for j in range(states):
-                slope[i, j] += double * of_means[r, i] * means[r, t - 1, j]
-        pull_forecast(states, full, own, of_means[r])
+                slope[i, j] += double * own[i] * means[r, t - 1, j]
     return weight_bar
 
 
 @in_place
-def _pull_gain(states, h, gain_bar, state_bar, inner):
+def _pull_gain(states, alone, h, gain_bar, state_bar, inner):
     """S = A + (k_bar h' + h k_bar') / 2."""
     for i in range(states):
         for j in range(states):
-            both = gain_bar[i] * h[j] + h[i] * gain_bar[j]
+            both = 0.0 if alone else gain_bar[i] * h[j] + h[i] * gain_bar[j]
             inner[i, j] = state_bar[i, j] + both / 2
+    if alone:
+        for i in range(states):
+            inner[i, 0] += gain_bar[i] / 2
+            inner[0, i] += gain_bar[i] / 2
 
 
 @in_place
-def _pull_spread(states, full, inner, half, result):
+def _row_product(left, right, states):
+    """Dot product of two rows of matrices."""
+    total = 0.0
+    for i in range(states):
+        total += left[i] * right[i]
+    return total
+
+
+@in_place
+def _add_observed(number, h, states, alone, state):
+    """Adds c h."""
+    if alone:
+        state[0] += number
+    else:
+        for i in range(states):
+            state[i] += number * h[i]
+
+
+@in_place
+def _pull_spread(states, alone, full, inner, half, result):
     """S Phi and Phi' S Phi of a symmetric matrix."""
     for i in range(states):
         for j in range(states):
-            total = 0.0
-            for k in range(states):
-                total += inner[i, k] * full[k, j]
-            half[i, j] = total
+            half[i, j] = 0.0
+            result[i, j] = 0.0
+    for k in range(states):
+        for j in range(states):
+            factor = full[k, j]
+            if alone or factor != 0:
+                for i in range(states):
+                    half[i, j] += inner[k, i] * factor
     for i in range(states):
-        for j in range(i + 1):
-            total = 0.0
-            for k in range(states):
-                total += full[k, i] * half[k, j]
-            result[i, j], result[j, i] = total, total
+        for k in range(states):
+            factor = full[i, k]
+            if alone or factor != 0:
+                for j in range(states):
+                    result[k, j] += factor * half[i, j]
 
 
 @in_place

@@ -26,7 +26,7 @@ def whiten(rows, times, origin, values, noise, blocks, entry, lower, seen, order
     """Innovations in units of their standard deviations: (m, n) -> (m, n)."""
     h, index = as_weights(seen), (times, origin, order, ends, blocks)
     places = entry, lower, h
-    phi, track, _ = gains(index, places, states, values, noise, rows)
+    phi, track, _ = gains(index, places, states, False, values, noise, rows)
     white = np.empty_like(rows)
     _through(rows, white, True, order, entry, h, states, phi, track)
     return (white,)
@@ -36,7 +36,7 @@ def color(rows, times, origin, values, noise, blocks, entry, lower, seen, order,
     """The inverse of :func:`whiten`."""
     h, index = as_weights(seen), (times, origin, order, ends, blocks)
     places = entry, lower, h
-    phi, track, _ = gains(index, places, states, values, noise, rows)
+    phi, track, _ = gains(index, places, states, False, values, noise, rows)
     drawn = np.empty_like(rows)
     _through(rows, drawn, False, order, entry, h, states, phi, track)
     return (drawn,)
@@ -65,7 +65,7 @@ def _through(rows, result, whitens, order, entry, h, states, phi, track):
 def log_scales(rows, times, origin, values, noise, blocks, entry, lower, seen, order, ends, states):
     """Logarithms of the standard deviations of the innovations, for each of any rows."""
     index, places = (times, origin, order, ends, blocks), (entry, lower, as_weights(seen))
-    _, track, _ = gains(index, places, states, values, noise, rows)
+    _, track, _ = gains(index, places, states, False, values, noise, rows)
     logs = np.empty_like(rows)
     for r in range(rows.shape[0]):
         for t in range(order.size):
@@ -79,7 +79,7 @@ def inverse_diagonal(
     """diag(Sigma^-1), for each of any rows."""
     h, index = as_weights(seen), (times, origin, order, ends, blocks)
     places = entry, lower, h
-    phi, track, _ = gains(index, places, states, values, noise, rows)
+    phi, track, _ = gains(index, places, states, False, values, noise, rows)
     return (_backwards(rows, False, order, entry, h, states, phi, track),)
 
 
@@ -92,7 +92,7 @@ def smoothed_variances(
     """
     h, index = as_weights(seen), (times, origin, order, ends, blocks)
     places = entry, lower, h
-    phi, track, _ = gains(index, places, states, values, noise, rows)
+    phi, track, _ = gains(index, places, states, False, values, noise, rows)
     return (_backwards(rows, True, order, entry, h, states, phi, track),)
 
 
@@ -118,7 +118,7 @@ def _backwards(rows, smooths, order, entry, h, states, phi, track):
             for j in range(states):
                 both = h[i] * pulled[j] + pulled[i] * h[j]
                 inner[i, j] = later[i, j] - weight * both + own * h[i] * h[j]
-        spread(states, full, inner, half, later)
+        spread(states, False, full, inner, half, later)
     return result
 
 
@@ -168,7 +168,7 @@ def _unexplained(phi, driven, g, h, ends, entry, lower, gain):
         for t in range(begin, ends[group]):
             for e in range(entry.shape[0]):
                 full[entry[e, 0], entry[e, 1]] = phi[t, e]
-            spread(states, full, after, half, before)
+            spread(states, False, full, after, half, before)
             for e in range(lower.shape[0]):
                 add_symmetric(driven[t, e], lower[e, 0], lower[e, 1], before)
             for i in range(states):
