@@ -22,7 +22,7 @@ from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
 from pm_gaussgrad.cov.series.regular_ar1 import RegularAR1
 from pm_gaussgrad.cov.series.spaced_ar1 import SpacedAR1
 from pm_gaussgrad.cov.series.state_space import StateSpace
-from pm_gaussgrad.kernels.state_space.processes import EXPONENTIAL, OSCILLATOR, WAVE
+from pm_gaussgrad.kernels.state_space.processes import EXPONENTIAL, OSCILLATOR, WAVE, digits_of
 from pm_gaussgrad.ops.form import Form
 
 # Python functions, with nothing to compile but kernels: where a backend is not the subject. Not
@@ -105,8 +105,8 @@ def processes_by_group(rng, n):
 
 def state_space(*parameters):
     """Of an exponential process and two of two states."""
-    digits = sum((kind + 8 * size) * 512**k for k, (kind, size) in enumerate(STATES[0].tolist()))
-    facts = {"states": 5, "entries": 9, "width": 21, "steered": 1, "digits": digits}
+    facts = {"states": 5, "entries": 9, "width": 21, "steered": 1}
+    facts["digits"] = digits_of(STATES[0].tolist())
     return Form(StateSpace, tuple(facts.items())).from_parameters(*parameters)
 
 

@@ -164,8 +164,8 @@ def _result(expressions: list[str]) -> str:
 class CompiledKernel:
     """A kernel as machine code, for arrays that are C-contiguous and may be written to.
 
-    It releases the GIL and keeps NaN and signed zeros exact (nothing is reordered). Its numbers are the
-    same from Python (``perform``, JAX callbacks) and from other compiled code (numba's linker).
+    It releases the GIL and keeps NaN and signed zeros exact: nothing is reordered. Its numbers are
+    the same from Python (``perform``, JAX callbacks) and from other compiled code (numba's linker).
 
     Attributes
     ----------

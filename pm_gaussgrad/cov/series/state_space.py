@@ -19,19 +19,24 @@ from pytensor.graph.basic import Constant, equal_computations
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import check_size
 from pm_gaussgrad.cov.protocol.constants import constant_value
-from pm_gaussgrad.cov.protocol.kriging import with_entries
 from pm_gaussgrad.cov.protocol.labels import of_each
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.scales import product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.series.covariances import covariance
+from pm_gaussgrad.cov.series.missing_times import MissingTimes
 from pm_gaussgrad.kernels.state_space import filter as kernels
 from pm_gaussgrad.kernels.state_space import reverse, smoother
-from pm_gaussgrad.kernels.state_space.processes import DRIVEN, WIENER, amplitudes, n_values
+from pm_gaussgrad.kernels.state_space.processes import (
+    DRIVEN,
+    WIENER,
+    amplitudes,
+    blocks_of,
+    digits_of,
+    n_values,
+)
 from pm_gaussgrad.ops import transform_rows
 from pm_gaussgrad.ops.form import Form
-
-_DIGITS = 8 * 64  # of a kind and up to 63 states
 
 
 class StateSpace(Leaf):
@@ -96,6 +101,22 @@ class StateSpace(Leaf):
     # Of the groups, for messages; what is rebuilt from tensors has their numbers.
     _labels = None
 
+    @staticmethod
+    def forward_jax(residual, times, origin, values, noise, entry, group, order, digits):
+        from pm_gaussgrad.kernels.state_space import filter_jax
+
+        index = entry, group, order, digits
+        return filter_jax.forward(residual, times, origin, values, noise, *index)
+
+    @staticmethod
+    def pullback_jax(
+        residual, times, origin, values, noise, group, order, quad_bar, logdet_bar, digits
+    ):
+        from pm_gaussgrad.kernels.state_space import filter_jax
+
+        index = group, order, quad_bar, logdet_bar, digits
+        return filter_jax.pullback(residual, times, origin, values, noise, *index)
+
     @classmethod
     def of_processes(cls, processes, times, origin, noise, group, order, ends):
         """From processes, (kind, states, parameters (..., c) each), and tensors."""
@@ -106,9 +127,7 @@ class StateSpace(Leaf):
     def _set(self, processes, times, origin, noise, group, order, ends):
         blocks = np.array([(kind, size) for kind, size, _ in processes], dtype="int64")
         entry, lower, seen = _places(blocks)
-        self.digits = sum(
-            (kind + 8 * size) * _DIGITS**k for k, (kind, size) in enumerate(blocks.tolist())
-        )
+        self.digits = digits_of(blocks.tolist())
         self.states, self.entries, self.steered = len(seen), len(entry), len(lower)
         self.width = kernels.width(self.states)
         values = _in_rows([x for *_, values in processes for x in values])
@@ -128,10 +147,8 @@ class StateSpace(Leaf):
         """Kind, number of states and parameters, (..., c) each, of each process."""
         if (made := vars(self).get("_processes")) is not None:
             return made
-        values, digits, found, first = self.parameters[2], self.digits, [], 0
-        while digits:
-            digits, digit = divmod(digits, _DIGITS)
-            kind, size = digit % 8, digit // 8
+        values, found, first = self.parameters[2], [], 0
+        for kind, size in blocks_of(self.digits):
             stop = first + n_values(kind, size)
             found.append((kind, size, [values[..., i] for i in range(first, stop)]))
             first = stop
@@ -254,6 +271,10 @@ class StateSpace(Leaf):
         ]
         return self._with(processes, product(factor, noise))
 
+    def with_noise(self, noise):
+        """The same processes, with noise of these variances."""
+        return self._with(self.processes(), noise)
+
     def _with(self, processes, noise):
         times, origin, *_ = self.parameters
         index = self.parameters[-3:]
@@ -294,45 +315,6 @@ class StateSpace(Leaf):
                 "noise, expected each time at most once, as the covariance would be singular; add "
                 "independent noise, + gg.cov.Diagonal(variance)."
             )
-
-
-class MissingTimes:
-    """Entries at some times given the others: smoothing, at the cost of the structure.
-
-    Takes the place of :class:`~pm_gaussgrad.cov.protocol.gaps.MissingEntries`.
-
-    Parameters
-    ----------
-    cov : StateSpace
-        Of all entries, at constant times.
-    missing : array of int, shape (k)
-    """
-
-    def __init__(self, cov, missing):
-        self.cov, self.missing = cov, missing
-        self.observed = np.setdiff1d(np.arange(cov.size), missing)
-
-    def fill(self, residual):
-        """Conditional means in place of the missing entries: (..., n) -> (..., n)."""
-        given = residual[..., self.observed]
-        alpha = self.cov.keep(self.observed).solve(given)
-        nothing = pt.zeros_like(residual) + pt.zeros_like(alpha.sum(-1, keepdims=True))
-        means = self.cov.times(with_entries(nothing, self.observed, alpha))
-        return with_entries(residual, self.missing, means[..., self.missing])
-
-    def draw(self, residual, z):
-        """A conditional draw in place of the missing entries: (..., n) -> (..., n)."""
-        whole = self.cov.draw(z)
-        drawn = whole + self.fill(residual - whole)
-        return with_entries(residual, self.missing, drawn[..., self.missing])
-
-    def variances(self):
-        """Conditional variances of the missing entries, zero elsewhere: shape (..., n)."""
-        noise = self.cov.parameters[3] + pt.zeros_like(self.cov.diagonal())
-        unseen = with_entries(noise, self.missing, pt.constant(np.full(len(self.missing), np.inf)))
-        smoothed = self.cov._with(self.cov.processes(), unseen)
-        variances = transform_rows(smoothed, "smoothed_variances", pt.zeros_like(noise)) + noise
-        return with_entries(pt.zeros_like(noise), self.missing, variances[..., self.missing])
 
 
 def _places(blocks):
@@ -382,10 +364,10 @@ def _at_the_same_times(left, right):
 def _sum_with_scalar(process, noise):
     common_size(process, noise)
     own = process.parameters[3] + noise.parameters[0][..., None]
-    return process._with(process.processes(), own)
+    return process.with_noise(own)
 
 
 @closes(StateSpace, Diagonal)
 def _sum_with_noise(process, noise):
     check_size(process, "variance", noise.parameters[0])
-    return process._with(process.processes(), process.parameters[3] + noise.parameters[0])
+    return process.with_noise(process.parameters[3] + noise.parameters[0])

@@ -41,7 +41,7 @@ from pm_gaussgrad.kernels.log_product import log_product
 from pm_gaussgrad.kernels.state_space.transitions import starts, transitions
 
 # Explained to within this of what there is to explain, in units of its rounding: nothing is left.
-_ROUNDING = 8 * 2.2e-16
+ROUNDING = 8 * 2.2e-16
 
 
 def width(states):
@@ -106,7 +106,7 @@ def _filter(order, ends, states, alone, entry, lower, h, g, noise, phi, driven, 
     for group in range(ends.size):
         own, least = group if g.shape[0] > 1 else 0, 0.0
         for i in range(states):
-            least += _ROUNDING * h[i] * g[own, i]
+            least += ROUNDING * h[i] * g[own, i]
         for t in range(begin, ends[group]):
             load(phi, t, entry, states, alone, full)
             spread(states, alone, full, after, half, before)

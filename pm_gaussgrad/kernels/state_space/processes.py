@@ -30,6 +30,21 @@ from pm_gaussgrad.kernels.state_space.oscillator import oscillators, pull_oscill
 
 EXPONENTIAL, MATERN_3_2, MATERN_5_2, OSCILLATOR, WAVE, WIENER, LINEAR = range(7)
 DRIVEN = (EXPONENTIAL, WIENER)
+_DIGITS = 8 * 64
+
+
+def digits_of(blocks):
+    """Kinds and numbers of states, up to 63, as digits of one number."""
+    return sum((kind + 8 * size) * _DIGITS**k for k, (kind, size) in enumerate(blocks))
+
+
+def blocks_of(digits):
+    """The inverse of :func:`digits_of`: kind and number of states of each process."""
+    blocks = []
+    while digits:
+        digits, digit = divmod(digits, _DIGITS)
+        blocks.append((digit % 8, digit // 8))
+    return blocks
 
 
 def n_values(kind, size):
@@ -154,7 +169,7 @@ def drive(kind, size, values, first, step, start, stop, driven, at):
             to = at
             for i in range(size):
                 for j in range(i + 1):
-                    driven[t, to] = values[first] * _spread_of_walk(size, i, j, step[t])
+                    driven[t, to] = values[first] * spread_of_walk(size, i, j, step[t])
                     to += 1
 
 
@@ -174,7 +189,7 @@ def pull_drive(kind, size, values, first, step, start, stop, driven_bar, at, val
             to = at
             for i in range(size):
                 for j in range(i + 1):
-                    spread = _spread_of_walk(size, i, j, step[t])
+                    spread = spread_of_walk(size, i, j, step[t])
                     values_bar[first] += driven_bar[t, to] * spread
                     to += 1
 
@@ -188,7 +203,7 @@ def _fill_walk(size, step, start, stop, phi, at):
                 power *= step[t] / (j - i + 1)
 
 
-def _spread_of_walk(size, i, j, step):
+def spread_of_walk(size, i, j, step):
     """Int_0^step s^(size - 1 - i) s^(size - 1 - j) / ((size - 1 - i)! (size - 1 - j)!) ds."""
     power, left = step, 2 * size - 1 - i - j
     for _ in range(left - 1):
