@@ -18,6 +18,7 @@ likelihood that ignores its data returns the prior, and the prior is calibrated 
 - ``series``: 40 times, a quarter of them NaN, ``AR1``;
 - ``panel``: a wide table of 15 subjects and 5 visits, a fifth of it NaN, ``AR1 + Diagonal``;
 - ``subjects``: 12 subjects at irregular times of their own, ``AR1(time=, group=) + Diagonal``;
+- ``processes``: 60 irregular times, a tenth of them NaN, ``SHO + Matern32 + Diagonal``;
 - ``intercepts``: 40 times, a fifth of them NaN, ``LowRank + AR1 + Diagonal``;
 - ``trend``: 30 times, ``LowRank + Toeplitz + Diagonal``;
 - ``areas``: 31 areas of two islands and one alone, four of them NaN, ``BYM2 + Diagonal``;
@@ -190,6 +191,22 @@ def subjects():
     return model
 
 
+def processes():
+    """An oscillation, a smooth process and noise at irregular times, a tenth missing."""
+    rng = np.random.default_rng(SEED)
+    times, missing = np.sort(rng.uniform(0, 20, size=60)), rng.uniform(size=60) < 0.1
+    with pm.Model() as model:
+        mean = pm.Normal("mean")
+        sigma, period = pm.Gamma("sigma", 8, 8), pm.LogNormal("period", np.log(3), 0.2)
+        quality = pm.LogNormal("quality", 0, 0.5)
+        smooth, lengthscale = pm.Gamma("smooth", 8, 12), pm.LogNormal("lengthscale", np.log(4), 0.3)
+        noise = pm.Gamma("noise", 8, 16)
+        cov = gg.cov.SHO(sigma, period, quality, time=times)
+        cov += gg.cov.Matern32(smooth, lengthscale, time=times) + gg.cov.Diagonal(noise**2)
+        _observe(mean * np.ones(60), cov, missing)
+    return model
+
+
 def intercepts():
     """Intercepts of five series that share one AR(1) and noise, a fifth missing."""
     rng = np.random.default_rng(SEED)
@@ -255,7 +272,19 @@ def crossed():
 
 MODELS = {
     build.__name__: build
-    for build in (gp, visits, grid, series, panel, subjects, intercepts, trend, crossed, areas)
+    for build in (
+        gp,
+        visits,
+        grid,
+        series,
+        panel,
+        subjects,
+        processes,
+        intercepts,
+        trend,
+        crossed,
+        areas,
+    )
 }
 
 
