@@ -101,7 +101,7 @@ def test_against_the_dense_submatrix(case, way, monkeypatch, rng):
 CLOSED = {
     *("AR1", "BlockDiagonal", "ComponentSymmetry", "CompoundSymmetry", "Dense", "Diagonal"),
     *("LowRankPlusDiagonal", "LowRankPlusScalar", "RepeatedMeasures", "ScalarDiagonal"),
-    *("SpacedAR1", "IrregularAR1", "RegularAR1", "NoisyAR1", "GroupedSymmetry"),
+    *("SpacedAR1", "IrregularAR1", "RegularAR1", "NoisyAR1", "GroupedSymmetry", "StateSpace"),
     *(
         "Woodbury",
         "ScaledAR1",

@@ -161,7 +161,8 @@ def _nearest(left, right, of=_RULES) -> tuple[int, Callable | str] | None:
 def _partners(cov) -> str:
     """What a summand does combine with, as a sentence."""
     pairs = [*_RULES, *(pair[::-1] for pair in _RULES)]
-    found = sorted({right.summand for left, right in pairs if isinstance(cov, left)})
+    found = {right.summand for left, right in pairs if isinstance(cov, left)}
+    found = sorted(name for name in found if " + " not in name)  # sums of what is there by itself
     found += [say(cov) for _, say, _ in _FALLBACKS if callable(say) and say(cov)]
     return f"{cov.summand} combines with {', '.join(found) if found else 'nothing by itself'}."
 

@@ -66,6 +66,7 @@ class StateSpace(Leaf):
     """
 
     how = "Kalman filter and its reverse sweep, n J^2 of J states"
+    summand = "processes like gg.cov.SHO"
     parameter_shapes = {
         "times": "n",
         "origin": "",
