@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Constant, Variable
 
 _SEVERAL_COLUMNS = (
     "; of labels in several columns of a table pass one of their combinations, "
@@ -169,4 +169,44 @@ def check_length(owner, size, column) -> None:
         raise ValueError(
             f"{owner}: size = {size}, and there are times and labels of {column.size} "
             "observations, expected as many; leave size= out."
+        )
+
+
+def in_order(times, numbers, n_groups):
+    """Observations by group and time, (n), and where each group ends there, (n_groups)."""
+    ends = np.bincount(numbers, minlength=n_groups).cumsum()
+    return np.lexsort((times, numbers)), ends
+
+
+def constant_index(times, group, order):
+    """Times, groups and order as arrays; None where they are symbolic or a batch."""
+    known = all(isinstance(x, Constant) for x in (times, group, order))
+    return [x.data for x in (times, group, order)] if known and times.type.ndim == 1 else None
+
+
+def check_repeats(owner, labels, times, group, order, noise) -> None:
+    """Raise a ValueError where two observations of a group without noise have one time.
+
+    Parameters
+    ----------
+    owner : str
+        Who is named.
+    labels : sequence, optional
+        Of the groups; by default their numbers.
+    times, group, order : array, shape (n)
+        ``order`` by group and time.
+    noise : array, shape (..., n)
+        Variances.
+    """
+    for of_batch in noise.reshape(-1, order.size):
+        exact = order[of_batch[order] == 0]
+        same = (np.diff(group[exact]) == 0) & (np.diff(times[exact]) == 0)
+        if not same.any():
+            continue
+        i = exact[1:][same][0]
+        name = group[i] if labels is None else labels[group[i]]
+        raise ValueError(
+            f"{owner}: group {name} has two observations at time {times[i]:g} and no noise, "
+            "expected each time at most once, as the covariance would be singular; add "
+            "independent noise, + gg.cov.Diagonal(variance)."
         )

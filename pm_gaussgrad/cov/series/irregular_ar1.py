@@ -18,7 +18,6 @@ and S-PLUS, section 5.3.1 (the correlation structure corCAR1).
 import numpy as np
 import pandas as pd
 import pytensor.tensor as pt
-from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_size
@@ -29,6 +28,9 @@ from pm_gaussgrad.cov.protocol.labels import (
     as_groups,
     as_times,
     check_length,
+    check_repeats,
+    constant_index,
+    in_order,
     of_each,
     some_of_each,
 )
@@ -119,8 +121,7 @@ class IrregularAR1(Leaf):
         """From constant times and numbers of groups, of which some may be empty."""
         if noise is None:
             noise = pt.zeros(1, dtype=variance.dtype)
-        ends = np.bincount(numbers, minlength=n_groups).cumsum()
-        index = numbers, np.lexsort((times, numbers)), ends
+        index = numbers, *in_order(times, numbers, n_groups)
         times, *index = map(pt.constant, (times, *index))
         return cls.from_parameters(times, variance, correlation, noise, *index)
 
@@ -139,29 +140,13 @@ class IrregularAR1(Leaf):
     def check_constants(self, n=None):
         index, noise = self._index(), constant_value(self.parameters[3])
         if index is not None and noise is not None:
-            self._check_repeats(*index, noise + np.zeros(index[0].size))
+            check_repeats(NAME, self._labels, *index, noise + np.zeros(index[0].size))
         super().check_constants(n)
-
-    def _check_repeats(self, times, group, order, noise):
-        """Raise a ValueError where two observations without noise have one time."""
-        for of_batch in noise.reshape(-1, order.size):
-            exact = order[of_batch[order] == 0]
-            same = (np.diff(group[exact]) == 0) & (np.diff(times[exact]) == 0)
-            if not same.any():
-                continue
-            i = exact[1:][same][0]
-            name = group[i] if self._labels is None else self._labels[group[i]]
-            raise ValueError(
-                f"{NAME}: group {name} has two observations at time {times[i]:g} and no noise, "
-                "expected each time at most once, as the covariance would be singular; add "
-                "independent noise, + gg.cov.Diagonal(variance)."
-            )
 
     def _index(self):
         """Times, groups and order as arrays; None where they are symbolic or a batch."""
         times, *_, group, order, _ = self.parameters
-        known = all(isinstance(x, Constant) for x in (times, group, order))
-        return [x.data for x in (times, group, order)] if known and times.type.ndim == 1 else None
+        return constant_index(times, group, order)
 
     def _steps(self):
         """Constant distances in time between neighbours of a group, in order; 0 between groups."""

@@ -6,7 +6,7 @@ from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_finite, check_positive, check_within
-from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_times
+from pm_gaussgrad.cov.protocol.labels import as_column, as_groups, as_times, in_order
 from pm_gaussgrad.cov.protocol.scales import nan_unless
 from pm_gaussgrad.cov.series.state_space import StateSpace
 
@@ -41,9 +41,7 @@ class Process(StateSpace):
         """From processes, (kind, states, parameters), at what :meth:`_read` returned."""
         times, numbers, n_groups = place
         dtype = processes[0][2][0].dtype
-        index = numbers, np.lexsort((times, numbers)), np.bincount(numbers, minlength=n_groups)
-        group, order, counts = index
-        tensors = map(pt.constant, (group, order, counts.cumsum()))
+        tensors = map(pt.constant, (numbers, *in_order(times, numbers, n_groups)))
         noise = pt.zeros(1, dtype=dtype)
         origin = pt.constant(np.asarray(origin, "float64"))
         self._set(processes, pt.constant(times), origin, noise, *tensors)

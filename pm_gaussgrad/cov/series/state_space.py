@@ -14,12 +14,12 @@ Sources: as of :mod:`pm_gaussgrad.kernels.state_space.filter`.
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Constant, equal_computations
+from pytensor.graph.basic import equal_computations
 
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import check_size
 from pm_gaussgrad.cov.protocol.constants import constant_value
-from pm_gaussgrad.cov.protocol.labels import of_each
+from pm_gaussgrad.cov.protocol.labels import check_repeats, constant_index, in_order, of_each
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.scales import product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size
@@ -209,14 +209,12 @@ class StateSpace(Leaf):
     def _index(self):
         """Times, groups and order as arrays; None where they are symbolic or a batch."""
         times, *_, group, order, _ = self.parameters
-        known = all(isinstance(x, Constant) for x in (times, group, order))
-        return [x.data for x in (times, group, order)] if known and times.type.ndim == 1 else None
+        return constant_index(times, group, order)
 
     def _at(self, times, numbers, n_groups, noise, processes=None):
         """The same processes at constant times of numbered groups."""
-        order = np.lexsort((times, numbers))
-        index = numbers, order, np.bincount(numbers, minlength=n_groups).cumsum()
-        times, *index = map(pt.constant, (times, *index))
+        index = times, numbers, *in_order(times, numbers, n_groups)
+        times, *index = map(pt.constant, index)
         processes = self.processes() if processes is None else processes
         made = self.of_processes(processes, times, self.parameters[1], noise, *index)
         made._labels = self._labels
@@ -286,7 +284,7 @@ class StateSpace(Leaf):
     def check_constants(self, n=None):
         index, noise = self._index(), constant_value(self.parameters[3])
         if index is not None and noise is not None:
-            self._check_repeats(*index, noise + np.zeros(index[0].size))
+            check_repeats(self.label, self._labels, *index, noise + np.zeros(index[0].size))
             self._check_origin(index[0], noise)
         super().check_constants(n)
 
@@ -300,21 +298,6 @@ class StateSpace(Leaf):
                 f"{self.label}: an observation without noise at the origin, {origin:g}, expected "
                 "later ones, as the process is zero there; leave it out, pass an earlier origin=, "
                 "or add independent noise, + gg.cov.Diagonal(variance)."
-            )
-
-    def _check_repeats(self, times, group, order, noise):
-        """Raise a ValueError where two observations without noise have one time."""
-        for of_batch in noise.reshape(-1, order.size):
-            exact = order[of_batch[order] == 0]
-            same = (np.diff(group[exact]) == 0) & (np.diff(times[exact]) == 0)
-            if not same.any():
-                continue
-            i = exact[1:][same][0]
-            name = group[i] if self._labels is None else self._labels[group[i]]
-            raise ValueError(
-                f"{self.label}: group {name} has two observations at time {times[i]:g} and no "
-                "noise, expected each time at most once, as the covariance would be singular; add "
-                "independent noise, + gg.cov.Diagonal(variance)."
             )
 
 
