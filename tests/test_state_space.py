@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from registry import AS_WRITTEN, INTERPRETED, interpreted
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.kernels.state_space.reverse import WINDOW
 from pm_gaussgrad.likelihood.missing import given_observed
 
 TIMES = np.array([2.0, 0.3, 7.1, 4.0, 4.4, 1.1, 9.0])  # in no order
@@ -170,6 +171,31 @@ def test_one_series_without_noise(name, rng):
     # Smooth paths at close times: the condition number is up to 1e6.
     for a, b in zip(found, expected, strict=True):
         assert_allclose(a, b, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["Matern12", "SHO", "Wiener of order 2", "three"])
+def test_groups_of_any_length(name, rng):
+    """As each alone: cotangents are added up some observations at a time, wherever groups begin."""
+    lengths = [3, WINDOW + 44, 1, WINDOW, 90]
+    group, times = np.repeat(np.arange(5), lengths), rng.uniform(0, 50, sum(lengths))
+    y, theta, point = rng.normal(size=times.size), [], []
+
+    def logp(own, number):
+        theta_of, total = iter(theta), gg.cov.Diagonal(0.1, size=own.sum())
+        for part in SUMS[name]:
+            build, _, values = PARTS[part]
+            given = [next(theta_of) for _ in values]
+            total = build(*given, time=times[own], group=number) + total
+        return gg.logp(y[own], 0.0, total)
+
+    for k, part in enumerate(SUMS[name]):
+        values = PARTS[part][2]
+        theta += [pt.dscalar(f"x{k}{i}") for i in range(len(values))]
+        point += values
+    found = logp(np.full(times.size, True), group)
+    each = sum(logp(group == g, None) for g in range(5))
+    for a, b in zip(*beside(theta, point, found, each), strict=True):
+        assert_allclose(a, b, rtol=1e-10)
 
 
 def test_members(rng):

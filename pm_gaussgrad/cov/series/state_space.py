@@ -26,7 +26,7 @@ from pm_gaussgrad.cov.protocol.sums import closes, common_size
 from pm_gaussgrad.cov.series.covariances import covariance
 from pm_gaussgrad.cov.series.missing_times import MissingTimes
 from pm_gaussgrad.kernels.state_space import filter as kernels
-from pm_gaussgrad.kernels.state_space import reverse, smoother
+from pm_gaussgrad.kernels.state_space import pair, reverse, smoother
 from pm_gaussgrad.kernels.state_space.processes import (
     DRIVEN,
     WIENER,
@@ -142,7 +142,9 @@ class StateSpace(Leaf):
 
     @property
     def structure(self):
-        return Form(StateSpace, tuple((name, getattr(self, name)) for name in self.facts))
+        alone = self.states == 2 and self.entries == 4
+        kind = TwoStates if alone else StateSpace
+        return Form(kind, tuple((name, getattr(self, name)) for name in self.facts))
 
     def processes(self):
         """Kind, number of states and parameters, (..., c) each, of each process."""
@@ -299,6 +301,14 @@ class StateSpace(Leaf):
                 "later ones, as the process is zero there; leave it out, pass an earlier origin=, "
                 "or add independent noise, + gg.cov.Diagonal(variance)."
             )
+
+
+class TwoStates(StateSpace):
+    """One process of two states, by kernels of its own."""
+
+    saved_shapes = {"means": "m n 2", "track": "n 8"}
+    forward = staticmethod(pair.forward)
+    pullback = staticmethod(pair.pullback)
 
 
 def _places(blocks):

@@ -85,9 +85,9 @@ def gains(index, places, states, alone, values, noise, like):
     """
     times, origin, order, ends, blocks = index
     entry, lower, h = places
-    phi = np.zeros((order.size, entry.shape[0]), like.dtype)
+    phi = np.empty((order.size, entry.shape[0]), like.dtype)
     track = np.empty((order.size, width(states)), like.dtype)
-    driven = np.zeros((order.size, lower.shape[0]), like.dtype)
+    driven = np.empty((order.size, lower.shape[0]), like.dtype)
     transitions(times, origin, order, ends, blocks, values, phi, driven)
     g = np.zeros((values.shape[0], states), like.dtype)
     usable = starts(blocks, values, g) == 1

@@ -54,6 +54,7 @@ def oscillators(frequency, damping, step, first, stop, phi, at):
 def pull_oscillators(frequency, damping, step, first, stop, phi, phi_bar, at):
     """Cotangents of frequency and damping."""
     distance, of_frequency, of_damping = (damping - 1) * (damping + 1), 0.0, 0.0
+    inverse = 1 / distance if distance != 0 else 0.0
     for t in range(first, stop):
         u, upper, sine, lower = frequency * step[t], phi[t, at], phi[t, at + 1], phi[t, at + 3]
         bar, off_bar = phi_bar[t, at], phi_bar[t, at + 1] - phi_bar[t, at + 2]
@@ -61,20 +62,19 @@ def pull_oscillators(frequency, damping, step, first, stop, phi, phi_bar, at):
         # d Phi / d u = [[0, 1], [-1, -2 z]] Phi, of which the second column has no new entries.
         of_u = off_bar * lower - bar * sine - last_bar * (sine + 2 * damping * lower)
         of_frequency += of_u * step[t]
-        slope = damping * _sine_slope(u, distance, cosine, sine)
+        slope = damping * _sine_slope(u, distance, inverse, cosine, sine)
         diagonal, off = damping * u * sine - u * cosine, slope - u * sine
         tilt = sine + damping * off
         of_damping += bar * (diagonal + tilt) + last_bar * (diagonal - tilt) + off_bar * off
     return of_frequency, of_damping
 
 
-def _sine_slope(u, distance, cosine, sine):
-    """(u E C - E S) / D = 2 E dS / dD."""
+def _sine_slope(u, distance, inverse, cosine, sine):
+    """(u E C - E S) / D = 2 E dS / dD; both ways, as a branch that is not foreseen costs more."""
     square = distance * u * u
-    if np.abs(square) > _NEAR:
-        return (u * cosine - sine) / distance
     above = 1 / 45360 + square / 3991680
     above = 1 / 3 + square * (1 / 30 + square * (1 / 840 + square * above))
     below = 1 / 5040 + square * (1 / 362880 + square / 39916800)
     below = 1 + square * (1 / 6 + square * (1 / 120 + square * below))
-    return sine * u * u * above / below
+    near = sine * (u * u) * (above / below)
+    return (u * cosine - sine) * inverse if np.abs(square) > _NEAR else near

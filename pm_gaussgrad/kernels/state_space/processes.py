@@ -173,12 +173,12 @@ def drive(kind, size, values, first, step, start, stop, driven, at):
                     to += 1
 
 
-def pull_drive(kind, size, values, first, step, start, stop, driven_bar, at, values_bar):
-    """Adds the cotangents of the parameters that come through R."""
+def pull_drive(kind, size, values, first, step, begun, start, stop, driven_bar, at, values_bar):
+    """Adds the cotangents of the parameters that come through R; a group ``begun`` at the start."""
     if kind == EXPONENTIAL:
         variance, rate = values[first], values[first + 1]
-        of_variance, of_rate = driven_bar[start, at], 0.0
-        for t in range(start + 1, stop):
+        of_variance, of_rate = driven_bar[start, at] if begun else 0.0, 0.0
+        for t in range(start + 1 if begun else start, stop):
             slow = -2 * rate * step[t]
             of_variance -= driven_bar[t, at] * np.expm1(slow)
             of_rate += driven_bar[t, at] * 2 * variance * step[t] * np.exp(slow)
@@ -198,9 +198,9 @@ def _fill_walk(size, step, start, stop, phi, at):
     for t in range(start, stop):
         for i in range(size):
             power = 1.0
-            for j in range(i, size):
-                phi[t, at + size * i + j] = power
-                power *= step[t] / (j - i + 1)
+            for j in range(size):
+                phi[t, at + size * i + j] = power if j >= i else 0.0
+                power *= step[t] / (j - i + 1) if j >= i else 1.0
 
 
 def spread_of_walk(size, i, j, step):

@@ -12,6 +12,9 @@ from pm_gaussgrad.kernels.state_space.filter import (
 )
 from pm_gaussgrad.kernels.state_space.transitions import pull_starts, pull_transitions
 
+# Observations whose cotangents are held at once: their memory stays in the cache.
+WINDOW = 256
+
 
 def pullback(
     residual,
@@ -35,35 +38,37 @@ def pullback(
     entries,
 ):
     """Cotangents of the parameters of processes, and of the noise."""
-    n = phi.shape[0]
-    phi_bar = np.empty(phi.shape, phi.dtype)
-    driven_bar = np.empty((n, lower.shape[0]), phi.dtype)
-    dtype = quad_bar.dtype
+    dtype, some = quad_bar.dtype, min(WINDOW, order.size)
     values_bar, noise_bar = np.zeros(values.shape, dtype), np.zeros(noise.size, dtype)
     g_bar = np.zeros((values.shape[0], states), phi.dtype)
+    steps = np.empty((some, phi.shape[1]), phi.dtype), np.empty((some, lower.shape[0]), phi.dtype)
     rows, places = (residual, alpha, means), (entry, lower, as_weights(seen))
-    bars = phi_bar, driven_bar, g_bar, noise_bar
-    _sweep(rows, quad_bar, logdet_bar, order, ends, states, entries, places, phi, track, bars)
+    index, bars = (
+        (times, origin, order, ends, blocks, values),
+        (*steps, g_bar, noise_bar, values_bar),
+    )
+    _sweep(rows, quad_bar, logdet_bar, index, states, entries, places, phi, track, bars)
     pull_starts(blocks, g_bar, values_bar)
-    bars = phi_bar, driven_bar, values_bar
-    pull_transitions(times, origin, order, ends, blocks, values, phi, *bars)
     return values_bar, noise_bar
 
 
 @in_place
-def _sweep(rows, quad_bar, logdet_bar, order, ends, states, entries, places, phi, track, bars):
-    """Fills the cotangents of transitions and of what drives them; adds those of g and noise."""
-    phi_bar, driven_bar, g_bar, noise_bar = bars
-    (entry, lower, h), alone = places, entries == states * states
+def _sweep(rows, quad_bar, logdet_bar, index, states, entries, places, phi, track, bars):
+    """Adds the cotangents of parameters that come through transitions, those of g and noise."""
+    (_, _, order, ends, _, _), (entry, lower, h) = index, places
+    phi_bar, driven_bar, g_bar, noise_bar, values_bar = bars
+    alone = entries == states * states
     full, slope = np.zeros((states, states)), np.zeros((states, states))
     state_bar, inner = np.zeros((states, states)), np.zeros((states, states))
     variance, half = np.zeros((states, states)), np.zeros((states, states))
     gain_bar, spare = np.zeros(states), np.zeros(states)
     of_means = np.zeros((quad_bar.size, states))
-    last, end = states * (states + 1) // 2, order.size
+    last, end, stop = states * (states + 1) // 2, order.size, order.size
     for group in range(ends.size - 1, -1, -1):
         begin, own = ends[group - 1] if group > 0 else 0, group if g_bar.shape[0] > 1 else 0
         for t in range(end - 1, begin - 1, -1):
+            start = max(0, stop - WINDOW)
+            at = t - start
             load(phi, t, entry, states, alone, full)
             weight = track[t, last + states]
             weight_bar = -logdet_bar / weight
@@ -84,19 +89,13 @@ def _sweep(rows, quad_bar, logdet_bar, order, ends, states, entries, places, phi
             _pull_gain(states, alone, h, gain_bar, state_bar, inner)
             for e in range(lower.shape[0]):
                 i, j = lower[e, 0], lower[e, 1]
-                driven_bar[t, e] = inner[i, j] if i == j else 2 * inner[i, j]
+                driven_bar[at, e] = inner[i, j] if i == j else 2 * inner[i, j]
             _pull_spread(states, alone, full, inner, half, state_bar)
             _unpack(states, track, t - 1 if t > begin else -1, variance)
-            if alone:
-                for i in range(states):
-                    for j in range(states):
-                        total = slope[i, j] + 2 * _row_product(half[i], variance[j], states)
-                        phi_bar[t, states * i + j] = total
-            else:
-                for e in range(entry.shape[0]):
-                    i, j = entry[e, 0], entry[e, 1]
-                    total = slope[i, j] + 2 * _row_product(half[i], variance[j], states)
-                    phi_bar[t, e] = total
+            _store(slope, half, variance, entry, states, alone, phi_bar, at)
+            if t == start:
+                pull_transitions(*index, phi, phi_bar, driven_bar, values_bar, group, start, stop)
+                stop = start
         end = begin
 
 
@@ -149,6 +148,20 @@ def _pull_gain(states, alone, h, gain_bar, state_bar, inner):
         for i in range(states):
             inner[i, 0] += gain_bar[i] / 2
             inner[0, i] += gain_bar[i] / 2
+
+
+@in_place
+def _store(slope, half, variance, entry, states, alone, phi_bar, at):
+    """Fills Phi_bar, twice S Phi X added to its slope, of a step."""
+    if alone:
+        for i in range(states):
+            for j in range(states):
+                total = slope[i, j] + 2 * _row_product(half[i], variance[j], states)
+                phi_bar[at, states * i + j] = total
+    else:
+        for e in range(entry.shape[0]):
+            i, j = entry[e, 0], entry[e, 1]
+            phi_bar[at, e] = slope[i, j] + 2 * _row_product(half[i], variance[j], states)
 
 
 @in_place

@@ -25,13 +25,15 @@ _INDEX = ("float64 1", "float64", "int64 1", "int64 1", "int64 2")
 
 @apart(*_INDEX, "float64 2", "float64 2", "float64 2", result=())
 def transitions(times, origin, order, ends, blocks, values, phi, driven):
-    """Writes Phi and R of each observation but Phi where a group begins, which is to be zero."""
-    step, begin = _steps(times, origin, order, ends), 0
+    """Writes Phi and R of each observation; Phi is zero where a group begins."""
+    step, begin = _steps(times, origin, order, ends, 0, 0, order.size), 0
     for group in range(ends.size):
         end, own = ends[group], values[group if values.shape[0] > 1 else 0]
         first, at, by = 0, 0, 0
         for k in range(blocks.shape[0] if end > begin else 0):
             kind, size = blocks[k, 0], blocks[k, 1]
+            for i in range(size * size):
+                phi[begin, at + i] = 0.0
             fill(kind, size, own, first, step, begin + 1, end, phi, at)
             if kind in (EXPONENTIAL, WIENER):
                 drive(kind, size, own, first, step, begin, end, driven, by)
@@ -40,35 +42,61 @@ def transitions(times, origin, order, ends, blocks, values, phi, driven):
         begin = end
 
 
-@apart(*_INDEX, *["float64 2"] * 5, result=())
+@apart(*_INDEX, *["float64 2"] * 5, *["int64"] * 3, result=())
 def pull_transitions(
-    times, origin, order, ends, blocks, values, phi, phi_bar, driven_bar, values_bar
+    times,
+    origin,
+    order,
+    ends,
+    blocks,
+    values,
+    phi,
+    phi_bar,
+    driven_bar,
+    values_bar,
+    group,
+    start,
+    stop,
 ):
-    """Adds the cotangents of the parameters."""
-    step, begin = _steps(times, origin, order, ends), 0
-    for group in range(ends.size):
-        row, end = group if values.shape[0] > 1 else 0, ends[group]
-        own, own_bar = values[row], values_bar[row]
+    """Adds the cotangents of the parameters that come through some observations.
+
+    Those from ``start``, which is of ``group``, to ``stop``; the first row of the cotangents is
+    that of ``start``.
+    """
+    begin = ends[group - 1] if group > 0 else 0
+    step = _steps(times, origin, order, ends, group, start, stop)
+    for number in range(group, ends.size):
+        if begin >= stop:
+            break
+        row, end = number if values.shape[0] > 1 else 0, min(ends[number], stop) - start
+        own, own_bar, low = values[row], values_bar[row], max(begin - start, 0)
+        later = low if begin < start else low + 1
         first, at, by = 0, 0, 0
-        for k in range(blocks.shape[0] if end > begin else 0):
+        for k in range(blocks.shape[0] if end > low else 0):
             kind, size = blocks[k, 0], blocks[k, 1]
-            pull_fill(kind, size, own, first, step, begin + 1, end, phi, phi_bar, at, own_bar)
+            made = phi[start:stop]
+            pull_fill(kind, size, own, first, step, later, end, made, phi_bar, at, own_bar)
             if kind in (EXPONENTIAL, WIENER):
-                pull_drive(kind, size, own, first, step, begin, end, driven_bar, by, own_bar)
+                begun = begin >= start
+                pull_drive(kind, size, own, first, step, begun, low, end, driven_bar, by, own_bar)
                 by += size * (size + 1) // 2
             first, at = first + n_values(kind, size), at + size * size
-        begin = end
+        begin = ends[number]
 
 
-def _steps(times, origin, order, ends):
-    """Times since the observation before, in order; of the first of a group since the origin."""
-    step, begin = np.empty(order.size), 0
-    for group in range(ends.size):
-        before = origin
-        for t in range(begin, ends[group]):
+def _steps(times, origin, order, ends, group, start, stop):
+    """Times since the observation before, in order; of the first of a group since the origin.
+
+    From ``start``, which is of ``group``, to ``stop``.
+    """
+    step, t = np.empty(stop - start), start
+    begin = ends[group - 1] if group > 0 else 0
+    while t < stop:
+        before = times[order[t - 1]] if t > begin else origin
+        while t < min(ends[group], stop):
             now = times[order[t]]
-            step[t], before = now - before, now
-        begin = ends[group]
+            step[t - start], before, t = now - before, now, t + 1
+        begin, group = ends[group], group + 1
     return step
 
 
