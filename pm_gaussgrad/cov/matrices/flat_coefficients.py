@@ -50,7 +50,9 @@ class FlatLinear(Covariance):
         Names of the columns.
     """
 
-    how = "a flat prior, which has no density by itself; beside another covariance by solves with it"
+    how = (
+        "a flat prior, which has no density by itself; beside another covariance by solves with it"
+    )
     label = NAME
     parameter_shapes = {"design": "n p"}
     columns = None
