@@ -28,6 +28,7 @@ from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.marginal import marginal
 from pm_gaussgrad.cov.series import noisy_ar1  # noqa: F401 - the sum of AR1 and noise
 from pm_gaussgrad.cov.series.ar1 import AR1
+from pm_gaussgrad.cov.series.carma import CARMA
 from pm_gaussgrad.cov.series.damped_cosine import DampedCosine
 from pm_gaussgrad.cov.series.matern12 import Matern12
 from pm_gaussgrad.cov.series.matern32 import Matern32
@@ -40,6 +41,7 @@ __all__ = [
     "AR1",
     "BYM2",
     "CAR",
+    "CARMA",
     "ICAR",
     "SAR",
     "SHO",
