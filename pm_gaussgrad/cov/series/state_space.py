@@ -270,13 +270,14 @@ class StateSpace(Leaf):
             )
             for kind, size, xs in self.processes()
         ]
-        return self._with(processes, product(factor, noise))
+        return self.with_processes(processes, product(factor, noise))
 
     def with_noise(self, noise):
         """The same processes, with noise of these variances."""
-        return self._with(self.processes(), noise)
+        return self.with_processes(self.processes(), noise)
 
-    def _with(self, processes, noise):
+    def with_processes(self, processes, noise):
+        """Others at the same times, in the same groups, with noise of these variances."""
         times, origin, *_ = self.parameters
         index = self.parameters[-3:]
         made = self.of_processes(processes, times, origin, noise, *index)
@@ -335,17 +336,18 @@ def _in_rows(parameters):
 
 @closes(StateSpace, StateSpace)
 def _sum_of_processes(left, right):
-    if not _at_the_same_times(left, right):
+    if not at_the_same_times(left, right):
         raise TypeError(
             f"{left.label} + {right.label}: `time`, `group` or the origins of Wiener processes "
             "differ, expected the same in both."
         )
     processes = [*left.processes(), *right.processes()]
     walking = right if right._walks() else left
-    return walking._with(processes, left.parameters[3] + right.parameters[3])
+    return walking.with_processes(processes, left.parameters[3] + right.parameters[3])
 
 
-def _at_the_same_times(left, right):
+def at_the_same_times(left, right):
+    """Whether two structures are of the same times, in the same groups and from one origin."""
     # Where a process has no beginning, its origin says nothing.
     start = 1 if left._walks() and right._walks() else 2
     here, there = (
