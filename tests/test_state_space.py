@@ -387,6 +387,31 @@ def test_in_other_structures(name):
     assert_allclose(evaluated(found)[0], expected, rtol=1e-11)
 
 
+def informations(names):
+    """Of all parameters and the noise in groups: symbols, a point, by the kernel and densely."""
+    theta, point, total, _ = both(SUMS[names], GROUP)
+    noise = pt.tensor("noise", shape=(N,))
+    theta, cov = [*theta, noise], total + gg.cov.Diagonal(noise)
+    dense = gg.cov.Dense(cov.to_dense())
+    found = [gg.fisher_information(0.0, x, theta) for x in (cov, dense)]
+    return theta, [*point, NOISE], found
+
+
+@pytest.mark.parametrize("name", ["three", "oscillators", "cosine", "moving average"])
+def test_fisher_information(name):
+    theta, point, outputs = informations(name)
+    found, expected = interpreted(theta, outputs, AS_WRITTEN)(*point)
+    assert_allclose(found, expected, rtol=1e-10, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.compiled
+def test_fisher_information_compiled():
+    """The kernel, in an interpreted graph."""
+    theta, point, outputs = informations("Matern12")
+    found, expected = interpreted(theta, outputs, AS_WRITTEN)(*point)
+    assert_allclose(found, expected, rtol=1e-10, atol=1e-12 * np.abs(expected).max())
+
+
 def critical_logp(y, time, noise, sigma, rho, Q):
     """In arithmetic of 60 digits; of Q = 1/2 by the limit."""
     n = len(y)

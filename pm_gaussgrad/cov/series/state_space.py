@@ -19,6 +19,7 @@ from pytensor.graph.basic import equal_computations
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import check_size
 from pm_gaussgrad.cov.protocol.constants import constant_value
+from pm_gaussgrad.cov.protocol.information import count_directions
 from pm_gaussgrad.cov.protocol.labels import check_repeats, constant_index, in_order, of_each
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.scales import product
@@ -27,6 +28,7 @@ from pm_gaussgrad.cov.series.covariances import covariance
 from pm_gaussgrad.cov.series.missing_times import MissingTimes
 from pm_gaussgrad.kernels.state_space import filter as kernels
 from pm_gaussgrad.kernels.state_space import pair, reverse, smoother
+from pm_gaussgrad.kernels.state_space.information import information
 from pm_gaussgrad.kernels.state_space.processes import (
     DRIVEN,
     WIENER,
@@ -35,7 +37,7 @@ from pm_gaussgrad.kernels.state_space.processes import (
     digits_of,
     n_values,
 )
-from pm_gaussgrad.ops import transform_rows
+from pm_gaussgrad.ops import information_by_kernel, transform_rows
 from pm_gaussgrad.ops.form import Form
 
 
@@ -99,6 +101,7 @@ class StateSpace(Leaf):
     inverse_diagonal_kernel = staticmethod(smoother.inverse_diagonal)
     smoothed_variances_kernel = staticmethod(smoother.smoothed_variances)
     products_kernel = staticmethod(smoother.products)
+    information_kernel = staticmethod(information)
     # Of the groups, for messages; what is rebuilt from tensors has their numbers.
     _labels = None
 
@@ -207,6 +210,11 @@ class StateSpace(Leaf):
         white = self.whiten(residual)
         scales = transform_rows(self, "log_scales", pt.zeros_like(self.diagonal()))
         return white, scales + pt.zeros_like(white)
+
+    def information(self, tangents):
+        values, noise = tangents[2], tangents[3]
+        flat = values.reshape((count_directions(values), -1))
+        return information_by_kernel(self, pt.concatenate([flat, noise], axis=1))
 
     def _index(self):
         """Times, groups and order as arrays; None where they are symbolic or a batch."""
