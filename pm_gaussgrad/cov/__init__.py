@@ -27,6 +27,7 @@ from pm_gaussgrad.cov.protocol import sum  # noqa: F401 - what `+` makes
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.marginal import marginal
 from pm_gaussgrad.cov.series import (
+    beside,  # noqa: F401 - sums of processes with others
     noisy_ar1,  # noqa: F401 - the sum of AR1 and noise
     products,  # noqa: F401 - of processes
 )

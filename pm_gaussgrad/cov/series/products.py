@@ -29,6 +29,7 @@ from pm_gaussgrad.kernels.state_space.processes import (
     MATERN_3_2,
     MATERN_5_2,
     OSCILLATOR,
+    POWER,
     WAVE,
     WIENER,
 )
@@ -48,6 +49,8 @@ def _product_of_processes(left, right):
             raise TypeError("one has noise, which is to be added to the product")
         if any(kind == WIENER for kind, *_ in cov.processes()):
             raise TypeError("a Wiener process is not stationary")
+        if any(kind == POWER for kind, *_ in cov.processes()):
+            raise TypeError("of an AR1 there is none; of correlation rho it is a Matern12")
     made = [
         process
         for one in left.processes()

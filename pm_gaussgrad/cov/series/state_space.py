@@ -200,6 +200,18 @@ class StateSpace(Leaf):
         own = pt.eq(positions[:, None], pt.arange(self.size))
         return self._process(positions) + pt.switch(own, self.parameters[3], 0)
 
+    def autocovariances(self):
+        index, noise = self._index(), self.parameters[3]
+        if index is None or self._walks() or noise.type.shape[-1] != 1:
+            return None
+        times, group, _ = index
+        steps, rounding = np.diff(times), 4 * np.spacing(np.abs(times).max())
+        if group.any() or (steps <= 0).any() or (steps.size and np.ptp(steps) > rounding):
+            return None
+        of_processes, since, _ = self._own()
+        processes = (covariance(*process, since, since[..., :1]) for process in of_processes)
+        return sum(processes) + pt.switch(pt.eq(pt.arange(self.size), 0), noise, 0)
+
     def times(self, rows):
         return transform_rows(self, "products", rows)
 
