@@ -41,6 +41,10 @@ SUMS = {
         lambda: (matern(TIMES, GROUP), gg.cov.CompoundSymmetry(V2, C2, group=LABELS == "a")),
         0.3,
     ),
+    "without times, and an intercept": (
+        lambda: (gg.cov.AR1(V, C), gg.cov.CompoundSymmetry.from_components(0.0, T)),
+        -0.4,
+    ),
     "negative": (
         lambda: (matern(TIMES), gg.cov.CompoundSymmetry.from_components(V, -0.02 * C)),
         1.0,
@@ -74,7 +78,7 @@ def beside(summands, correlation, noise):
     ]
     at = {V: 0.8, C: correlation, T: 1.3, V2: [0.8, 0.5], C2: [correlation, 0.2]}
     y = np.random.default_rng(3).normal(size=(1, N))
-    cov, matrix = sum([*summands, gg.cov.Diagonal(noise)]), sum(summands).to_dense()
+    cov, matrix = sum([*summands, gg.cov.Diagonal(noise)]), sum(summands).sized(N).to_dense()
     logp = gg.logp(y, 0.0, cov)
     dense = dense_logp(pt.constant(y), matrix + np.diag(noise + np.zeros(N)))
     outputs = [[x, *pt.grad(x.sum(), wrt)] for x in (logp, dense)]

@@ -21,6 +21,8 @@ from pm_gaussgrad.cov.series.noisy_ar1 import NoisyAR1
 from pm_gaussgrad.cov.series.state_space import StateSpace
 from pm_gaussgrad.kernels.state_space.processes import POWER
 
+_DENSE = "for the dense sum, at a cost of n^3, write gg.cov.Dense((a + b).to_dense())"
+
 mends(
     StateSpace,
     Scaled,
@@ -44,7 +46,7 @@ def _with_autoregression(process, series):
     if not equal_computations(here, [times, *index]):
         raise TypeError(
             f"{process.label} + {series.label}: `time` or `group` differ, expected the same in "
-            "both."
+            f"both; {_DENSE}."
         )
     processes = [*process.processes(), _autoregression(variance, correlation)]
     return process.with_processes(processes, process.parameters[3] + noise)
@@ -54,7 +56,7 @@ def _as_process(series):
     times, variance, correlation, noise, *index = series.parameters
     only, origin = [_autoregression(variance, correlation)], pt.zeros((), dtype="float64")
     process = StateSpace.of_processes(only, times, origin, noise, *index)
-    process._labels = series._labels
+    process._labels, process.label, process.summand = series._labels, series.label, series.summand
     return process
 
 
@@ -73,7 +75,7 @@ def _with_regular_autoregression(process, series):
     if not _has_unit_steps(process):
         raise TypeError(
             f"{process.label} + {series.label}: an AR1 without times is of steps of one, expected "
-            "the same times in both; pass time= and group= to gg.cov.AR1."
+            f"the same times in both; pass time= and group= to gg.cov.AR1; {_DENSE}."
         )
     variance, correlation, *noise = (x[..., None] for x in series.parameters)
     processes = [*process.processes(), _autoregression(variance, correlation)]

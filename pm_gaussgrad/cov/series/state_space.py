@@ -359,7 +359,8 @@ def _sum_of_processes(left, right):
     if not at_the_same_times(left, right):
         raise TypeError(
             f"{left.label} + {right.label}: `time`, `group` or the origins of Wiener processes "
-            "differ, expected the same in both."
+            "differ, expected the same in both; for the dense sum, at a cost of n^3, write "
+            "gg.cov.Dense((a + b).to_dense())."
         )
     processes = [*left.processes(), *right.processes()]
     walking = right if right._walks() else left
