@@ -113,9 +113,9 @@ class CARMA(Process):
     >>> import pm_gaussgrad as gg
     >>> process = gg.cov.CARMA(2.0, ar=[0.5, 2.0, 1.0], ma=[0.8], time=[0, 1, 3])
     >>> process.to_dense().eval().round(3)
-    array([[ 4.   ,  2.169, -0.704],
-           [ 2.169,  4.   ,  0.162],
-           [-0.704,  0.162,  4.   ]])
+    array([[4.   , 2.683, 0.305],
+           [2.683, 4.   , 0.804],
+           [0.305, 0.804, 4.   ]])
     """
 
     def __init__(self, sigma, ar, ma=None, time=None, group=None):
@@ -156,9 +156,9 @@ class CARMA(Process):
         >>> import pm_gaussgrad as gg
         >>> process = gg.cov.CARMA.from_factors(2.0, ar=[1.9, 0.7, 0.3], time=[0, 1, 3])
         >>> process.to_dense().eval().round(3)
-        array([[ 4.   ,  2.813, -0.216],
-               [ 2.813,  4.   ,  0.745],
-               [-0.216,  0.745,  4.   ]])
+        array([[4.   , 3.024, 0.735],
+               [3.024, 4.   , 1.407],
+               [0.735, 1.407, 4.   ]])
         """
         ar = _coefficients(cls.label, "ar", ar)
         ma = [] if ma is None else _coefficients(cls.label, "ma", ma)
