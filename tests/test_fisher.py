@@ -250,7 +250,7 @@ def test_every_exported_structure_has_a_closed_form():
     for case in CASES:
         kind = type(case.build(2, *case.tensors()).resolved)
         has_none = kind.information is Covariance.information
-        by_strips = {"Marginal", "StateSpace", "Woodbury"}
+        by_strips = {"Marginal", "Woodbury"}
         assert has_none == (case.name in by_strips), kind
 
 

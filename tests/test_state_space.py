@@ -64,6 +64,20 @@ def damped_cosine(sigma, length, period, s, t):
     return sigma**2 * pt.exp(-pt.abs(s - t) / length) * pt.cos(2 * np.pi * (s - t) / period)
 
 
+def carma(sigma, a0, a1, b, s, t):
+    """Of A(s) = s^2 + a1 s + a0 and B(s) = 1 + b s: of z + b z', z without B."""
+    lag, c = pt.abs(s - t), a1 / 2
+    d = pt.sqrt(a0 - c**2)
+    even, odd = 1 + b**2 * a0, 1 - b**2 * a0
+    wave = even * pt.cos(d * lag) + odd * c / d * pt.sin(d * lag)
+    return sigma**2 * pt.exp(-c * lag) * wave / even
+
+
+def as_carma(sigma, a0, a1, b, time, group=None):
+    ar, ma = pt.stack([a0, a1], axis=-1), pt.stack([b], axis=-1)
+    return gg.cov.CARMA(sigma, ar, ma, time, group)
+
+
 def walk(order, sigma, s, t):
     low, high = pt.minimum(s, t) - ORIGIN, pt.maximum(s, t) - ORIGIN
     of_order = {
@@ -87,6 +101,7 @@ PARTS = {
     "overdamped SHO": (gg.cov.SHO, overdamped, (1.2, 3.0, 0.2)),
     "Rotation": (gg.cov.Rotation, rotation, (0.9, 3.5, 1.5, 0.6, 0.4)),
     "DampedCosine": (gg.cov.DampedCosine, damped_cosine, (1.4, 6.0, 2.5)),
+    "CARMA": (as_carma, carma, (1.1, 2.0, 0.9, 0.6)),
     "Wiener": (wiener(1), functools.partial(walk, 1), (0.6,)),
     "Wiener of order 2": (wiener(2), functools.partial(walk, 2), (0.2,)),
     "Wiener of order 3": (wiener(3), functools.partial(walk, 3), (0.1,)),
@@ -96,6 +111,7 @@ SUMS = {
     "three": ["Matern12", "SHO", "Matern52"],
     "oscillators": ["Wiener of order 2", "Rotation", "overdamped SHO"],
     "cosine": ["DampedCosine", "Wiener", "Matern32"],
+    "moving average": ["CARMA", "Matern12"],
 }
 
 
@@ -371,6 +387,31 @@ def test_in_other_structures(name):
     assert_allclose(evaluated(found)[0], expected, rtol=1e-11)
 
 
+def informations(names):
+    """Of all parameters and the noise in groups: symbols, a point, by the kernel and densely."""
+    theta, point, total, _ = both(SUMS[names], GROUP)
+    noise = pt.tensor("noise", shape=(N,))
+    theta, cov = [*theta, noise], total + gg.cov.Diagonal(noise)
+    dense = gg.cov.Dense(cov.to_dense())
+    found = [gg.fisher_information(0.0, x, theta) for x in (cov, dense)]
+    return theta, [*point, NOISE], found
+
+
+@pytest.mark.parametrize("name", ["three", "oscillators", "cosine", "moving average"])
+def test_fisher_information(name):
+    theta, point, outputs = informations(name)
+    found, expected = interpreted(theta, outputs, AS_WRITTEN)(*point)
+    assert_allclose(found, expected, rtol=1e-10, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.compiled
+def test_fisher_information_compiled():
+    """The kernel, in an interpreted graph."""
+    theta, point, outputs = informations("Matern12")
+    found, expected = interpreted(theta, outputs, AS_WRITTEN)(*point)
+    assert_allclose(found, expected, rtol=1e-10, atol=1e-12 * np.abs(expected).max())
+
+
 def critical_logp(y, time, noise, sigma, rho, Q):
     """In arithmetic of 60 digits; of Q = 1/2 by the limit."""
     n = len(y)
@@ -436,6 +477,8 @@ def test_what_is_no_process_has_no_density(name):
     wrongs = [(k, wrong) for k in range(len(point)) for wrong in (np.nan, 0.0, -1.0)]
     if name == "Rotation":  # excess and share of the harmonic may be zero
         wrongs = [(k, wrong) for k, wrong in wrongs if k < 3 or wrong != 0]
+    if name == "CARMA":  # moving averages may be any number
+        wrongs = [(k, wrong) for k, wrong in wrongs if k < 3 or np.isnan(wrong)]
     for k, wrong in [(0, np.inf), *wrongs]:
         values = function(*[wrong if i == k else x for i, x in enumerate(point)], np.ones(N))
         assert values[0] == -np.inf

@@ -27,8 +27,13 @@ from pm_gaussgrad.cov.matrices.scaled import Scaled
 from pm_gaussgrad.cov.protocol import sum  # noqa: F401 - what `+` makes
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.marginal import marginal
-from pm_gaussgrad.cov.series import noisy_ar1  # noqa: F401 - the sum of AR1 and noise
+from pm_gaussgrad.cov.series import (
+    beside,  # noqa: F401 - sums of processes with others
+    noisy_ar1,  # noqa: F401 - the sum of AR1 and noise
+    products,  # noqa: F401 - of processes
+)
 from pm_gaussgrad.cov.series.ar1 import AR1
+from pm_gaussgrad.cov.series.carma import CARMA
 from pm_gaussgrad.cov.series.damped_cosine import DampedCosine
 from pm_gaussgrad.cov.series.matern12 import Matern12
 from pm_gaussgrad.cov.series.matern32 import Matern32
@@ -41,6 +46,7 @@ __all__ = [
     "AR1",
     "BYM2",
     "CAR",
+    "CARMA",
     "ICAR",
     "SAR",
     "SHO",

@@ -7,6 +7,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from pm_gaussgrad.cov.protocol.arguments import as_floats, as_multiple
 from pm_gaussgrad.cov.protocol.elliptical import gaussian_log_density
+from pm_gaussgrad.cov.protocol.entrywise import entrywise_product
 from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.cov.protocol.products import standardised_by
 from pm_gaussgrad.cov.protocol.sized import with_known_shape, with_size
@@ -365,7 +366,7 @@ class Covariance:
 
     def __mul__(self, factor):
         if isinstance(factor, Covariance):
-            return NotImplemented
+            return entrywise_product(self, factor)
         return multiple(self, as_multiple(f"scalar * {self.label}", factor, self.dtype))
 
     __rmul__ = __mul__
@@ -374,8 +375,7 @@ class Covariance:
         if not isinstance(other, Covariance):
             raise TypeError(
                 f"{self.label} + {type(other).__name__}: expected another gg.cov structure; for "
-                "independent noise add gg.cov.Diagonal(variance), for a matrix "
-                "gg.cov.Dense(matrix)."
+                "independent noise add gg.cov.Diagonal(v), for a matrix gg.cov.Dense(matrix)."
             )
         return summed(self, other)
 

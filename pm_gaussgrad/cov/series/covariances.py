@@ -8,11 +8,13 @@ import math
 
 import pytensor.tensor as pt
 
+from pm_gaussgrad.cov.series.both_ways import power
 from pm_gaussgrad.kernels.state_space.processes import (
     EXPONENTIAL,
     MATERN_3_2,
     MATERN_5_2,
     OSCILLATOR,
+    POWER,
     WAVE,
     WIENER,
 )
@@ -49,6 +51,8 @@ def covariance(kind, size, values, first, second):
         even, odd, rate, frequency = values
         wave = even * pt.cos(frequency * lag) + odd * pt.sin(frequency * lag)
         return pt.exp(-rate * lag) * wave
+    if kind == POWER:
+        return values[0] * power(values[1], lag)
     return _of_system(size, values, lag)
 
 

@@ -22,11 +22,7 @@ class Process(StateSpace):
         owner, grouped = self.label, group is not None
         given = {name: as_parameter(owner, name, x, 0) for name, x in parameters.items()}
         for name, x in given.items():
-            check_finite(owner, name, x)
-            if name in self.may_be_zero:
-                check_within(owner, name, x, 0)
-            else:
-                check_positive(owner, name, x)
+            self._check(name, x)
         given = {name: _finite(x) for name, x in given.items()}
         given = {name: x if grouped and x.type.ndim else x[..., None] for name, x in given.items()}
         if grouped:
@@ -36,6 +32,14 @@ class Process(StateSpace):
         times = as_times(owner, time, numbers, labels)
         self._labels = labels
         return list(given.values()), (times, numbers, len(labels))
+
+    def _check(self, name, x):
+        """Raise a ValueError where a constant parameter is none of a process."""
+        check_finite(self.label, name, x)
+        if name in self.may_be_zero:
+            check_within(self.label, name, x, 0)
+        else:
+            check_positive(self.label, name, x)
 
     def _make(self, processes, place, origin=0.0):
         """From processes, (kind, states, parameters), at what :meth:`_read` returned."""

@@ -19,6 +19,7 @@ from pytensor.graph.basic import equal_computations
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal, ScalarDiagonal
 from pm_gaussgrad.cov.protocol.base import check_size
 from pm_gaussgrad.cov.protocol.constants import constant_value
+from pm_gaussgrad.cov.protocol.information import count_directions
 from pm_gaussgrad.cov.protocol.labels import check_repeats, constant_index, in_order, of_each
 from pm_gaussgrad.cov.protocol.leaf import Leaf
 from pm_gaussgrad.cov.protocol.scales import product
@@ -27,6 +28,7 @@ from pm_gaussgrad.cov.series.covariances import covariance
 from pm_gaussgrad.cov.series.missing_times import MissingTimes
 from pm_gaussgrad.kernels.state_space import filter as kernels
 from pm_gaussgrad.kernels.state_space import pair, reverse, smoother
+from pm_gaussgrad.kernels.state_space.information import information
 from pm_gaussgrad.kernels.state_space.processes import (
     DRIVEN,
     WIENER,
@@ -35,7 +37,7 @@ from pm_gaussgrad.kernels.state_space.processes import (
     digits_of,
     n_values,
 )
-from pm_gaussgrad.ops import transform_rows
+from pm_gaussgrad.ops import information_by_kernel, transform_rows
 from pm_gaussgrad.ops.form import Form
 
 
@@ -99,6 +101,7 @@ class StateSpace(Leaf):
     inverse_diagonal_kernel = staticmethod(smoother.inverse_diagonal)
     smoothed_variances_kernel = staticmethod(smoother.smoothed_variances)
     products_kernel = staticmethod(smoother.products)
+    information_kernel = staticmethod(information)
     # Of the groups, for messages; what is rebuilt from tensors has their numbers.
     _labels = None
 
@@ -197,6 +200,18 @@ class StateSpace(Leaf):
         own = pt.eq(positions[:, None], pt.arange(self.size))
         return self._process(positions) + pt.switch(own, self.parameters[3], 0)
 
+    def autocovariances(self):
+        index, noise = self._index(), self.parameters[3]
+        if index is None or self._walks() or noise.type.shape[-1] != 1:
+            return None
+        times, group, _ = index
+        steps, rounding = np.diff(times), 4 * np.spacing(np.abs(times).max())
+        if group.any() or (steps <= 0).any() or (steps.size and np.ptp(steps) > rounding):
+            return None
+        of_processes, since, _ = self._own()
+        processes = (covariance(*process, since, since[..., :1]) for process in of_processes)
+        return sum(processes) + pt.switch(pt.eq(pt.arange(self.size), 0), noise, 0)
+
     def times(self, rows):
         return transform_rows(self, "products", rows)
 
@@ -207,6 +222,11 @@ class StateSpace(Leaf):
         white = self.whiten(residual)
         scales = transform_rows(self, "log_scales", pt.zeros_like(self.diagonal()))
         return white, scales + pt.zeros_like(white)
+
+    def information(self, tangents):
+        values, noise = tangents[2], tangents[3]
+        flat = values.reshape((count_directions(values), -1))
+        return information_by_kernel(self, pt.concatenate([flat, noise], axis=1))
 
     def _index(self):
         """Times, groups and order as arrays; None where they are symbolic or a batch."""
@@ -270,13 +290,14 @@ class StateSpace(Leaf):
             )
             for kind, size, xs in self.processes()
         ]
-        return self._with(processes, product(factor, noise))
+        return self.with_processes(processes, product(factor, noise))
 
     def with_noise(self, noise):
         """The same processes, with noise of these variances."""
-        return self._with(self.processes(), noise)
+        return self.with_processes(self.processes(), noise)
 
-    def _with(self, processes, noise):
+    def with_processes(self, processes, noise):
+        """Others at the same times, in the same groups, with noise of these variances."""
         times, origin, *_ = self.parameters
         index = self.parameters[-3:]
         made = self.of_processes(processes, times, origin, noise, *index)
@@ -335,17 +356,19 @@ def _in_rows(parameters):
 
 @closes(StateSpace, StateSpace)
 def _sum_of_processes(left, right):
-    if not _at_the_same_times(left, right):
+    if not at_the_same_times(left, right):
         raise TypeError(
             f"{left.label} + {right.label}: `time`, `group` or the origins of Wiener processes "
-            "differ, expected the same in both."
+            "differ, expected the same in both; for the dense sum, at a cost of n^3, write "
+            "gg.cov.Dense((a + b).to_dense())."
         )
     processes = [*left.processes(), *right.processes()]
     walking = right if right._walks() else left
-    return walking._with(processes, left.parameters[3] + right.parameters[3])
+    return walking.with_processes(processes, left.parameters[3] + right.parameters[3])
 
 
-def _at_the_same_times(left, right):
+def at_the_same_times(left, right):
+    """Whether two structures are of the same times, in the same groups and from one origin."""
     # Where a process has no beginning, its origin says nothing.
     start = 1 if left._walks() and right._walks() else 2
     here, there = (

@@ -15,6 +15,7 @@ from pm_gaussgrad.kernels.state_space.processes import (
     MATERN_3_2,
     MATERN_5_2,
     OSCILLATOR,
+    POWER,
     WAVE,
     WIENER,
     blocks_of,
@@ -52,6 +53,10 @@ def _transition(kind, size, values, step):
         return _matrix(
             [[powers[j - i] if j >= i else zero for j in range(size)] for i in range(size)]
         )
+    if kind == POWER:
+        stays = step == 0  # where the slope of a power of zero is no number
+        moved = values[1] ** jnp.where(stays, 1, step)
+        return jnp.where(stays, 1, moved)[:, None, None]
     system = jnp.stack([x + jnp.zeros_like(step) for x in values[: size * size]], axis=-1)
     return expm(system.reshape(-1, size, size) * step[:, None, None])
 
@@ -83,6 +88,8 @@ def _matrix(rows):
 def _start(kind, size, values):
     """g of a process, a list of numbers or (n)."""
     zero = jnp.zeros_like(values[0])
+    if kind == POWER:
+        return [values[0]]
     if kind in (MATERN_3_2, OSCILLATOR):
         return [values[0], zero]
     if kind == MATERN_5_2:

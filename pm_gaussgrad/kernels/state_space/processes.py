@@ -10,6 +10,7 @@ Of each kind of process k(tau) = 1' Phi(tau) g is the covariance of what is seen
     WAVE         a, b, c, d   exp(-c tau) (a cos(d tau) + b sin(d tau))         2
     WIENER       q            integrated 0 to 2 times, from zero at the origin  1, 2, 3
     LINEAR       F, g         1' exp(F tau) g                                   any, F by rows
+    POWER        v, p         v p^tau, of tau that are whole numbers where p < 0  1
 
 The states are the process and its derivatives in units of the rate: of the Matern processes d x /
 du = N x - x with a nilpotent N, so that Phi = exp(-u) (I + N u + N^2 u^2 / 2). Exponential and
@@ -28,7 +29,7 @@ from pm_gaussgrad.kernels.apart import apart
 from pm_gaussgrad.kernels.state_space.linear import pull_systems, systems
 from pm_gaussgrad.kernels.state_space.oscillator import oscillators, pull_oscillators
 
-EXPONENTIAL, MATERN_3_2, MATERN_5_2, OSCILLATOR, WAVE, WIENER, LINEAR = range(7)
+EXPONENTIAL, MATERN_3_2, MATERN_5_2, OSCILLATOR, WAVE, WIENER, LINEAR, POWER = range(8)
 DRIVEN = (EXPONENTIAL, WIENER)
 _DIGITS = 8 * 64
 
@@ -65,7 +66,7 @@ def start(kind, size, values, at, g, lo):
     """g of a process, Cov(x_t, y_t); zero of one that is driven."""
     for i in range(size):
         g[lo + i] = 0.0
-    if kind in (MATERN_3_2, OSCILLATOR, MATERN_5_2):
+    if kind in (MATERN_3_2, OSCILLATOR, MATERN_5_2, POWER):
         g[lo] = values[at]
     if kind == MATERN_5_2:
         g[lo + 2] = -values[at] / 3
@@ -78,7 +79,7 @@ def start(kind, size, values, at, g, lo):
 
 def pull_start(kind, size, g_bar, lo, values_bar, at):
     """Adds the cotangents of a process's parameters that come through g."""
-    if kind in (MATERN_3_2, OSCILLATOR, MATERN_5_2):
+    if kind in (MATERN_3_2, OSCILLATOR, MATERN_5_2, POWER):
         values_bar[at] += g_bar[lo]
     if kind == MATERN_5_2:
         values_bar[at] -= g_bar[lo + 2] / 3
@@ -118,6 +119,9 @@ def fill(kind, size, values, first, step, start, stop, phi, at):
             phi[t, at + 2], phi[t, at + 3] = -phi[t, at + 1], phi[t, at]
     elif kind == WIENER:
         _fill_walk(size, step, start, stop, phi, at)
+    elif kind == POWER:
+        for t in range(start, stop):
+            phi[t, at] = _power(values[first + 1], step[t])
     else:
         systems(size, values, first, step, start, stop, phi, at)
 
@@ -149,6 +153,11 @@ def pull_fill(kind, size, values, first, step, start, stop, phi, phi_bar, at, va
             odd = phi_bar[t, at + 1] - phi_bar[t, at + 2]
             values_bar[first + 2] -= step[t] * (even * phi[t, at] + odd * phi[t, at + 1])
             values_bar[first + 3] += step[t] * (odd * phi[t, at] - even * phi[t, at + 1])
+    elif kind == POWER:
+        for t in range(start, stop):
+            if step[t] != 0:
+                slope = step[t] * _power(values[first + 1], step[t] - 1)
+                values_bar[first + 1] += slope * phi_bar[t, at]
     elif kind == LINEAR:
         pull_systems(size, values, first, step, start, stop, phi_bar, at, values_bar)
 
@@ -192,6 +201,17 @@ def pull_drive(kind, size, values, first, step, begun, start, stop, driven_bar, 
                     spread = spread_of_walk(size, i, j, step[t])
                     values_bar[first] += driven_bar[t, to] * spread
                     to += 1
+
+
+def _power(base, exponent):
+    """NaN of a negative number unless the exponent is whole."""
+    if base > 0 or exponent == 0:
+        return base**exponent
+    if base == 0:
+        return 0.0 if exponent > 0 else np.inf
+    if exponent != np.floor(exponent):
+        return np.nan
+    return (1 - 2 * (exponent % 2)) * (-base) ** exponent
 
 
 def _fill_walk(size, step, start, stop, phi, at):
@@ -243,9 +263,9 @@ def _pull_matern_5_2(step, start, stop, phi, phi_bar, at):
 def is_process(kind, values, first):
     """Whether parameters are those of a process: variances not negative, rates positive.
 
-    Of a wave that grows and of a linear system what makes no covariance shows in the filter.
+    Of what grows and of a linear system what makes no covariance shows in the filter.
     """
-    if kind == LINEAR:
+    if kind in (LINEAR, POWER):
         return True
     if kind == WAVE:
         return values[first + 2] >= 0
