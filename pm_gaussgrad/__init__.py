@@ -19,6 +19,7 @@ from pm_gaussgrad.posterior.leave_out.loo import (
 )
 from pm_gaussgrad.posterior.predict.impute import impute
 from pm_gaussgrad.posterior.predict.predict import predict
+from pm_gaussgrad.posterior.recover.recover import recover
 from pm_gaussgrad.posterior.residuals.plots import plot_residual_acf, plot_residual_qq
 from pm_gaussgrad.posterior.residuals.residuals import whitened_residuals
 
@@ -46,6 +47,7 @@ __all__ = [
     "plot_residual_acf",
     "plot_residual_qq",
     "predict",
+    "recover",
     "refit_wrapper",
     "rewrites",
     "student_t_logp",

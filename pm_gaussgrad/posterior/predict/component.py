@@ -34,7 +34,7 @@ from pm_gaussgrad.posterior.predict.predicted import Predicted, Together, togeth
 
 def of_component(owner, likelihood, component, mu, cov, new, diag) -> Predicted:
     """A component at the entries of the fitted model, or at new ones."""
-    entries = _entries(owner, likelihood, mu, cov, new)
+    entries = entries_of(owner, likelihood, mu, cov, new)
     n = entries.missing.shape[-1]
     if not isinstance(component, Covariance):
         raise TypeError(
@@ -50,7 +50,7 @@ def of_component(owner, likelihood, component, mu, cov, new, diag) -> Predicted:
         (drawn, noise), (beside, more) = (_drawn(covs, entries) for covs in (own, others))
         noise = (*noise, *more)
         residuals = pt.stack([entries.residual, entries.residual - drawn - beside])
-    found = component.times(_alpha(entries, residuals))
+    found = component.times(observed_alpha(entries, residuals))
     if not diag:
         draw = (drawn + found[1])[..., entries.wanted]
     given = cov is not None
@@ -86,7 +86,7 @@ def check_drawn(owner, draws, means) -> None:
         )
 
 
-def _entries(owner, likelihood, mu, cov, new) -> Together:
+def entries_of(owner, likelihood, mu, cov, new) -> Together:
     """Observations and new entries, or the entries of the fitted model alone."""
     if new is not None:
         return together(owner, likelihood, mu, cov, new)
@@ -119,7 +119,7 @@ def _drawn(covs, entries):
     return sum(drawn, start=pt.zeros_like(entries.residual)), noise
 
 
-def _alpha(entries, residuals):
+def observed_alpha(entries, residuals):
     """Sigma_oo^-1 r_o among zeros, for rows (..., n)."""
     missing, n = entries.missing, entries.missing.shape[-1]
     cov, pattern = entries.cov.resolved, common_pattern(entries.missing)
