@@ -7,10 +7,12 @@ from pytensor.raise_op import CheckAndRaise
 
 from pm_gaussgrad.adopt.covariance import covariance_of
 from pm_gaussgrad.adopt.linear.substitute import substitute
-from pm_gaussgrad.adopt.report import Marginal, Marginalization, attach, notes_on
+from pm_gaussgrad.adopt.recovery import Marginal, Recovery
+from pm_gaussgrad.adopt.report import Marginalization, attach_report, notes_on
 from pm_gaussgrad.adopt.select import Search
 from pm_gaussgrad.adopt.surgery import copy_of, remove, replace_likelihood
 from pm_gaussgrad.posterior.likelihood import as_model
+from pm_gaussgrad.posterior.recover.attached import attach
 
 OWNER = "gg.marginalize"
 
@@ -40,13 +42,15 @@ def marginalize(model=None, variables=None) -> pm.Model:
             f"that enter one normal likelihood linearly; leave out{reasons}"
         )
     deterministics = _of_variables(new, search, found)
+    dims = dict(new.named_vars_to_dims)
     for x in [*(x for f in found for x in f.variables), *(new[name] for name in deterministics)]:
         remove(new, x)
     marginals = [
         _replaced(new, f, c, search.known.read if c.constants else {})
         for f, c in zip(found, chosen, strict=True)
     ]
-    attach(new, _report(search, chosen, marginals, deterministics))
+    attach_report(new, _report(search, chosen, marginals, deterministics))
+    attach(new, Recovery(tuple(marginals), deterministics, dims))
     return new
 
 
@@ -129,6 +133,4 @@ def _report(search, chosen, marginals, deterministics):
         recovered=tuple(deterministics),
         constants=tuple(x.name for x in search.known.read) if constant else (),
         notes=tuple(notes),
-        marginals=tuple(marginals),
-        deterministics=deterministics,
     )

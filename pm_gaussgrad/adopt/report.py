@@ -1,42 +1,13 @@
 """What was integrated out of a model, and why other variables were not."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import pytensor.tensor as pt
-
-from pm_gaussgrad.cov import Covariance
 from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.posterior.likelihood import as_model
 
 _ATTRIBUTE = "_pm_gaussgrad_marginalized"
 # More observations, and a dense matrix is more than the variables cost.
 _MANY = 500
-
-
-@dataclass(frozen=True, eq=False)
-class Marginal:
-    """One likelihood out of which variables were integrated.
-
-    Attributes
-    ----------
-    name : str
-    mean : TensorVariable, shape (n)
-        As it was, of what stays and of the leaves of bases.
-    noise : Covariance
-        As it was.
-    cov : Covariance
-        As it is now.
-    bases : tuple of Base
-    variables : dict of str to TensorVariable
-        What was integrated out, of leaves and what stays.
-    """
-
-    name: str
-    mean: pt.TensorVariable
-    noise: Covariance
-    cov: Covariance
-    bases: tuple
-    variables: dict
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +39,6 @@ class Marginalization:
     recovered: tuple = ()
     constants: tuple = ()
     notes: tuple = ()
-    marginals: tuple = field(default=(), repr=False)
-    deterministics: dict = field(default_factory=dict, repr=False)
 
     def __str__(self):
         lines = [] if self.integrated else ["Nothing was integrated out."]
@@ -107,7 +76,7 @@ def notes_on(name, plan, n) -> list:
     return []
 
 
-def attach(model, report) -> None:
+def attach_report(model, report) -> None:
     """Keep a report with the model that it is about."""
     setattr(model, _ATTRIBUTE, report)
 

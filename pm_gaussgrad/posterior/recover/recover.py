@@ -3,8 +3,9 @@
 import numpy as np
 
 from pm_gaussgrad.posterior.draws import over_draws, posterior_of
-from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
+from pm_gaussgrad.posterior.likelihood import as_model, gaussian_likelihood
 from pm_gaussgrad.posterior.predict.component import check_drawn
+from pm_gaussgrad.posterior.recover.attached import attached
 from pm_gaussgrad.posterior.recover.conditional import conditional_latents
 from pm_gaussgrad.posterior.recover.labels import dims_of_latent, store_latents
 
@@ -33,6 +34,9 @@ def recover(
     ``gg.cov.Effects``, the nodes of ``gg.cov.Projected``, the factors of ``gg.cov.LowRank``. They
     are drawn exactly, and all together, from their distribution given y and the parameters, as if
     they had been sampled.
+
+    Of a model that :func:`gg.marginalize` made, the variables that it lacks, and what depended on
+    them, under the names, dimensions and labels that they had.
 
     Parameters
     ----------
@@ -116,6 +120,11 @@ def recover(
     {'chain': 1, 'draw': 2, 'site': 2}
     """
     posterior_of(NAME, idata)
+    model = as_model(NAME, model)
+    if latents is None and (own := attached(model)) is not None:
+        return own(
+            idata, model, moments, extend_inferencedata, random_seed, progressbar, compile_kwargs
+        )
     likelihood = gaussian_likelihood(NAME, model, var_name)
     _check_latents(likelihood.model, latents, dims)
     found = conditional_latents(NAME, likelihood, latents, cov, moments)
