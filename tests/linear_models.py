@@ -145,6 +145,24 @@ def walk_of_steps():
     pm.Normal("y", pt.cumsum(steps * pm.HalfNormal("step", ONE)), _noise(), observed=Y)
 
 
+def walks():
+    start = pm.Normal.dist(0, TWO)
+    w = pm.GaussianRandomWalk("w", 0, pm.HalfNormal("step", ONE), init_dist=start, shape=(2, 7))
+    pm.Normal("y", w.ravel()[:N], _noise(), observed=Y)
+
+
+def flat_coefficients():
+    b, a = pm.Flat("b", shape=2), pm.Normal("a", 0, pm.HalfNormal("tau", ONE), shape=J)
+    pm.Normal("y", b[0] + b[1] * X + a[GROUP], _noise(), observed=Y)
+
+
+def flat_mean_of_effects():
+    mean = pm.Flat("mean")
+    a = pm.Normal("a", mean, pm.HalfNormal("tau", ONE), shape=J)
+    cov = gg.cov.AR1(_noise() ** 2, 0.5, size=N)
+    gg.MvNormal("y", a[GROUP], cov, observed=Y)
+
+
 def structured_latent():
     cov = gg.cov.AR1(pm.HalfNormal("sd", ONE) ** 2, pm.Uniform("rho", 0, 1), size=N)
     f = gg.MvNormal("f", 1.0, cov)
@@ -194,7 +212,7 @@ def two_likelihoods():
 MODELS = [
     schools_centred, schools_not_centred, radon, radon_not_centred, slopes_not_centred,
     slopes_centred, slopes_transposed, slopes_apart, crossed, nested, basis, many_coefficients,
-    own_scales, process_and_trend, process_rotated, process_at_groups, walk, walk_of_steps,
-    structured_latent, structured_noise, dense_noise, zero_sum, stacked, pairs, with_missing,
-    two_likelihoods,
+    own_scales, process_and_trend, process_rotated, process_at_groups, walk, walk_of_steps, walks,
+    flat_coefficients, flat_mean_of_effects, structured_latent, structured_noise, dense_noise,
+    zero_sum, stacked, pairs, with_missing, two_likelihoods,
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from operator import add
 
 import pytensor.tensor as pt
 
+from pm_gaussgrad.adopt.flat import design_of, of_flat
 from pm_gaussgrad.adopt.latent import of_latent
 from pm_gaussgrad.adopt.noise import independent, noise_of
 from pm_gaussgrad.adopt.parts import (
@@ -39,6 +40,10 @@ class Chosen:
     cov : Covariance
     noise : Covariance
         That of the likelihood before.
+    proper : Covariance
+        Without coefficients that have a flat prior.
+    flat : tuple
+        These, bases and designs (n, m).
     how : dict of str to str
         For each variable what it became.
     constants : bool
@@ -47,6 +52,8 @@ class Chosen:
 
     cov: Covariance
     noise: Covariance
+    proper: Covariance
+    flat: tuple
     how: dict
     constants: bool
 
@@ -59,7 +66,7 @@ def covariance_of(found) -> Chosen:
     """The covariance of what was found, observations given what stays."""
     [n] = found.known.shape(found.rv)
     noise = noise_of(found.rv, found.known, n)
-    parts, own = _parts(found, n)
+    parts, own, flat = _parts(found, n)
     effects = _merged([part for part in parts if isinstance(part, EffectsPart)])
     others = [part for part in parts if not isinstance(part, EffectsPart)]
     beside = [noise, *own.values()]
@@ -70,13 +77,16 @@ def covariance_of(found) -> Chosen:
             continue
         constants = sparse or single or bool(own)
         summands, how = _summands(effects if sparse else _as_factors(effects), others, n)
-        cov = reduce(add, [*summands, *beside])
-        if _resolves(cov):
+        proper = reduce(add, [*summands, *beside])
+        if _resolves(proper):
             how |= {owner: _name(x) for owner, x in own.items()}
-            return Chosen(cov, noise, how, constants)
-    matrix = reduce(add, (of_size(x, n).to_dense() for x in [*summands, *beside]))
-    names = {base.owner for base in found.bases}
-    return Chosen(Dense(matrix), noise, dict.fromkeys(names, "a dense matrix"), True)
+            break
+    else:
+        proper = Dense(reduce(add, (of_size(x, n).to_dense() for x in [*summands, *beside])))
+        how, constants = dict.fromkeys((x.owner for x in found.bases), "a dense matrix"), True
+    how |= dict.fromkeys((x.owner for x, _ in flat), "coefficients with a flat prior")
+    cov = reduce(add, [proper, *of_flat(flat)])
+    return Chosen(cov, noise, proper, tuple(flat), how, constants)
 
 
 def _resolves(cov) -> bool:
@@ -87,11 +97,14 @@ def _resolves(cov) -> bool:
 
 
 def _parts(found, n):
-    """Parts of bases, and for variables that have one a covariance of its own."""
-    parts, own = [], {}
+    """Parts, covariances of their own of variables that have one, and what is flat."""
+    parts, own, flat = [], {}, []
     for base in found.bases:
         pieces = [piece for piece in found.affine.pieces if piece.base is base]
         if not pieces:
+            continue
+        if base.flat:
+            flat.append((base, design_of(pieces)))
             continue
         cov = of_steps(pieces) if base.cov is None else of_latent(base, pieces, n)
         if cov is not None:
@@ -100,7 +113,7 @@ def _parts(found, n):
             parts.append(of_white(base, pieces, n))
         else:
             parts.append(of_rows(base, pieces, n))
-    return parts, own
+    return parts, own, flat
 
 
 def _merged(effects):

@@ -98,9 +98,7 @@ def _replaced(model, found, chosen, read):
     mean = _checked(mean, found.rv.name, read)
     replace_likelihood(model, found.rv, mean, chosen.cov)
     variables = {x.name: expression for x, expression in found.variables.items()}
-    return Marginal(
-        found.rv.name, found.mean, chosen.noise, chosen.cov, tuple(found.bases), variables
-    )
+    return Marginal(found.rv.name, found.mean, chosen, tuple(found.bases), variables)
 
 
 def _checked(mean, name, read):
@@ -122,8 +120,8 @@ def _checked(mean, name, read):
 
 def _report(search, chosen, marginals, deterministics):
     integrated = {name: how for c in chosen for name, how in c.how.items()}
-    plans = {m.name: m.cov.plan() for m in marginals}
-    notes = [note for m in marginals for note in notes_on(m.name, m.cov.plan(), m.cov.size)]
+    plans = {m.name: m.chosen.cov.plan() for m in marginals}
+    notes = [note for m in marginals for note in notes_on(m.name, plans[m.name], m.n)]
     constant = any(c.constants for c in chosen)
     return Marginalization(
         integrated=integrated,

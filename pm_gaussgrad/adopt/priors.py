@@ -3,6 +3,7 @@
 from functools import singledispatch
 
 import pytensor.tensor as pt
+from pymc.distributions.continuous import FlatRV
 from pymc.distributions.distribution import SymbolicRandomVariable
 from pymc.distributions.multivariate import MvNormal as PyMCMvNormal
 from pymc.distributions.multivariate import ZeroSumNormalRV
@@ -62,6 +63,12 @@ def _normal(op, rv, owner, known):
     leaf = pt.tensor(f"{owner}_white", shape=shape, dtype=rv.dtype)
     expression = _plus(mu, shape, sigma * leaf)
     return expression, [Base(leaf, owner)], [sigma]
+
+
+@_expressed.register(FlatRV)
+def _flat(op, rv, owner, known):
+    leaf = pt.tensor(f"{owner}_flat", shape=known.shape(rv), dtype=rv.dtype)
+    return pt.specify_shape(leaf, leaf.type.shape), [Base(leaf, owner, flat=True)], []
 
 
 @_expressed.register(PyMCMvNormal.rv_type)

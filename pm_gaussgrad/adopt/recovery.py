@@ -17,8 +17,9 @@ import numpy as np
 import pytensor.tensor as pt
 import xarray as xr
 
+from pm_gaussgrad.adopt.covariance import Chosen
 from pm_gaussgrad.adopt.linear.substitute import substitute
-from pm_gaussgrad.cov import Covariance
+from pm_gaussgrad.cov.protocol.latent import Latent
 from pm_gaussgrad.posterior.draws import (
     add_to_group,
     labelled,
@@ -27,7 +28,8 @@ from pm_gaussgrad.posterior.draws import (
     white_noise,
 )
 from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
-from pm_gaussgrad.posterior.predict.component import entries_of, observed_alpha
+from pm_gaussgrad.posterior.predict.component import entries_of
+from pm_gaussgrad.posterior.recover.conditional import Solver
 
 OWNER = "gg.recover"
 
@@ -41,10 +43,8 @@ class Marginal:
     name : str
     mean : TensorVariable, shape (n)
         As it was, of what stays and of the leaves of bases.
-    noise : Covariance
-        As it was.
-    cov : Covariance
-        As it is now.
+    chosen : Chosen
+        The covariance as it is now, and was.
     bases : tuple of Base
     variables : dict of str to TensorVariable
         What was integrated out, of leaves and what stays.
@@ -52,10 +52,14 @@ class Marginal:
 
     name: str
     mean: pt.TensorVariable
-    noise: Covariance
-    cov: Covariance
+    chosen: Chosen
     bases: tuple
     variables: dict
+
+    @property
+    def n(self):
+        """The number of observations."""
+        return self.mean.type.shape[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,32 +155,38 @@ class _Conditional:
         self.marginal = marginal
         likelihood = gaussian_likelihood(OWNER, model, marginal.name)
         self.value, self.missing = likelihood.value, likelihood.missing
-        self.entries = entries_of(OWNER, likelihood, None, None, None)
+        chosen = marginal.chosen
+        self.entries = entries_of(OWNER, likelihood, None, chosen.proper, None)
+        flat = [Latent(None, design, (base.size,)) for base, design in chosen.flat]
+        self.solver = Solver(self.entries, flat)
 
     def leaves(self, noise) -> dict:
         """Each leaf as a draw given the data, to whose noise is appended; as its mean for None."""
-        marginal, n = self.marginal, self.entries.missing.shape[-1]
+        marginal, n = self.marginal, self.marginal.n
         drawn = {base.leaf: _drawn(base, noise) for base in marginal.bases}
         [mean] = substitute([marginal.mean], drawn)
         residual = self.value - mean
         if noise is not None:
-            residual = residual - _draw(marginal.noise, (), n, residual.dtype, noise)
+            residual = residual - _draw(marginal.chosen.noise, (), n, residual.dtype, noise)
         if self.missing is not None:
             residual = pt.switch(self.missing, 0, residual)
-        alpha = observed_alpha(self.entries, residual[None])[0]
+        alpha, coefficients = self.solver.solve(residual)
         pulled = pt.grad(
             None, list(drawn), known_grads={marginal.mean: alpha}, disconnected_inputs="ignore"
         )
         pulled = substitute(pulled, {leaf: pt.zeros(leaf.type.shape) for leaf in drawn})
-        found = {}
-        for base, back in zip(marginal.bases, pulled, strict=True):
-            found[base.leaf] = drawn[base.leaf] + _spread(base, back)
+        found = {
+            base.leaf: drawn[base.leaf] + _spread(base, back)
+            for base, back in zip(marginal.bases, pulled, strict=True)
+        }
+        for (base, _), x in zip(marginal.chosen.flat, coefficients, strict=True):
+            found[base.leaf] = x.reshape(base.shape)
         return found
 
 
 def _drawn(base, noise):
     """A draw of a base, or zeros."""
-    if noise is None:
+    if noise is None or base.flat:
         return pt.zeros(base.shape, dtype=base.leaf.dtype)
     if base.cov is None:
         return _draw(None, base.shape, 0, base.leaf.dtype, noise)

@@ -6,8 +6,8 @@ from pm_gaussgrad.cov.protocol.plan import Plan
 from pm_gaussgrad.posterior.likelihood import as_model
 
 _ATTRIBUTE = "_pm_gaussgrad_marginalized"
-# More observations, and a dense matrix is more than the variables cost.
-_MANY = 500
+# With more observations a dense matrix is likely to cost more than the variables did.
+_MANY = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +68,12 @@ def _indented(text):
 
 def notes_on(name, plan, n) -> list:
     """When a likelihood would be better left as it was."""
-    if plan.label.endswith("Dense") or (" Dense" in plan.label and n > _MANY):
-        return [
-            f"{name!r} is evaluated by a dense matrix of {n} rows, {n}^3 operations, where its "
-            "observations were independent; it pays where the variables are hard to sample."
-        ]
-    return []
+    if "Dense" not in plan.label or n <= _MANY:
+        return []
+    return [
+        f"{name!r} is evaluated by a dense matrix of {n} rows, of the order of {n}^3 operations; "
+        "that pays where the variables are hard to sample. Name others by variables=."
+    ]
 
 
 def attach_report(model, report) -> None:

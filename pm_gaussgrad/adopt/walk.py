@@ -2,17 +2,22 @@
 
 import numpy as np
 from pytensor.graph.basic import Constant
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from pm_gaussgrad.adopt.linear.pieces import Matrix, product_of
 from pm_gaussgrad.cov import Wiener
 
+# Of shorter ones the columns are few.
+_SHORTEST = 3
+
 
 def of_steps(pieces):
-    r"""The covariance of a walk, where observations are sums of the first steps; else None.
+    r"""The covariance of walks, where observations are sums of first steps; else None.
 
     Of steps with the standard deviations :math:`p s_j`, in which p is a scalar parameter, the sum
     of the first t has the variance :math:`p^2 \sum_{j \le t} s_j^2`: a Wiener process, whose time
-    is that sum.
+    is that sum. Steps of several walks are in no observation together.
     """
     if len(pieces) != 1 or not isinstance(pieces[0], Matrix):
         return None
@@ -21,12 +26,28 @@ def of_steps(pieces):
         return None
     jacobian = piece.jacobian.data
     lengths = np.count_nonzero(jacobian, axis=0)
-    steps = jacobian[:, lengths.argmax()]
-    first = np.arange(len(steps))[:, None] < lengths
-    if not np.array_equal(jacobian, np.where(first, steps[:, None], 0.0)):
+    if lengths.max(initial=0) < _SHORTEST:
         return None
-    time = np.append(0.0, np.cumsum(steps**2))[lengths]
-    return Wiener(_absolute(product_of(piece.scalars)), time)
+    steps, group = _groups(jacobian, lengths)
+    time = np.zeros(len(lengths))
+    for walk in np.unique(group):
+        own, seen = np.flatnonzero(steps == walk), np.flatnonzero(group == walk)
+        part = jacobian[np.ix_(own, seen)]
+        sizes = part[:, lengths[seen].argmax()]
+        first = np.arange(len(own))[:, None] < lengths[seen]
+        if not np.array_equal(part, np.where(first, sizes[:, None], 0.0)):
+            return None
+        time[seen] = np.append(0.0, np.cumsum(sizes**2))[lengths[seen]]
+    group = None if (group == group[0]).all() else group
+    return Wiener(_absolute(product_of(piece.scalars)), time, group=group)
+
+
+def _groups(jacobian, lengths):
+    """The walk of each step, and of each observation; of one without steps any."""
+    m = len(jacobian)
+    steps = connected_components(csr_array(jacobian) @ csr_array(jacobian).T, directed=False)[1]
+    group = steps[np.argmax(jacobian != 0, axis=0)] if m else np.zeros(len(lengths), int)
+    return steps, group
 
 
 def _absolute(scale):

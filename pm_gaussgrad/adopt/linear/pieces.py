@@ -36,12 +36,15 @@ class Base:
         Of size k, that of each row; None where all entries are independent with variance 1.
     root : TensorVariable, shape (k, k), or None
         R with R R' = cov, where the model has one.
+    flat : bool
+        Whether the prior is flat, and there is no covariance.
     """
 
     leaf: pt.TensorVariable
     owner: str
     cov: Covariance | None = None
     root: pt.TensorVariable | None = None
+    flat: bool = False
 
     def factor(self):
         """R with R R' = cov, shape (k, k)."""
