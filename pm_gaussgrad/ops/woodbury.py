@@ -17,7 +17,7 @@ from pm_gaussgrad.ops.signature import Signature
 
 
 class TakeOutFactors(CompiledOp):
-    """``(residual (m, n), factor (n, k), solved (p, n), prior ()) -> rows, half_logdet, scores, ...``.
+    """``(residual (m, n), factor (n, k), solved (p, n), prior ()) -> rows, half_logdet, ...``.
 
     As :func:`pm_gaussgrad.kernels.woodbury.take_out_factors` says.
     """

@@ -1,7 +1,9 @@
 r"""Coefficients with a flat prior beside any covariance: the restricted likelihood.
 
 Definition: y = X b + e, p(b) = 1, e of the covariance Sigma. Integrated over b (p), with
-G = X'Sigma^-1 X, b^ = G^-1 X'Sigma^-1 r, e = r - X b^ and P = Sigma^-1 - Sigma^-1 X G^-1 X'Sigma^-1,
+
+    G = X'Sigma^-1 X,    b^ = G^-1 X'Sigma^-1 r,    e = r - X b^,
+    P = Sigma^-1 - Sigma^-1 X G^-1 X'Sigma^-1,
 
     quad = e'Sigma^-1 e = r'P r,    logdet = log|Sigma| + log|G| - p log 2 pi,    alpha = P r,
 
@@ -31,12 +33,13 @@ from pm_gaussgrad.cov.protocol.constants import check_finite, constant_value
 from pm_gaussgrad.cov.protocol.elliptical import LOG_2PI
 from pm_gaussgrad.cov.protocol.latent import Latent, register_latent
 from pm_gaussgrad.cov.protocol.marginal import marginal_of
+from pm_gaussgrad.cov.protocol.products import rows_times
 from pm_gaussgrad.cov.protocol.scales import rescales, times_scale
 from pm_gaussgrad.cov.protocol.strips import by_strips
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, falls_back, label_of_sum, resolve
 
 NAME = "gg.cov.Linear"
-# The smallest singular value of columns of length one, relative to the largest, that says something.
+# The smallest singular value, relative to the largest, of columns of length one that differ.
 _SINGULAR = 1e-10
 
 
@@ -61,6 +64,11 @@ class FlatLinear(Covariance):
         self.columns = columns
         self.parameters = (as_design(NAME, design),)
         check_rank(NAME, self.parameters[0], columns)
+
+    @classmethod
+    def of(cls, design):
+        """From a tensor that is known to be of full rank."""
+        return cls.from_parameters(design)
 
     @property
     def design(self):
@@ -128,7 +136,8 @@ def no_covariance(owner: str) -> NotImplementedError:
     """The error where a member of a covariance is asked for."""
     return NotImplementedError(
         f"{owner}: coefficients with a flat prior have a density and no covariance, expected a "
-        "prior that is one for draws and variances: gg.cov.Linear(X, variance)."
+        "prior that is one for draws and variances, gg.cov.Linear(X, variance); given data they "
+        "are drawn by gg.recover."
     )
 
 
@@ -146,9 +155,6 @@ class FlatCoefficients(Woodbury):
     prior = 0
     submatrices_up_to = 0
 
-    def __init__(self, base, flat):
-        super().__init__(base, flat)
-
     @property
     def proper(self):
         """The covariance without the coefficients."""
@@ -165,6 +171,14 @@ class FlatCoefficients(Woodbury):
         """p log 2 pi."""
         return pt.as_tensor(length(self._factor)).astype(self.dtype) * LOG_2PI
 
+    def whiten_rest(self, residual):
+        """S^-1 (r - X b^) with S S' = Sigma, (..., n) -> (..., n): not white, but P = W'W."""
+        residual, factor, base = pt.as_tensor_variable(residual), self._factor, self._base
+        inverse, _ = self._inverse_root()
+        scores = rows_times(base.solve(residual), factor)
+        means = rows_times(rows_times(scores, inverse.mT), inverse)
+        return base.whiten(residual - rows_times(means, factor.mT))
+
     def noise_size(self, n):
         return self._base.noise_size(n)
 
@@ -177,16 +191,11 @@ class FlatCoefficients(Woodbury):
     def keep(self, observed):
         if not isinstance(self.size, int):
             return None
-        base, flat = self.parts
-        return type(self).of(marginal_of(self._base, observed, self.size), flat.keep(observed))
-
-    @classmethod
-    def of(cls, base, flat):
-        """From both, which are known to fit."""
-        return cls.from_parts([base, flat])
+        kept = marginal_of(self._base, observed, self.size)
+        return FlatCoefficients(kept, self.parts[1].keep(observed))
 
     def scaled(self, factor):
-        return self.of(self.parts[0].scaled(factor), self.parts[1])
+        return self.from_parts([self.parts[0].scaled(factor), self.parts[1]])
 
     def information(self, tangents):
         place = self.structure.places[-1]
@@ -234,7 +243,7 @@ def _rescaled(cov, scale):
     return FlatLinear(times_scale(cov.design, scale[..., None]), cov.columns)
 
 
-@falls_back(5, partner=NAME)
+@falls_back(5, partner=lambda cov: "")
 def _flat_and_others(summands):
     """Coefficients with a flat prior beside what the others come to."""
     flat = [cov for cov in summands if isinstance(cov, FlatLinear)]

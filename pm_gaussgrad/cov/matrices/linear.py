@@ -19,7 +19,7 @@ from pm_gaussgrad.cov.matrices.diagonal import Diagonal
 from pm_gaussgrad.cov.matrices.flat_coefficients import FlatLinear, as_design
 from pm_gaussgrad.cov.matrices.low_rank import LowRank
 from pm_gaussgrad.cov.protocol.base import as_parameter, length
-from pm_gaussgrad.cov.protocol.constants import check_finite, check_semidefinite, check_variance
+from pm_gaussgrad.cov.protocol.constants import check_semidefinite, check_variance
 from pm_gaussgrad.cov.protocol.latent import Latent, register_latent
 from pm_gaussgrad.cov.protocol.products import matmul
 from pm_gaussgrad.cov.protocol.scales import product, root
@@ -141,8 +141,8 @@ def names_of_columns(design):
 def _check_flat(prior) -> None:
     if prior != "flat":
         raise ValueError(
-            f'{NAME}: `prior` is {prior!r}, expected "flat", or the covariance of the coefficients: '
-            "a variance, one for each, or a matrix."
+            f'{NAME}: `prior` is {prior!r}, expected "flat", or the covariance of the '
+            "coefficients: a variance, one for each, or a matrix."
         )
 
 

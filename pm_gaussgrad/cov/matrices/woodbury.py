@@ -213,14 +213,19 @@ class Woodbury(Composite):
     def diagonal(self):
         return self._base.diagonal() + self.parts[1].diagonal()
 
-    def inverse_diagonal(self):
+    def _inverse_root(self):
+        """L^-1 (..., k, k) with L L' = H, and B^-1 U as rows (..., k, n)."""
         base = self._base
         solved = pt.moveaxis(base.solve(self._columns()), 0, -2)  # (..., k, n)
         identity = pt.eye(length(self._factor), dtype=solved.dtype)
         inner = self.prior * identity + matmul(solved, self._factor)
         chol = pt.linalg.cholesky((inner + inner.mT) / 2, lower=True)
-        root = pt.linalg.solve_triangular(chol, solved, lower=True, b_ndim=2)
-        return base.inverse_diagonal() - (root**2).sum(axis=-2)
+        identity = identity + pt.zeros_like(chol)
+        return pt.linalg.solve_triangular(chol, identity, lower=True, b_ndim=2), solved
+
+    def inverse_diagonal(self):
+        inverse, solved = self._inverse_root()
+        return self._base.inverse_diagonal() - (matmul(inverse, solved) ** 2).sum(axis=-2)
 
     def innovations(self, residual):
         base, order = self._base, self.time_order()

@@ -2,8 +2,8 @@ r"""What a summand of a covariance is made of: Sigma_k = A M A', u ~ N(0, M), se
 
 Coefficients of a regression, effects of groups, the nodes of a field. Given data of the sum, with
 r their residual and alpha = Sigma^-1 r, its mean is M A'alpha and its covariance
-M - M A'Sigma^-1 A M (:mod:`pm_gaussgrad.posterior.recover.conditional`). A flat prior has no M. What
-is made of nothing else is seen itself, A = I and M = Sigma_k.
+M - M A'Sigma^-1 A M (:mod:`pm_gaussgrad.posterior.recover.conditional`). A flat prior has no
+M. What is made of nothing else is seen itself, A = I and M = Sigma_k.
 """
 
 from dataclasses import dataclass, replace
@@ -128,6 +128,21 @@ def known_latent(cov) -> Latent | None:
         if inner is not None and inner.prior is not None:
             return replace(inner, prior=inner.prior.scaled(around.keywords["factor"]))
     return found
+
+
+def is_flat(cov) -> bool:
+    """Whether a summand is of coefficients with a flat prior."""
+    latent = known_latent(cov)
+    return latent is not None and latent.prior is None
+
+
+def check_proper(owner, name, cov, remedy) -> None:
+    """Raise a ValueError where a resolved structure has a density and no covariance."""
+    if hasattr(cov, "proper"):
+        raise ValueError(
+            f"{owner}: `{name}` is {cov.label}, whose flat prior makes a density and no matrix, "
+            f"expected a covariance; {remedy}."
+        )
 
 
 register_latent = _latent.register

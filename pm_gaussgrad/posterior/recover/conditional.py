@@ -18,12 +18,13 @@ to include the estimation of random effects.
 
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import pairwise
 from operator import add
 
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.cov.protocol.latent import known_latent, latent_of
+from pm_gaussgrad.cov.protocol.latent import is_flat, known_latent, latent_of
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.posterior.draws import evaluated_size, white_noise
 from pm_gaussgrad.posterior.predict.component import entries_of, observed_alpha
@@ -80,8 +81,8 @@ def conditional_latents(owner, likelihood, latents=None, cov=None, moments=False
     flat = [x for x in found.values() if x.prior is None]
     others = [of_size(part, n) for cov in others for part in finest_parts(of_size(cov, n))]
     beside = [x for x in map(known_latent, others) if x is not None and x.prior is None]
-    errors = [x for x in others if not _is_flat(x)]
-    proper = [x for x in parts if not _is_flat(x)] + errors
+    errors = [x for x in others if not is_flat(x)]
+    proper = [x for x in parts if not is_flat(x)] + errors
     solver = Solver(replace(entries, cov=reduce(add, proper)), [*flat, *beside])
     drawn, noise = {}, []
     for name, latent in found.items():
@@ -109,11 +110,6 @@ def default_latents(cov) -> dict:
         f"{name}_{names[:i].count(name) + 1}" if name in several else name: x
         for i, (name, x) in enumerate(zip(names, found, strict=True))
     }
-
-
-def _is_flat(cov) -> bool:
-    latent = known_latent(cov)
-    return latent is not None and latent.prior is None
 
 
 def _known(latent):
@@ -167,7 +163,7 @@ class Solver:
             alpha = alpha - (step[..., None, :] @ self.solved)[..., 0, :]
             total = total + step
         stops = np.cumsum([0, *(evaluated_size(x.matrix.shape[-1]) for x in self.flat)])
-        ranges = zip(stops[:-1], stops[1:], strict=True)
+        ranges = pairwise(stops)
         return alpha, [total[..., start:stop] for start, stop in ranges]
 
     def _coefficients(self, scores):

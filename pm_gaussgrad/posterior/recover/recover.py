@@ -31,9 +31,8 @@ def recover(
 
     With :math:`y - \mu = \sum_k A_k u_k + e`, where each :math:`A_k u_k` is a summand of the
     covariance: the coefficients of :class:`~pm_gaussgrad.cov.Linear`, the effects of
-    ``gg.cov.Effects``, the nodes of ``gg.cov.Projected``, the factors of ``gg.cov.LowRank``. They
-    are drawn exactly, and all together, from their distribution given y and the parameters, as if
-    they had been sampled.
+    :class:`~pm_gaussgrad.cov.Effects`, the nodes of a field, factors. They are drawn exactly, and
+    all together, from their distribution given y and the parameters, as if they had been sampled.
 
     Of a model that :func:`gg.marginalize` made, the variables that it lacks, and what depended on
     them, under the names, dimensions and labels that they had.
@@ -47,7 +46,7 @@ def recover(
     latents : dict of str to gg.cov structure, optional
         What to draw, by the name that it gets: the object that was added, as ``line`` of ``line +
         errors``. By default all of the above, by names such as ``linear`` and ``effects_2``. Of
-        other summands, as an ``AR1``, the values at the entries of the data.
+        other summands, as a Gaussian process, the values at the entries of the data.
     moments : bool, default False
         Add conditional means and variances at each draw, ``name_mean`` and ``name_variance``. Of
         effects they are called best linear unbiased predictions (BLUP) and their variances.
@@ -56,7 +55,8 @@ def recover(
     var_name : str, optional
         The observed variable, where several are multivariate normal.
     dims : dict of str to str or sequence of str, optional
-        Names of the dimensions of latents, by the name of these; of rows of the data they are known.
+        Names of the dimensions of latents, by the name of these; those of rows of the data are
+        known.
     coords : dict, optional
         Labels of these dimensions, by default those of the model, else of groups and columns. What
         they have in another order is put into theirs.
@@ -87,8 +87,8 @@ def recover(
     Missing observations are integrated out. A coefficient with a prior mean that is in the mean of
     the data is drawn less that mean.
 
-    Cost of a draw of the posterior: a draw from each summand, a solve with what is observed, and one
-    for each coefficient with a flat prior. Moments: a solve for each number that is recovered.
+    Cost of a draw of the posterior: a draw from each summand, a solve with what is observed, and
+    one for each coefficient with a flat prior. Moments: a solve for each number that is recovered.
 
     References
     ----------
@@ -130,8 +130,8 @@ def recover(
     found = conditional_latents(NAME, likelihood, latents, cov, moments)
     if not found.latents:
         raise ValueError(
-            f"{NAME}: the covariance of {likelihood.name!r} has no summand of coefficients, effects "
-            "or fields, expected at least one; of others say by latents= which, or call "
+            f"{NAME}: the covariance of {likelihood.name!r} has no summand of coefficients, "
+            "effects or fields, expected at least one; of others say by latents= which, or call "
             "gg.predict(component=)."
         )
     labels = {
@@ -164,8 +164,8 @@ def _check_latents(model, latents, dims):
         return
     if not isinstance(latents, dict):
         raise TypeError(
-            f"{NAME}: `latents` is a {type(latents).__name__}, expected a dict of names to summands "
-            "of the covariance, as {'beta': line, 'subject_effect': effects}."
+            f"{NAME}: `latents` is a {type(latents).__name__}, expected a dict of names to "
+            "summands of the covariance, as {'beta': line, 'subject_effect': effects}."
         )
     if taken := sorted(set(latents) & set(model.named_vars)):
         raise ValueError(
