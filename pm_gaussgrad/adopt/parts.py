@@ -45,7 +45,7 @@ class EffectsPart:
 
     def loading_matrix(self):
         """L, shape (k, q)."""
-        rows = [[0.0] * self.width for _ in range(self.design.shape[1])]
+        rows = [[np.float64(0.0)] * self.width for _ in range(self.design.shape[1])]
         for row, column, value in self.loadings:
             rows[row][column] = rows[row][column] + value
         return pt.stack([pt.stack([pt.as_tensor(x) for x in row]) for row in rows])

@@ -173,10 +173,11 @@ def fold_product(x, value):
 
 def product_of(scalars):
     """Of scalar parameters; 1.0 of none."""
+    # A Python number would be a constant in single precision, if it can be.
     product = None
     for scalar in scalars:
         product = scalar if product is None else product * scalar
-    return 1.0 if product is None else product
+    return np.float64(1.0) if product is None else product
 
 
 @dataclass(frozen=True, eq=False)
