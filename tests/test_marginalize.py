@@ -9,6 +9,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
+from dense_integrals import dense_integral, some_point
 from linear_models import GROUP, MODELS, OTHER, J, N, X, Y
 
 import pm_gaussgrad as gg
@@ -19,49 +20,6 @@ def model_of(build, **coords):
     with pm.Model(coords=coords) as model:
         build()
     return model
-
-
-def some_point(model, rng):
-    return {
-        name: value + rng.normal(size=np.shape(value)) * 0.3
-        for name, value in model.initial_point().items()
-    }
-
-
-def dense_integral(model, names, point):
-    """The integral of a model's density over some of its variables, in which it is normal.
-
-    By the gradient of the log density, which is linear in them, at unit vectors.
-
-    Returns
-    -------
-    log_integral : float
-    mean : array, shape (k)
-    precision : array, shape (k, k)
-    """
-    own = [model[name] for name in names]
-    logp = model.logp(vars=[*own, *model.observed_RVs], sum=True)
-    values = [model.rvs_to_values[rv] for rv in own]
-    function = model.compile_fn(
-        [logp, *pt.grad(logp, values)], inputs=model.value_vars, point_fn=True
-    )
-    initial = model.initial_point()
-    start = {**initial, **point} | {v.name: np.zeros_like(initial[v.name]) for v in values}
-    sizes = [start[v.name].size for v in values]
-
-    def at(x):
-        parts = np.split(x, np.cumsum(sizes)[:-1])
-        given = {v.name: p.reshape(start[v.name].shape) for v, p in zip(values, parts, strict=True)}
-        value, *gradient = function({**start, **given})
-        return float(value), np.concatenate([np.ravel(g) for g in gradient])
-
-    k = sum(sizes)
-    value, gradient = at(np.zeros(k))
-    precision = np.stack([gradient - at(e)[1] for e in np.eye(k)])
-    precision = (precision + precision.T) / 2
-    mean = np.linalg.solve(precision, gradient)
-    logdet = np.linalg.slogdet(precision)[1]
-    return value + 0.5 * (gradient @ mean + k * np.log(2 * np.pi) - logdet), mean, precision
 
 
 def recovered(model, new, names, point):

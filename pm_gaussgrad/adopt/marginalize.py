@@ -119,7 +119,8 @@ def _checked(mean, name, read):
 
 
 def _report(search, chosen, marginals, deterministics):
-    integrated = {name: how for c in chosen for name, how in c.how.items()}
+    how = {name: text for c in chosen for name, text in c.how.items()}
+    integrated = {name: how[name] for m in marginals for name in m.variables}
     plans = {m.name: m.chosen.cov.plan() for m in marginals}
     notes = [note for m in marginals for note in notes_on(m.name, plans[m.name], m.n)]
     constant = any(c.constants for c in chosen)

@@ -131,6 +131,8 @@ def _effects(base, pieces, n):
     if any(term.array is not None for term in pieces):
         return None
     groups = _groups(base, pieces)
+    if base.cov is not None and np.unique(groups).size < base.size // base.shape[-1]:
+        return None  # rows that are independent are in one observation
     slots = _slots(base, groups)
     width = int(slots.max(initial=0)) + 1
     keys, columns = [], []
