@@ -173,7 +173,8 @@ def _loadings(design, prior):
         values, axes = np.linalg.eigh(prior.data)
         of_prior = pt.constant(axes * np.sqrt(np.maximum(values, 0))[..., None, :])
     else:
-        of_prior = pt.linalg.cholesky(prior, lower=True)
+        # The slope of a symmetric matrix is one.
+        of_prior = pt.linalg.cholesky((prior + prior.mT) / 2, lower=True)
     return matmul(design, of_prior)
 
 
