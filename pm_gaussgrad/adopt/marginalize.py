@@ -18,7 +18,13 @@ OWNER = "gg.marginalize"
 
 
 def marginalize(model=None, variables=None) -> pm.Model:
-    """A model out of which normal variables are integrated, exactly.
+    r"""The same model with normal variables integrated out, exactly, and recovered afterwards.
+
+    Variables with a normal or flat prior that enter one normal likelihood linearly are taken out of
+    the model, and the likelihood becomes a :class:`gg.MvNormal` with the mean of what stays and the
+    sum of a covariance for each of them: effects of groups, factors, a random walk, the structure
+    that a latent vector has. There is less to sample, no funnel, and no choice of centring.
+    :func:`gg.recover` draws the variables, from their distribution given data and parameters.
 
     Parameters
     ----------
@@ -30,6 +36,63 @@ def marginalize(model=None, variables=None) -> pm.Model:
     Returns
     -------
     pymc.Model
+        A new one, with the names, dimensions, data, transforms and initial values of what stays.
+        :func:`gg.marginalization_report` says what was integrated out, as what, what was not and
+        why, and how each likelihood is evaluated. If nothing can be, an equal model.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is no model.
+    ValueError
+        If ``variables`` holds others than free variables, or one that cannot be integrated out,
+        with the reason; if the data do not identify coefficients with a flat prior.
+
+    Notes
+    -----
+    That the likelihood is linear in a variable is proved from the graph of its mean. Known as
+    linear are sums, differences, multiples, products with matrices, indexing, slices, stacking, reshaping,
+    repeating, sums and cumulative sums along axes, solutions of linear systems and ``einsum``, with
+    deterministics in between; the factors may be parameters. Priors are ``pm.Normal``,
+    ``pm.MvNormal``, ``gg.MvNormal``, ``pm.GaussianRandomWalk``, ``pm.ZeroSumNormal``, and
+    ``pm.Flat``; a mean may be another of these. Likelihoods are ``pm.Normal``, ``pm.MvNormal`` and
+    ``gg.MvNormal`` of one dimension. Of a product of two normal variables the smaller one stays.
+
+    Structures are chosen by cost: groups of more than a few levels are ``gg.cov.Effects`` with a
+    sparse factor, other maps of k < n columns a factor, :math:`n k^2`, and beyond that the matrix is
+    formed, :math:`n^3`, which the report notes where n is large.
+
+    Values of ``pm.Data`` that groups and designs are made of are constants of the new model; it
+    says so where they are set to others. Marginalise the original model again, or recover, and
+    predict with the original model.
+
+    References
+    ----------
+    Lindley, D. V. and Smith, A. F. M. (1972). Bayes estimates for the linear model. Journal of the
+    Royal Statistical Society B 34, 1-41.
+
+    Lai, J., Sheldon, D. and Domke, J. (2024). Hamiltonian Monte Carlo inference of marginalized
+    linear mixed-effects models. Advances in Neural Information Processing Systems 37.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pymc as pm
+    >>> import pm_gaussgrad as gg
+    >>> with pm.Model() as model:
+    ...     mean, tau = pm.Normal("mean", 0, 5), pm.HalfNormal("tau", 5)
+    ...     school = pm.Normal("school", mean, tau, shape=3)
+    ...     y = pm.Normal("y", school, [15, 10, 16], observed=[28, 8, -3])
+    >>> new = gg.marginalize(model)
+    >>> new.free_RVs
+    [tau]
+    >>> print(gg.marginalization_report(new))
+    Integrated out:
+        mean    a factor of 1 columns
+        school  a variance of single observations
+    Not normal: tau
+    The likelihood 'y' is now a
+        gg.cov.Diagonal + gg.cov.LowRank + gg.cov.Diagonal: Woodbury's identity, n k^2 for k factors
     """
     model = as_model(OWNER, model)
     wanted = _as_names(model, variables)

@@ -60,10 +60,19 @@ class Base:
 
 
 class NonLinearError(Exception):
-    """An expression is not linear in what these bases belong to."""
+    """An expression is not linear in what these variables are.
 
-    def __init__(self, owners, reason):
+    Attributes
+    ----------
+    owners : frozenset of str
+    reason : str
+    factors : frozenset of str
+        What they are multiplied by, where that is all.
+    """
+
+    def __init__(self, owners, reason, factors=()):
         self.owners, self.reason = frozenset(owners), reason
+        self.factors = frozenset(factors)
         super().__init__(reason)
 
 

@@ -24,7 +24,6 @@ from pytensor.tensor.subtensor import (
 from pm_gaussgrad.adopt.linear.expand import (
     MOST_TERMS,
     by_rule,
-    compact,
     linear_in,
     owners_of,
     zeros_like,
@@ -211,16 +210,6 @@ def _of_identity(matrix, position, expansion):
 
 
 def of_both(left, right):
-    """The error of a product of two expressions, of which the one of fewer entries is to stay."""
-    owners = [frozenset(p.base.owner for p in pieces) for pieces in (left, right)]
-    sizes = [sum({p.base: p.base.size for p in pieces}.values()) for pieces in (left, right)]
-    if common := owners[0] & owners[1]:
-        return NonLinearError(common, "is multiplied by itself, or by what depends on it")
-    fewer = 0 if sizes[0] <= sizes[1] else 1
-    names = ", ".join(map(repr, sorted(owners[1 - fewer])))
-    return NonLinearError(
-        owners[fewer], f"is multiplied by {names}, which is integrated out given it"
-    )
-
-
-__all__ = ["compact", "of_both"]
+    """The error of a product of two expressions, of which one variable has to stay."""
+    owners = [frozenset(piece.base.owner for piece in pieces) for pieces in (left, right)]
+    return NonLinearError(owners[0], "is multiplied by itself", owners[1])
