@@ -51,16 +51,17 @@ def marginalize(model=None, variables=None) -> pm.Model:
     Notes
     -----
     That the likelihood is linear in a variable is proved from the graph of its mean. Known as
-    linear are sums, differences, multiples, products with matrices, indexing, slices, stacking, reshaping,
-    repeating, sums and cumulative sums along axes, solutions of linear systems and ``einsum``, with
-    deterministics in between; the factors may be parameters. Priors are ``pm.Normal``,
-    ``pm.MvNormal``, ``gg.MvNormal``, ``pm.GaussianRandomWalk``, ``pm.ZeroSumNormal``, and
-    ``pm.Flat``; a mean may be another of these. Likelihoods are ``pm.Normal``, ``pm.MvNormal`` and
-    ``gg.MvNormal`` of one dimension. Of a product of two normal variables the smaller one stays.
+    linear are sums, differences, multiples, products with matrices, indexing, slices, stacking,
+    reshaping, repeating, sums and cumulative sums along axes, solutions of linear systems and
+    ``einsum``, with deterministics in between; the factors may be parameters. Priors are
+    ``pm.Normal``, ``pm.MvNormal``, ``gg.MvNormal``, ``pm.GaussianRandomWalk``,
+    ``pm.ZeroSumNormal``, and ``pm.Flat``; a mean may be another of these. Likelihoods are
+    ``pm.Normal``, ``pm.MvNormal`` and ``gg.MvNormal`` of one dimension. Of a product of two normal
+    variables the smaller one stays.
 
     Structures are chosen by cost: groups of more than a few levels are ``gg.cov.Effects`` with a
-    sparse factor, other maps of k < n columns a factor, :math:`n k^2`, and beyond that the matrix is
-    formed, :math:`n^3`, which the report notes where n is large.
+    sparse factor, other maps of k < n columns a factor, :math:`n k^2`, and beyond that the matrix
+    is formed, :math:`n^3`, which the report notes where n is large.
 
     Values of ``pm.Data`` that groups and designs are made of are constants of the new model; it
     says so where they are set to others. Marginalise the original model again, or recover, and
@@ -86,13 +87,8 @@ def marginalize(model=None, variables=None) -> pm.Model:
     >>> new = gg.marginalize(model)
     >>> new.free_RVs
     [tau]
-    >>> print(gg.marginalization_report(new))
-    Integrated out:
-        mean    a factor of 1 columns
-        school  a variance of single observations
-    Not normal: tau
-    The likelihood 'y' is now a
-        gg.cov.Diagonal + gg.cov.LowRank + gg.cov.Diagonal: Woodbury's identity, n k^2 for k factors
+    >>> gg.marginalization_report(new).integrated
+    {'mean': 'a factor of 1 columns', 'school': 'a variance of single observations'}
     """
     model = as_model(OWNER, model)
     wanted = _as_names(model, variables)
