@@ -337,3 +337,22 @@ def test_errors_say_what_is_expected(labelled):
     with pytest.raises(ValueError, match=r"\n    tau: its prior is HalfNormal, not normal"):
         gg.marginalize(model, ["tau"])
     assert repr(gg.marginalization_report(new)) == str(gg.marginalization_report(new))
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("backend", ["numba", "jax"])
+def test_backends_have_the_density_of_the_integral(backend, rng):
+    model = model_of(linear_models.radon_not_centred)
+    new = gg.marginalize(model)
+    point = some_point(new, rng)
+    outputs = [new.logp(vars=new.observed_RVs), new.dlogp()]
+    function = new.compile_fn(outputs, inputs=new.value_vars, mode=backend.upper(), point_fn=True)
+    density, gradient = function(point)
+    assert np.isfinite(gradient).all()
+    names = gg.marginalization_report(new).integrated
+    np.testing.assert_allclose(density, dense_integral(model, names, point)[0], rtol=1e-9)
+    if backend == "numba":
+        with new:
+            pm.set_data({"index": GROUP[::-1]})
+        with pytest.raises(ValueError, match="'index' is not what it was"):
+            function(point)

@@ -1,5 +1,6 @@
 """``gg.marginalize``: normal variables of a model, integrated out of its normal likelihoods."""
 
+import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
@@ -170,10 +171,11 @@ def _checked(mean, name, read):
             "marginalise that again; for predictions recover the variables (gg.recover), and "
             "use the original model.",
         )
-        size, entries = value.size, data.flatten()
-        seen = pt.minimum(size, entries.shape[0])
-        same = pt.eq(entries[:seen], pt.constant(value.ravel())[:seen]).all()
-        mean = error(mean, pt.eq(entries.shape[0], size) & same)
+        # By positions that there are, so that lengths are known when it is compiled.
+        entries = pt.concatenate([data.flatten(), pt.zeros(1, data.dtype)])
+        places = pt.minimum(np.arange(value.size), data.size)
+        same = pt.eq(entries[places], value.ravel()).all() & pt.eq(data.size, value.size)
+        mean = error(pt.switch(same, mean, np.nan), same)
     return mean
 
 
