@@ -13,6 +13,9 @@ from dense_integrals import dense_integral, some_point
 from linear_models import GROUP, MODELS, OTHER, J, N, X, Y
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.adopt import covariance
+from pm_gaussgrad.adopt.linear import pieces
+from pm_gaussgrad.adopt.select import TOO_LARGE
 from pm_gaussgrad.posterior.recover.attached import attached
 
 
@@ -77,6 +80,7 @@ PLANS = {
     "crossed": EFFECTS,
     "nested": EFFECTS,
     "basis": FACTOR,
+    "sparse_indicators": EFFECTS,
     "many_coefficients": DENSE,
     "process_rotated": DENSE,
     "walk": "gg.cov.Wiener",
@@ -104,6 +108,16 @@ def test_a_large_dense_matrix_is_noted():
         pm.Normal("y", design @ pm.Normal("b", shape=220), observed=np.zeros(201))
     [note] = gg.marginalization_report(gg.marginalize(model)).notes
     assert "'y' is evaluated by a dense matrix of 201 rows" in note
+
+
+def test_matrices_that_are_too_large_are_not_formed(monkeypatch):
+    limit = 15 * 9
+    for module in (covariance, pieces):
+        monkeypatch.setattr(module, "LARGEST", limit)
+    for build in (linear_models.pairs, linear_models.many_coefficients):
+        report = gg.marginalization_report(gg.marginalize(model_of(build)))
+        assert len(report.declined) == (build is linear_models.many_coefficients)
+        assert set(report.declined.values()) <= {TOO_LARGE}
 
 
 def test_effects_of_one_grouping_are_together():

@@ -7,10 +7,11 @@ from pytensor.graph.basic import Variable
 from pytensor.raise_op import CheckAndRaise
 
 from pm_gaussgrad.adopt.covariance import covariance_of
+from pm_gaussgrad.adopt.linear.pieces import TooLargeError
 from pm_gaussgrad.adopt.linear.substitute import substitute
 from pm_gaussgrad.adopt.recovery import Marginal, Recovery
 from pm_gaussgrad.adopt.report import Marginalization, attach_report, notes_on
-from pm_gaussgrad.adopt.select import Search
+from pm_gaussgrad.adopt.select import TOO_LARGE, Search
 from pm_gaussgrad.adopt.surgery import copy_of, remove, replace_likelihood
 from pm_gaussgrad.posterior.likelihood import as_model
 from pm_gaussgrad.posterior.recover.attached import attach
@@ -133,15 +134,24 @@ def _as_names(model, variables):
 def _searched(model, wanted):
     """What is found, with its covariances; data are constants only where these need it."""
     search = Search(model, wanted, read_data=True)
-    found = search.result()
-    chosen = [covariance_of(x) for x in found]
+    found, chosen = _results(search)
     if search.known.read and not any(x.constants for x in chosen):
         symbolic = Search(model, wanted, read_data=False)
-        again = symbolic.result()
+        again = _results(symbolic)
         if symbolic.declined == search.declined:
-            return symbolic, again, [covariance_of(x) for x in again]
+            return symbolic, *again
         chosen = [x.with_constants() for x in chosen]
     return search, found, chosen
+
+
+def _results(search):
+    """What is found, and its covariances."""
+    while True:
+        found = search.result()
+        try:
+            return found, [covariance_of(x) for x in found]
+        except TooLargeError as error:
+            search.decline(error.owner, TOO_LARGE)
 
 
 def _of_variables(model, search, found):

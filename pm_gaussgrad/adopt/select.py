@@ -21,6 +21,8 @@ from pm_gaussgrad.adopt.linear.substitute import substitute
 from pm_gaussgrad.adopt.priors import NotNormalError, as_normal, drawn_first
 from pm_gaussgrad.distributions.normal import MvNormalRV
 
+TOO_LARGE = "the matrix by which it enters has no structure, and is too large to be formed"
+
 
 @dataclass
 class Found:
@@ -103,7 +105,7 @@ class Search:
         while True:
             used = {x for rv in self.model.observed_RVs for x in self._upstream(rv)}
             for rv in [x for x in self.normal if x not in used]:
-                self._decline(rv.name, "no likelihood depends on it, but through what stays")
+                self.decline(rv.name, "no likelihood depends on it, but through what stays")
             try:
                 found = [x for rv in self.model.observed_RVs if (x := self._of(rv))]
             except NonLinearError as error:
@@ -124,7 +126,7 @@ class Search:
         elif factors:
             owners = owners & factors
         for name in owners:
-            self._decline(name, reason)
+            self.decline(name, reason)
 
     def _nearest(self, names):
         """Those that no other of them depends on."""
@@ -143,7 +145,8 @@ class Search:
                 return True
         return False
 
-    def _decline(self, name, reason):
+    def decline(self, name, reason) -> None:
+        """Leave a variable in the model."""
         self.declined[name] = reason
         self.normal.pop(self.model[name])
 
@@ -172,10 +175,8 @@ class Search:
             mean = pt.specify_shape(pt.broadcast_to(mean, (n,)), (n,))
         try:
             affine = Expansion(bases, self.known).of(mean)
-        except TooLargeError:
-            names = sorted({base.owner for base in bases})
-            reason = f"the matrix by which it enters {rv.name!r} is too large"
-            raise NonLinearError(names, reason) from None
+        except TooLargeError as error:
+            raise NonLinearError([error.owner], TOO_LARGE) from None
         if unused := {x.name for x in variables} - affine.owners:
             raise NonLinearError(unused, f"it does not enter {rv.name!r}")
         return Found(rv, mean, affine, variables, bases, self.known)

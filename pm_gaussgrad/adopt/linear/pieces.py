@@ -18,7 +18,7 @@ from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.protocol.base import Covariance
 
-# Larger Jacobians of terms are not made.
+# Larger matrices are not made of terms.
 LARGEST = 40_000_000
 
 
@@ -77,7 +77,17 @@ class NonLinearError(Exception):
 
 
 class TooLargeError(Exception):
-    """A Jacobian that has no structure would be too large to be formed."""
+    """A matrix that has no structure would be too large to be formed.
+
+    Attributes
+    ----------
+    owner : str
+        The variable that it is of.
+    """
+
+    def __init__(self, owner):
+        self.owner = owner
+        super().__init__(owner)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +123,7 @@ class Term:
         kept = [i for i in range(self.index.ndim) if i not in axes]
         shape = (self.base.size, *(self.shape[i] for i in kept))
         if np.prod(shape, dtype=float) > LARGEST:
-            raise TooLargeError
+            raise TooLargeError(self.base.owner)
         grid = np.indices(self.shape, sparse=True)
         places = tuple(
             np.broadcast_to(x, self.shape) for x in (self.index, *(grid[i] for i in kept))

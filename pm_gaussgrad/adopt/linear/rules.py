@@ -6,6 +6,9 @@ import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.mode import Mode
 from pytensor.compile.ops import ViewOp
+from pytensor.graph.basic import Constant
+from pytensor.sparse.math import Dot as SparseDot
+from pytensor.sparse.math import StructuredDot
 from pytensor.tensor.basic import Alloc, ExtractDiag, Join, MakeVector
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, DimShuffle
@@ -28,7 +31,7 @@ from pm_gaussgrad.adopt.linear.expand import (
     owners_of,
     zeros_like,
 )
-from pm_gaussgrad.adopt.linear.pieces import Affine, NonLinearError, Term
+from pm_gaussgrad.adopt.linear.pieces import LARGEST, Affine, NonLinearError, Term, TooLargeError
 
 _PLAIN = Mode(linker="py", optimizer="fast_compile")
 
@@ -157,6 +160,17 @@ def _product(op, node, parts, expansion):
     if expansion.known.shape(matrix)[-1 if position else max(-2, -matrix.type.ndim)] <= _SHORT:
         return expansion.of(_written_out(*node.inputs))
     return linear_in(node, parts, (position,), expansion, _of_identity(matrix, position, expansion))
+
+
+@by_rule.register(SparseDot)
+@by_rule.register(StructuredDot)
+def _sparse_product(op, node, parts, expansion):
+    matrix, right = node.inputs
+    if not isinstance(matrix, Constant):
+        raise NonLinearError(owners_of(parts), "enters through a sparse matrix that is no constant")
+    if np.prod(matrix.data.shape, dtype=float) > LARGEST:
+        raise TooLargeError(parts[1].pieces[0].base.owner)
+    return expansion.of(pt.dot(pt.constant(matrix.data.toarray()), right))
 
 
 # Products over as many entries are written as sums of terms.
