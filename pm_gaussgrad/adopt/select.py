@@ -171,6 +171,12 @@ class Search:
 
     def _expanded(self, rv, mean, variables, bases):
         [n] = self.known.shape(rv)
+        found = self.known.shape(mean)
+        if found not in ((), (1,), (n,)):
+            raise ValueError(
+                f"gg.marginalize: the mean of {rv.name!r} has shape {found}, expected the ({n},) of "
+                "the observations; set data of the same length (pm.set_data)."
+            )
         if mean.type.shape != (n,):
             mean = pt.specify_shape(pt.broadcast_to(mean, (n,)), (n,))
         try:
