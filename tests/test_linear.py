@@ -396,6 +396,31 @@ def test_no_draws():
         y.eval(mode=AS_WRITTEN)
 
 
+def test_after_sampling_and_audit():
+    """Leave-one-out and imputed values of a model with gaps; three witnesses of its gradient."""
+    y = np.where(np.arange(N) == 2, np.nan, Y)
+    with pm.Model() as model:
+        v = pm.HalfNormal("v")
+        cov = gg.cov.Linear(X, "flat") + gg.cov.AR1(v, 0.4)
+        gg.MvNormal("y", 0.0, cov, observed=y)
+    audit = gg.gradient.audit(model)
+    assert_allclose(audit["gradient"], audit["dense_autodiff"], rtol=1e-9)
+    assert (audit["verdict"] == "agree").all()
+    idata = az_posterior(v=np.full((1, 2), 1.3))
+    found = gg.loo_log_likelihood(idata, model, progressbar=False).log_likelihood["y"][0, 0]
+    seen = np.flatnonzero(~np.isnan(y))
+    sigma = gg.cov.AR1(1.3, 0.4, size=N).to_dense().eval()
+
+    def dense(rows):
+        return restricted(y[rows], sigma[np.ix_(rows, rows)], X[rows])
+
+    for i, value in zip(seen, found, strict=True):
+        assert_allclose(value, dense(seen) - dense(seen[seen != i]), rtol=1e-9)
+    filled = gg.impute(idata, model, progressbar=False).posterior_predictive["y_imputed"][0, 0]
+    assert_allclose(filled[seen], y[seen])
+    assert np.isfinite(filled[2])
+
+
 def test_nearly_collinear_columns():
     """Years and a constant: coefficients are those of least squares."""
     design = np.stack([np.ones(N), 2000.0 + np.arange(N)], axis=1)

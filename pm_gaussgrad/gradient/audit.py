@@ -11,7 +11,7 @@ from pymc.distributions.multivariate import KroneckerNormalRV
 from pymc.model.fgraph import fgraph_from_model, model_from_fgraph
 from pytensor.graph.rewriting.basic import in2out, node_rewriter
 
-from pm_gaussgrad.distributions.normal import MvNormalRV
+from pm_gaussgrad.distributions.normal import MvNormal, MvNormalRV
 from pm_gaussgrad.distributions.student import MvStudentTRV
 
 # 4th-order central differences: truncation h^4, rounding eps / h.
@@ -30,10 +30,16 @@ def _densify_student(fgraph, node):
 
 @node_rewriter([MvNormalRV, KroneckerNormalRV])
 def _densify(fgraph, node):
-    """A structured normal as the ``pm.MvNormal`` with the same dense covariance."""
+    """A structured normal as the ``pm.MvNormal`` with the same dense covariance.
+
+    Of coefficients with a flat prior, which have none, beside a dense matrix in place of the rest.
+    """
     rng, size, mu, *parameters = node.inputs
     if isinstance(node.op, MvNormalRV):
-        cov = node.op.structure.from_parameters(*parameters, size=mu.shape[-1]).to_dense()
+        cov = node.op.structure.from_parameters(*parameters, size=mu.shape[-1])
+        if hasattr(cov, "proper"):
+            return MvNormal.dist(mu, cov.beside_dense(), size=size, rng=rng).owner.outputs
+        cov = cov.to_dense()
     else:
         sigma, *factors = parameters
         cov = reduce(pt.linalg.kron, factors)

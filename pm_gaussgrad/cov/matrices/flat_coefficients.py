@@ -27,6 +27,7 @@ from pytensor.graph.basic import Variable
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.basic import get_underlying_scalar_constant_value
 
+from pm_gaussgrad.cov.matrices.dense import Dense
 from pm_gaussgrad.cov.matrices.woodbury import Woodbury
 from pm_gaussgrad.cov.protocol.base import Covariance, as_parameter, length
 from pm_gaussgrad.cov.protocol.constants import check_finite, constant_value
@@ -161,6 +162,10 @@ class FlatCoefficients(Woodbury):
     def proper(self):
         """The covariance without the coefficients."""
         return self._base
+
+    def beside_dense(self):
+        """The same with a dense matrix in place of the covariance."""
+        return FlatCoefficients(Dense(self._base.to_dense()), self.parts[1])
 
     def quad_logdet(self, residual):
         quad, logdet = super().quad_logdet(residual)
