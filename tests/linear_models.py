@@ -222,7 +222,7 @@ def two_likelihoods():
 MODELS = [
     schools_centred, schools_not_centred, radon, radon_not_centred, slopes_not_centred,
     slopes_centred, slopes_transposed, slopes_apart, crossed, nested, basis, sparse_indicators,
-    many_coefficients, own_scales, process_and_trend, process_rotated, process_at_groups,
-    walk, walk_of_steps, walks, flat_coefficients, flat_mean_of_effects, structured_latent, structured_noise, dense_noise,
-    zero_sum, stacked, pairs, with_missing, two_likelihoods,
+    many_coefficients, own_scales, process_and_trend, process_rotated, process_at_groups, walk,
+    walk_of_steps, walks, flat_coefficients, flat_mean_of_effects, structured_latent,
+    structured_noise, dense_noise, zero_sum, stacked, pairs, with_missing, two_likelihoods,
 ]  # fmt: skip

@@ -370,3 +370,12 @@ def test_backends_have_the_density_of_the_integral(backend, rng):
             pm.set_data({"index": GROUP[::-1]})
         with pytest.raises(ValueError, match="'index' is not what it was"):
             function(point)
+
+
+def test_a_mean_of_another_length_than_the_data_is_an_error():
+    with pm.Model() as model:
+        index = pm.Data("index", GROUP)
+        pm.Normal("y", pm.Normal("a", shape=J)[index], observed=Y)
+        pm.set_data({"index": GROUP[:3]})
+    with pytest.raises(ValueError, match=r"the mean of 'y' has shape \(3,\), expected \(14,\)"):
+        gg.marginalize(model)

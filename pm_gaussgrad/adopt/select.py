@@ -174,8 +174,8 @@ class Search:
         found = self.known.shape(mean)
         if found not in ((), (1,), (n,)):
             raise ValueError(
-                f"gg.marginalize: the mean of {rv.name!r} has shape {found}, expected the ({n},) of "
-                "the observations; set data of the same length (pm.set_data)."
+                f"gg.marginalize: the mean of {rv.name!r} has shape {found}, expected ({n},), that "
+                "of the observations; set data of the same length (pm.set_data)."
             )
         if mean.type.shape != (n,):
             mean = pt.specify_shape(pt.broadcast_to(mean, (n,)), (n,))
