@@ -320,3 +320,16 @@ def test_errors(which):
     make, kind, text = errors()[which]
     with pytest.raises(kind, match=text):
         make()
+
+
+@pytest.mark.parametrize("prior", ["flat", G], ids=["flat", "matrix"])
+def test_designs_in_data(prior):
+    """Whose sizes are known when they are asked for."""
+    with pm.Model() as model:
+        line = gg.cov.Linear(pm.Data("X", X), prior)
+        gg.MvNormal("y", 0.3, line + gg.cov.Diagonal(NOISE), observed=Y[0])
+    own = {"b": line}
+    found = gg.recover(IDATA.copy(), model, own, moments=True, progressbar=False).posterior
+    mean, spread = expected_moments(("matrix" if prior is G else "flat",), Y[0])
+    assert_allclose(found["b_mean"][0, 0], mean, rtol=1e-9)
+    assert_allclose(found["b_variance"][0, 0], np.diag(spread), rtol=1e-9)
