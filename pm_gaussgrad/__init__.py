@@ -1,6 +1,8 @@
 """Gaussian likelihoods with analytic gradients for PyMC."""
 
 from pm_gaussgrad import cov, gradient
+from pm_gaussgrad.adopt.marginalize import marginalize
+from pm_gaussgrad.adopt.report import marginalization_report
 from pm_gaussgrad.distributions.normal import MvNormal
 from pm_gaussgrad.distributions.student import MvStudentT, student_t_logp
 from pm_gaussgrad.information.fisher import fisher_information
@@ -38,6 +40,8 @@ __all__ = [
     "loo_log_lik_fn",
     "loo_log_likelihood",
     "loo_predictive",
+    "marginalization_report",
+    "marginalize",
     "mass_matrix",
     "plot_covariance",
     "plot_residual_acf",

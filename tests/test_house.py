@@ -28,6 +28,7 @@ FLOORS = [
     "gradient",
     "information",
     "posterior",
+    "adopt",
 ]
 DOCS = PACKAGE.parent / "docs"
 EXPORTED = [

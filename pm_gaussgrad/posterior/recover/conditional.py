@@ -83,7 +83,7 @@ def conditional_latents(owner, likelihood, latents=None, cov=None, moments=False
     beside = [x for x in map(known_latent, others) if x is not None and x.prior is None]
     errors = [x for x in others if not is_flat(x)]
     proper = [x for x in parts if not is_flat(x)] + errors
-    solver = _Solver(replace(entries, cov=reduce(add, proper)), [*flat, *beside])
+    solver = Solver(replace(entries, cov=reduce(add, proper)), [*flat, *beside])
     drawn, noise = {}, []
     for name, latent in found.items():
         if latent.prior is not None:
@@ -127,7 +127,7 @@ def _drawn(cov, size, entries, noise):
     return cov.draw_semidefinite(z)
 
 
-class _Solver:
+class Solver:
     """Solutions with the covariance of the observed entries, flat coefficients taken out.
 
     Parameters

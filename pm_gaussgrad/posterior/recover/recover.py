@@ -3,8 +3,9 @@
 import numpy as np
 
 from pm_gaussgrad.posterior.draws import over_draws, posterior_of
-from pm_gaussgrad.posterior.likelihood import gaussian_likelihood
+from pm_gaussgrad.posterior.likelihood import as_model, gaussian_likelihood
 from pm_gaussgrad.posterior.predict.component import check_drawn
+from pm_gaussgrad.posterior.recover.attached import attached
 from pm_gaussgrad.posterior.recover.conditional import conditional_latents
 from pm_gaussgrad.posterior.recover.labels import dims_of_latent, store_latents
 
@@ -32,6 +33,9 @@ def recover(
     covariance: the coefficients of :class:`~pm_gaussgrad.cov.Linear`, the effects of
     :class:`~pm_gaussgrad.cov.Effects`, the nodes of a field, factors. They are drawn exactly, and
     all together, from their distribution given y and the parameters, as if they had been sampled.
+
+    Of a model that :func:`gg.marginalize` made, the variables that it lacks, and what depended on
+    them, under the names, dimensions and labels that they had.
 
     Parameters
     ----------
@@ -114,6 +118,11 @@ def recover(
     (array([2.]), array([0.33333333]))
     """
     posterior_of(NAME, idata)
+    model = as_model(NAME, model)
+    if latents is None and (own := attached(model)) is not None:
+        return own(
+            idata, model, moments, extend_inferencedata, random_seed, progressbar, compile_kwargs
+        )
     likelihood = gaussian_likelihood(NAME, model, var_name)
     _check_latents(likelihood.model, latents, dims)
     found = conditional_latents(NAME, likelihood, latents, cov, moments)
