@@ -1,6 +1,8 @@
 """Gaussian likelihoods with analytic gradients for PyMC."""
 
 from pm_gaussgrad import cov, gradient
+from pm_gaussgrad.adopt.marginalize import marginalize
+from pm_gaussgrad.adopt.report import marginalization_report
 from pm_gaussgrad.distributions.normal import MvNormal
 from pm_gaussgrad.distributions.student import MvStudentT, student_t_logp
 from pm_gaussgrad.information.fisher import fisher_information
@@ -17,6 +19,7 @@ from pm_gaussgrad.posterior.leave_out.loo import (
 )
 from pm_gaussgrad.posterior.predict.impute import impute
 from pm_gaussgrad.posterior.predict.predict import predict
+from pm_gaussgrad.posterior.recover.recover import recover
 from pm_gaussgrad.posterior.residuals.plots import plot_residual_acf, plot_residual_qq
 from pm_gaussgrad.posterior.residuals.residuals import whitened_residuals
 
@@ -37,11 +40,14 @@ __all__ = [
     "loo_log_lik_fn",
     "loo_log_likelihood",
     "loo_predictive",
+    "marginalization_report",
+    "marginalize",
     "mass_matrix",
     "plot_covariance",
     "plot_residual_acf",
     "plot_residual_qq",
     "predict",
+    "recover",
     "refit_wrapper",
     "rewrites",
     "student_t_logp",

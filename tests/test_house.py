@@ -28,6 +28,7 @@ FLOORS = [
     "gradient",
     "information",
     "posterior",
+    "adopt",
 ]
 DOCS = PACKAGE.parent / "docs"
 EXPORTED = [
@@ -36,7 +37,7 @@ EXPORTED = [
     if isinstance(kind := getattr(gg.cov, name), type) and kind is not gg.cov.Covariance
 ]
 # Singular alone: in the registry with the noise that makes it a covariance.
-SUMMANDS = {gg.cov.LowRank, gg.cov.Projected, gg.cov.Effects, gg.cov.ICAR}
+SUMMANDS = {gg.cov.LowRank, gg.cov.Linear, gg.cov.Projected, gg.cov.Effects, gg.cov.ICAR}
 # Constructors of a structure that is in the registry, and documented, under its own name.
 PROCESSES = {kind for kind in EXPORTED if issubclass(kind, Process)}
 CONSTRUCTORS = {gg.cov.BYM2, gg.cov.CAR, gg.cov.Leroux, gg.cov.SAR} | PROCESSES
@@ -206,6 +207,7 @@ def test_every_class_that_is_built_is_in_the_registry():
     from pm_gaussgrad.cov.areal.known_spectrum import ArealField
     from pm_gaussgrad.cov.graphs.flat_means import FlatMeans
     from pm_gaussgrad.cov.graphs.latents import Latents
+    from pm_gaussgrad.cov.matrices.flat_coefficients import FlatCoefficients, FlatLinear
     from pm_gaussgrad.cov.matrices.precision import ConstantPrecision
     from pm_gaussgrad.cov.protocol.leaf import Leaf, ScalarLeaf
     from pm_gaussgrad.cov.protocol.sum import Sum
@@ -218,9 +220,11 @@ def test_every_class_that_is_built_is_in_the_registry():
     untested = {kind for kind in built - tested if not tested & set(kind.__bases__) - {Leaf}}
     # What sums come to is there: test_sums.py. The form that a compiled graph has of a constant
     # Precision: test_rewrites.py.
-    # Flat means have no covariance: test_intrinsic.py. The determinant of areal models is known
-    # beside the matrix: test_areal.py. What users name of processes is a StateSpace.
+    # Flat coefficients and means have no covariance: test_linear.py, test_intrinsic.py. The
+    # determinant of areal models is known beside the matrix: test_areal.py. What users name of
+    # processes is a StateSpace.
     untested -= {Leaf, ScalarLeaf, Sum, ConstantPrecision, FlatMeans, ArealField, *CONSTRUCTORS}
+    untested -= {FlatCoefficients, FlatLinear}
     assert untested <= {*SUMMANDS, *PROCESSES, Latents, Composite}
 
 

@@ -20,6 +20,7 @@ from pm_gaussgrad.cov.matrices.cholesky import Cholesky
 from pm_gaussgrad.cov.matrices.dense import Dense
 from pm_gaussgrad.cov.matrices.diagonal import Diagonal
 from pm_gaussgrad.cov.matrices.eigenbasis import Eigenbasis
+from pm_gaussgrad.cov.matrices.linear import Linear
 from pm_gaussgrad.cov.matrices.low_rank import LowRank
 from pm_gaussgrad.cov.matrices.precision import Precision
 from pm_gaussgrad.cov.matrices.scaled import Scaled
@@ -54,6 +55,7 @@ __all__ = [
     "Eigenbasis",
     "Kronecker",
     "Leroux",
+    "Linear",
     "LowRank",
     "Matern12",
     "Matern32",

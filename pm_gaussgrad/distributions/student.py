@@ -21,6 +21,7 @@ from pymc.logprob.abstract import _logprob
 from pm_gaussgrad.cov.protocol.base import as_parameter, check_size, length
 from pm_gaussgrad.cov.protocol.batches import check_batch
 from pm_gaussgrad.cov.protocol.elliptical import LOG_2PI
+from pm_gaussgrad.cov.protocol.latent import check_proper
 from pm_gaussgrad.distributions.normal import (
     StructuredDistribution,
     StructuredRV,
@@ -113,6 +114,7 @@ def student_t_logp(value, nu, mu, scale):
     mu = as_parameter("gg.student_t_logp", "mu", mu, 0)
     check_size(scale, "value", value)
     scale = scale.resolved_for(length(value))
+    check_proper("gg.student_t_logp", "scale", scale, "give the coefficients a prior variance")
     check_batch(scale, "value", value)
     scale.check_constants(value.type.shape[-1])
     return _log_density_of_data(scale.structure, value, nu, mu, scale.parameters)
@@ -266,6 +268,7 @@ class MvStudentT(StructuredDistribution):
         nu = as_parameter(owner, "nu", nu, 0)
         mu = expand_mean(as_parameter(owner, "mu", mu, 0), scale, shape, owner, "scale")
         scale = scale.resolved_for(length(mu))
+        check_proper(owner, "scale", scale, "give the coefficients a prior variance")
         scale.check_constants(mu.type.shape[-1])
         return super().dist(
             [nu, mu, *scale.parameters], structure=scale.structure, shape=shape, **kwargs

@@ -31,8 +31,8 @@ def _standardised(residual, factor, variance):
     return white, white_factor
 
 
-def refined_scores(rest, columns, explaining, chol, memory):
-    """Scores (m, k) by the normal equations L L' = I + ``explaining @ columns``, refined once.
+def refined_scores(rest, columns, explaining, chol, memory, prior):
+    """Scores (m, k) by the equations L L' = ``prior`` I + ``explaining @ columns``, refined once.
 
     What they explain, ``scores @ explaining``, is taken from the rows ``rest`` (m, n) in place;
     ``memory`` is of their shape.
@@ -41,7 +41,8 @@ def refined_scores(rest, columns, explaining, chol, memory):
     scores, step = np.zeros((m, k), rest.dtype), np.empty((m, k), rest.dtype)
     for _ in range(2):
         matrix_product(rest, columns, step)
-        step -= scores
+        if prior != 0:
+            step -= prior * scores
         solve_lower(chol, step)
         solve_lower_transposed(chol, step)
         scores += step
@@ -62,7 +63,7 @@ def low_rank_forward(residual, factor, variance):
     if not cholesky(chol):
         chol[:] = np.nan
     alpha = np.empty((m, n), residual.dtype)
-    scores = refined_scores(white, white_factor, white_factor.T, chol, alpha)
+    scores = refined_scores(white, white_factor, white_factor.T, chol, alpha, 1)
     quad = rows_dot(white, white) + rows_dot(scores, scores)
     logdet = log_product(variance) + 2 * log_product(np.diag(chol))
     for j in range(n):

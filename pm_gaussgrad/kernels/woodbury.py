@@ -1,5 +1,7 @@
 """Sigma = B + U U' by solves with B: the dense algebra of k factors; letters as in ``Woodbury``.
 
+The k scores have the prior precision I, or 0 where they are coefficients with a flat prior.
+
 Sources: Woodbury (1950), Inverting modified matrices; Björck (1987), Stability analysis of the
 method of seminormal equations for linear least squares problems (the step of refinement).
 """
@@ -16,7 +18,7 @@ from pm_gaussgrad.kernels.low_rank import refined_scores
 from pm_gaussgrad.kernels.symmetric import copy_rows, log_product, rows_dot
 
 
-def take_out_factors(residual, factor, solved):
+def take_out_factors(residual, factor, solved, prior):
     """Rows without their factors, from B^-1 U and B^-1 r.
 
     Parameters
@@ -26,17 +28,19 @@ def take_out_factors(residual, factor, solved):
         U.
     solved : array, shape (p, n)
         B^-1 of the k columns of U and of the m residual rows, p = k + m.
+    prior : float
+        The prior precision of the scores, 1 or 0.
 
     Returns
     -------
     rows : array, shape (p, n)
         V = L^-1 U' and, below it, e = r - U b.
     half_logdet : float
-        log|H| / 2; NaN, as all else, where H = I + U'B^-1 U is not positive definite.
+        log|H| / 2; NaN, as all else, where H = prior I + U'B^-1 U is not positive definite.
     scores : array, shape (m, k)
         b = H^-1 U'B^-1 r.
     norms : array, shape (m,)
-        b'b.
+        prior b'b.
     chol : array, shape (k, k)
         L, where H = L L'.
     """
@@ -49,11 +53,11 @@ def take_out_factors(residual, factor, solved):
         for b in range(a):
             chol[a, b] = (chol[a, b] + chol[b, a]) / 2
             chol[b, a] = 0
-        chol[a, a] += 1
+        chol[a, a] += prior
     if not cholesky(chol):
         chol[:] = np.nan
     explained = np.empty((m, n), residual.dtype)
-    scores = refined_scores(rest, columns, of_factor, chol, explained)
+    scores = refined_scores(rest, columns, of_factor, chol, explained, prior)
     rows = np.empty((k + m, n), residual.dtype)
     matrix_product(scores, columns.T, explained)
     for i in range(m):
@@ -63,7 +67,10 @@ def take_out_factors(residual, factor, solved):
     for j in range(n):
         for a in range(k):
             rows[a, j] = columns[j, a]
-    return rows, log_product(np.diag(chol)), scores, rows_dot(scores, scores), chol
+    norms = rows_dot(scores, scores)
+    for i in range(m):
+        norms[i] *= prior
+    return rows, log_product(np.diag(chol)), scores, norms, chol
 
 
 def factor_cotangent(alpha, scores, chol, quad_bar, logdet_bar):

@@ -5,19 +5,19 @@ from jax.lax.linalg import cholesky
 from jax.scipy.linalg import cho_solve, solve_triangular
 
 
-def take_out_factors(residual, factor, solved):
+def take_out_factors(residual, factor, solved, prior):
     """As its twin."""
     k = factor.shape[1]
     of_factor, rest = solved[:k], solved[k:]
     inner = of_factor @ factor
-    identity = jnp.eye(k, dtype=residual.dtype)
+    identity = prior * jnp.eye(k, dtype=residual.dtype)
     chol = cholesky((inner + inner.T) / 2 + identity, symmetrize_input=False)
     scores = cho_solve((chol, True), (rest @ factor).T).T
-    left = (rest - scores @ of_factor) @ factor - scores
+    left = (rest - scores @ of_factor) @ factor - prior * scores
     scores = scores + cho_solve((chol, True), left.T).T
     white = solve_triangular(chol, factor.T, lower=True)
     rows = jnp.concatenate([white, residual - scores @ factor.T])
-    return rows, jnp.log(jnp.diag(chol)).sum(), scores, (scores * scores).sum(axis=1), chol
+    return rows, jnp.log(jnp.diag(chol)).sum(), scores, prior * (scores * scores).sum(axis=1), chol
 
 
 def factor_cotangent(alpha, scores, chol, quad_bar, logdet_bar):

@@ -5,7 +5,9 @@ import pytensor.tensor as pt
 from pm_gaussgrad.cov import Covariance, Dense
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.kriging import Kriging
+from pm_gaussgrad.cov.protocol.latent import check_proper
 from pm_gaussgrad.cov.protocol.sized import of_size
+from pm_gaussgrad.cov.protocol.sums import resolved_if_possible
 
 NAME = "gg.condition"
 
@@ -112,6 +114,9 @@ def variances_of(cov_new, cross_cov):
 
 def check_blocks(owner, value, mu, cov, mu_new, cross_cov, cov_new):
     """Raise a ValueError where known sizes of the blocks of a joint normal disagree."""
+    check_proper(
+        owner, "cov", resolved_if_possible(cov), "predict by positions: gg.predict(mu=, cov=, new=)"
+    )
     n, n_new = cross_cov.type.shape[-2:]
     observed = [*_lengths("value", value), *_lengths("mu", mu), *_lengths("cov", cov)]
     new = [*_lengths("mu_new", mu_new), *_lengths("cov_new", cov_new)]

@@ -1,11 +1,13 @@
-"""A covariance and k factors, from solves with the covariance: two Ops.
+"""A covariance and k factors or flat coefficients, from solves with the covariance: two Ops.
 
 Ops, because the small matrix operations that they are made of would take numba a minute to compile.
 Their pullbacks are those of the same operations written in PyTensor; the likelihood does not need
 them (:mod:`pm_gaussgrad.cov.protocol.minimum`), second derivatives do.
 """
 
+import numpy as np
 import pytensor.tensor as pt
+from pytensor.gradient import DisconnectedType
 from pytensor.tensor.blockwise import Blockwise
 
 from pm_gaussgrad.kernels.woodbury import factor_cotangent, take_out_factors
@@ -15,7 +17,7 @@ from pm_gaussgrad.ops.signature import Signature
 
 
 class TakeOutFactors(CompiledOp):
-    """``(residual (m, n), factor (n, k), solved (p, n)) -> rows, half_logdet, scores, ...``.
+    """``(residual (m, n), factor (n, k), solved (p, n), prior ()) -> rows, half_logdet, ...``.
 
     As :func:`pm_gaussgrad.kernels.woodbury.take_out_factors` says.
     """
@@ -23,7 +25,12 @@ class TakeOutFactors(CompiledOp):
     __props__ = ()
     signature = Signature(
         "gg.cov.LowRank and another covariance",
-        (("residual", ("m", "n")), ("factor", ("n", "k")), ("solved", ("p", "n"))),
+        (
+            ("residual", ("m", "n")),
+            ("factor", ("n", "k")),
+            ("solved", ("p", "n")),
+            ("prior", ()),
+        ),
         (
             ("rows", ("p", "n")),
             ("half_logdet", ()),
@@ -37,10 +44,12 @@ class TakeOutFactors(CompiledOp):
 
     def connection_pattern(self, node):
         rest = len(node.outputs) - 1  # do not depend on the residual but through what was solved
-        return [[True, *[False] * rest], *[[True] * len(node.outputs)] * 2]
+        of_inputs = [[True, *[False] * rest], *[[True] * len(node.outputs)] * 2]
+        return [*of_inputs, [False] * len(node.outputs)]
 
     def pullback(self, inputs, outputs, cotangents):
-        return pullback_by_definition(_taken_out, inputs, cotangents, wrt=range(3))
+        bars = pullback_by_definition(_taken_out, inputs, cotangents, wrt=range(3))
+        return [*bars, DisconnectedType()()]
 
 
 class FactorCotangent(CompiledOp):
@@ -72,17 +81,17 @@ class FactorCotangent(CompiledOp):
         return pullback_by_definition(_factor_bar, inputs, cotangents, wrt=range(5))
 
 
-def _taken_out(residual, factor, solved):
+def _taken_out(residual, factor, solved, prior):
     """The outputs of :class:`TakeOutFactors` in PyTensor's own operations."""
     k = factor.shape[1]
     of_factor, of_residual = solved[:k], solved[k:]
     identity = pt.eye(k, dtype=residual.dtype)
     inner = of_factor @ factor
-    chol = pt.linalg.cholesky(identity + (inner + inner.T) / 2, lower=True)
+    chol = pt.linalg.cholesky(prior * identity + (inner + inner.T) / 2, lower=True)
     inverse = pt.linalg.solve_triangular(chol, identity, lower=True, b_ndim=2)
     scores = of_residual @ factor @ inverse.T @ inverse
     rows = pt.concatenate([inverse @ factor.T, residual - scores @ factor.T])
-    norms = (scores**2).sum(axis=1)
+    norms = prior * (scores**2).sum(axis=1)
     return rows, pt.log(pt.diagonal(chol)).sum(), scores, norms, chol
 
 
@@ -95,9 +104,10 @@ def _factor_bar(alpha, scores, chol, quad_bar, logdet_bar):
     return alpha.T @ weights, pt.concatenate([of_factor, quad_bar])
 
 
-def without_factors(residual, factor, solved):
+def without_factors(residual, factor, solved, prior):
     """:class:`TakeOutFactors`, with batches: (..., m, n), (..., n, k), (..., k + m, n)."""
-    return _applied(TakeOutFactors(), residual, factor, solved)
+    prior = pt.constant(np.asarray(prior, dtype=residual.dtype))
+    return _applied(TakeOutFactors(), residual, factor, solved, prior)
 
 
 def cotangent_of_factor(alpha, scores, chol, quad_bar, logdet_bar):

@@ -6,7 +6,10 @@ relationship between groups, as its sparse inverse. With independent noise it is
 ``SparseLatents``, where costs and sources are.
 """
 
+from functools import partial
+
 import numpy as np
+import pandas as pd
 import pytensor.tensor as pt
 import scipy.sparse as sp
 
@@ -17,6 +20,7 @@ from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.constants import check_semidefinite, check_variance
 from pm_gaussgrad.cov.protocol.labels import as_labels
+from pm_gaussgrad.cov.protocol.latent import Latent, SparseLoadings
 from pm_gaussgrad.cov.protocol.triangular import symmetric_from_lower
 
 NAME = "gg.cov.Effects"
@@ -112,10 +116,30 @@ class Effects(Latents):
         self, group, covariance, design=None, precision=None, relationship=None, levels=None
     ):
         numbers, labels = as_labels(NAME, "group", group)
+        columns = list(design.columns) if isinstance(design, pd.DataFrame) else None
+        arranged = () if design is None else (columns,)  # one number for a level, or several
         design = np.ones((numbers.size, 1)) if design is None else _as_design(design, numbers.size)
         covariance = _as_matrix(covariance, design.shape[1])
         between, rows = as_level_precision(NAME, labels, precision, relationship, levels)
         self._terms = of_effects(covariance, rows[numbers], design, between)
+        names = np.arange(between.size).astype(object)
+        names[rows] = labels
+        names = names if levels is None else np.asarray(levels)
+        self.latent = partial(
+            _as_latent, covariance, rows[numbers], design, between, (names, *arranged)
+        )
+
+
+def _as_latent(covariance, level, design, between, labels):
+    """The coefficients of all levels, and how observations see them."""
+    n, k = design.shape
+    each, unit = np.repeat(np.arange(between.size), k), np.tile(np.eye(k), (between.size, 1))
+    prior = Latents.of(of_effects(covariance, each, unit, between))
+    columns = level[:, None] * k + np.arange(k)
+    positions = np.stack([np.repeat(np.arange(n), k), columns.ravel()])
+    matrix = SparseLoadings((n, between.size * k), positions, design.ravel())
+    shape = (between.size,) if len(labels) == 1 else (between.size, k)
+    return Latent(prior, matrix, shape, labels)
 
 
 def _as_design(design, n):

@@ -17,6 +17,7 @@ from pytensor.graph.basic import Constant
 from pm_gaussgrad.cov.graphs.flat_means import no_covariance
 from pm_gaussgrad.cov.graphs.stacked_terms import Terms
 from pm_gaussgrad.cov.protocol.base import Covariance
+from pm_gaussgrad.cov.protocol.latent import register_latent
 from pm_gaussgrad.cov.protocol.products import unit_rows
 from pm_gaussgrad.cov.protocol.scales import finite_dense, inverse_scale, product
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, does_not_close, mends
@@ -67,6 +68,8 @@ class Latents(Covariance):
     signal_kernel = staticmethod(signal)
     signal_variances_kernel = staticmethod(signal_variances)
     _terms = None
+    # What it was made of, known to the constructor: a function that returns a Latent.
+    latent = None
 
     @classmethod
     def of(cls, terms):
@@ -107,6 +110,10 @@ class Latents(Covariance):
 
     def sized(self, n):
         return self
+
+    def __reduce__(self):
+        rebuild, arguments, state = super().__reduce__()
+        return rebuild, arguments, {**state, "latent": self.latent}
 
     def to_dense(self):
         self._proper()
@@ -190,6 +197,11 @@ class Latents(Covariance):
 
 # Ones in the place of what is not finite need not have an inverse.
 finite_dense.register(Latents, Latents.to_dense)
+
+
+@register_latent(Latents)
+def _latent(cov):
+    return None if cov.latent is None else cov.latent()
 
 
 def without_means(latent, component):

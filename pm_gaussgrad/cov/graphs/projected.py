@@ -4,6 +4,8 @@ Definition: Sigma = A M A', A = ``A`` (n, p), constant, and M = Q^-1 the covaria
 Q sparse. With independent noise it is a ``SparseLatents``, where costs and sources are.
 """
 
+from functools import partial
+
 import numpy as np
 import pytensor.tensor as pt
 import scipy.sparse as sp
@@ -15,6 +17,7 @@ from pm_gaussgrad.cov.graphs.pattern import as_wide
 from pm_gaussgrad.cov.graphs.stacked_terms import of_fields, of_relative_field
 from pm_gaussgrad.cov.protocol.arguments import as_constant
 from pm_gaussgrad.cov.protocol.base import Covariance
+from pm_gaussgrad.cov.protocol.latent import Latent, SparseLoadings
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.cov.protocol.sums import summands_of
 
@@ -93,6 +96,7 @@ class Projected(Latents):
                 f"{NAME}: `latent` is a {latent.label}, which has no sparse precision matrix, "
                 f"expected a structure that has one, as gg.cov.SparsePrecision; {_remedy(latent)}."
             )
+        self.latent = partial(_as_latent, matrix, latent)
         sums, flat, relative = latent.sums_to_zero(), bool(latent.flat), latent.relative_precision
         if relative is None:
             values, indptr, indices = latent.precision_entries()
@@ -103,6 +107,18 @@ class Projected(Latents):
             self._terms = of_relative_field(
                 matrix, variance, LevelPrecision.of(*between), sums, flat
             )
+
+
+def _as_latent(matrix, latent):
+    """The latents themselves, and how observations see them."""
+    if latent.flat:
+        raise NotImplementedError(
+            f"{NAME}: a {latent.label} whose means have a flat prior is not drawn given the data, "
+            "expected one that sums to zero, with the mean beside it: "
+            'gg.cov.ICAR(W, sigma) and gg.cov.Linear(ones, "flat").'
+        )
+    p = matrix.shape[1]
+    return Latent(of_size(latent, p), SparseLoadings.of(matrix), (p,))
 
 
 def identity(n: int) -> sp.csr_array:

@@ -55,8 +55,11 @@ NAME = "gg.cov.LowRank beside another covariance"
 class WoodburyQuadLogdet(MinimisedQuadLogdet):
     """``(residual (..., n), factor (..., n, k), *parameters) -> quad (...), logdet, alpha``.
 
-    ``structure`` and ``parameters`` are those of the base.
+    ``structure`` and ``parameters`` are those of the base; ``prior`` is the prior precision of the
+    scores, 1, or 0 where they are coefficients with a flat prior.
     """
+
+    __props__ = ("structure", "prior")
 
     def build_inner_graph(self, residual, factor, *parameters):
         base, rows, half_logdet, _, norms, _, restore = self._taken_out(
@@ -76,7 +79,7 @@ class WoodburyQuadLogdet(MinimisedQuadLogdet):
         residual, restore = rows_last(residual, batch_ndim)
         both = _side_by_side(factor.mT, residual)
         solved = pt.moveaxis(base.solve(pt.moveaxis(both, -2, 0)), 0, -2)
-        return base, *without_factors(residual, factor, solved), restore
+        return base, *without_factors(residual, factor, solved, self.prior), restore
 
     def _pull(self, inputs, alpha, quad_bar, logdet_bar):
         residual, factor, *parameters = inputs
@@ -118,6 +121,7 @@ class Woodbury(Composite):
     same_observations = True
     # The summands that the base came of, where that is known.
     of_base: str | None = None
+    prior = 1
     how = "Woodbury's identity: n k^2 for k factors, and twice k + 1 rows of the other summand"
 
     def __init__(self, base, factors):
@@ -163,7 +167,7 @@ class Woodbury(Composite):
         excess = [i for i, one in enumerate(factor.type.broadcastable[:-2]) if one]
         if excess == list(range(factor.type.ndim - 2)):
             factor = factor.squeeze(axis=excess)
-        op = WoodburyQuadLogdet(structure=base.structure)
+        op = WoodburyQuadLogdet(structure=base.structure, prior=self.prior)
         return op(residual, factor, *base.parameters)
 
     def to_dense(self):
@@ -209,13 +213,19 @@ class Woodbury(Composite):
     def diagonal(self):
         return self._base.diagonal() + self.parts[1].diagonal()
 
-    def inverse_diagonal(self):
+    def _inverse_root(self):
+        """L^-1 (..., k, k) with L L' = H, and B^-1 U as rows (..., k, n)."""
         base = self._base
         solved = pt.moveaxis(base.solve(self._columns()), 0, -2)  # (..., k, n)
-        inner = pt.eye(length(self._factor), dtype=solved.dtype) + matmul(solved, self._factor)
+        identity = pt.eye(length(self._factor), dtype=solved.dtype)
+        inner = self.prior * identity + matmul(solved, self._factor)
         chol = pt.linalg.cholesky((inner + inner.mT) / 2, lower=True)
-        root = pt.linalg.solve_triangular(chol, solved, lower=True, b_ndim=2)
-        return base.inverse_diagonal() - (root**2).sum(axis=-2)
+        identity = identity + pt.zeros_like(chol)
+        return pt.linalg.solve_triangular(chol, identity, lower=True, b_ndim=2), solved
+
+    def inverse_diagonal(self):
+        inverse, solved = self._inverse_root()
+        return self._base.inverse_diagonal() - (matmul(inverse, solved) ** 2).sum(axis=-2)
 
     def innovations(self, residual):
         base, order = self._base, self.time_order()

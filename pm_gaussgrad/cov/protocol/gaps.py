@@ -93,7 +93,8 @@ class MissingEntries:
 
         ``z`` is the white noise (..., noise_size) that the covariance's ``draw`` takes.
         """
-        whole = self.cov.draw(z)
+        # Coefficients with a flat prior, which what is observed says all of, are drawn by it.
+        whole = getattr(self.cov, "proper", self.cov).draw(z)
         drawn = whole + self.fill(residual - whole)
         return pt.switch(self.is_missing(), drawn, residual)
 

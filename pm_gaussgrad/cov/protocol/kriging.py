@@ -30,10 +30,13 @@ class Kriging:
     cross_cov : TensorVariable, shape (..., n, n_new)
     entries : MissingEntries, optional
         Of the observations that are missing.
+    whiten : callable, optional
+        In place of the covariance's, for what has a precision alone.
     """
 
-    def __init__(self, cov, cross_cov, entries=None):
+    def __init__(self, cov, cross_cov, entries=None, whiten=None):
         self.cov, self.cross_cov, self.entries = cov, cross_cov, entries
+        self._whiten = cov.whiten if whiten is None else whiten
 
     def _filled(self, rows):
         return rows if self.entries is None else self.entries.fill(rows)
@@ -45,7 +48,7 @@ class Kriging:
     def mean_by_root(self, residual):
         """The same as W' S^-1 r: nothing but W is needed, where variances are asked for too."""
         white = pt.moveaxis(self._white(), 0, -1)
-        return rows_times(self.cov.whiten(self._filled(residual)), white)
+        return rows_times(self._whiten(self._filled(residual)), white)
 
     def _white(self):
         """W', a row each new entry: (n_new, ..., n)."""
@@ -54,7 +57,7 @@ class Kriging:
         batch_ndim = self.entries.missing.type.ndim - 1 if by_row else self.cov.batch_ndim
         lacking = max(0, batch_ndim - (columns.type.ndim - 2))
         columns = pt.expand_dims(columns, tuple(range(1, 1 + lacking)))
-        return self.cov.whiten(self._filled(columns))
+        return self._whiten(self._filled(columns))
 
     def explained_variances(self):
         """diag(W' W), shape (..., n_new)."""

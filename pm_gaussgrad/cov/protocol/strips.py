@@ -178,7 +178,7 @@ def _moved(cov, tangents, positions, a):
     """
     inside = pt.lt(positions, cov.size)[:, None]
     positions = pt.minimum(positions, cov.size - 1)
-    rows = cov.rows(positions)
+    rows = getattr(cov, "proper", cov).rows(positions)
     pairs = [(x, dx[a]) for x, dx in zip(cov.parameters, tangents, strict=True) if dx is not None]
     moved = forward_derivative(rows, *map(list, zip(*pairs, strict=True))) if pairs else 0
     return positions, rows, pt.switch(inside, moved, 0)

@@ -348,8 +348,8 @@ _take_out_factors = _without_rejected(woodbury_jax.take_out_factors)
 def jax_funcify_TakeOutFactors(op, node=None, **kwargs):
     """Written in operations that JAX differentiates."""
 
-    def without_factors(residual, factor, solved):
-        return _take_out_factors(*map(jnp.asarray, (residual, factor, solved)))
+    def without_factors(*inputs):
+        return _take_out_factors(*map(jnp.asarray, inputs))
 
     return without_factors
 

@@ -23,6 +23,7 @@ from pm_gaussgrad.cov import Covariance, Dense, marginal
 from pm_gaussgrad.cov.protocol.base import as_parameter
 from pm_gaussgrad.cov.protocol.gaps import observed_quad_logdet_alpha
 from pm_gaussgrad.cov.protocol.kriging import Kriging
+from pm_gaussgrad.cov.protocol.latent import is_flat
 from pm_gaussgrad.cov.protocol.products import unit_rows
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.likelihood.missing import common_pattern, given_observed, missing_positions
@@ -34,7 +35,7 @@ from pm_gaussgrad.posterior.predict.predicted import Predicted, Together, togeth
 
 def of_component(owner, likelihood, component, mu, cov, new, diag) -> Predicted:
     """A component at the entries of the fitted model, or at new ones."""
-    entries = _entries(owner, likelihood, mu, cov, new)
+    entries = entries_of(owner, likelihood, mu, cov, new)
     n = entries.missing.shape[-1]
     if not isinstance(component, Covariance):
         raise TypeError(
@@ -50,7 +51,7 @@ def of_component(owner, likelihood, component, mu, cov, new, diag) -> Predicted:
         (drawn, noise), (beside, more) = (_drawn(covs, entries) for covs in (own, others))
         noise = (*noise, *more)
         residuals = pt.stack([entries.residual, entries.residual - drawn - beside])
-    found = component.times(_alpha(entries, residuals))
+    found = component.times(observed_alpha(entries, residuals))
     if not diag:
         draw = (drawn + found[1])[..., entries.wanted]
     given = cov is not None
@@ -86,7 +87,7 @@ def check_drawn(owner, draws, means) -> None:
         )
 
 
-def _entries(owner, likelihood, mu, cov, new) -> Together:
+def entries_of(owner, likelihood, mu, cov, new) -> Together:
     """Observations and new entries, or the entries of the fitted model alone."""
     if new is not None:
         return together(owner, likelihood, mu, cov, new)
@@ -111,7 +112,11 @@ def _entries(owner, likelihood, mu, cov, new) -> Together:
 
 
 def _drawn(covs, entries):
-    """The sum of a draw of each, and the white noise that it is a function of."""
+    """The sum of a draw of each, and the white noise that it is a function of.
+
+    Of coefficients with a flat prior any draw will do, and it is zero: the data say all of them.
+    """
+    covs = [cov for cov in covs if not is_flat(cov)]
     *rows, n = entries.missing.shape
     dtype = entries.residual.dtype
     noise = [white_noise(rows, cov.noise_size(n), dtype) for cov in covs]
@@ -119,7 +124,7 @@ def _drawn(covs, entries):
     return sum(drawn, start=pt.zeros_like(entries.residual)), noise
 
 
-def _alpha(entries, residuals):
+def observed_alpha(entries, residuals):
     """Sigma_oo^-1 r_o among zeros, for rows (..., n)."""
     missing, n = entries.missing, entries.missing.shape[-1]
     cov, pattern = entries.cov.resolved, common_pattern(entries.missing)
@@ -149,13 +154,19 @@ def _variances(own, entries):
         rows = component.rows(positions)
     columns, pattern = pt.moveaxis(rows, 0, -1), common_pattern(missing)
     if pattern is None:
-        kriging = Kriging(cov, columns, given_observed(cov, missing))
+        kriging = Kriging(cov, columns, given_observed(cov, missing), _root_of(cov))
     else:
         observed = np.flatnonzero(~pattern)
         if not observed.size:
             return prior[..., wanted]
-        kriging = Kriging(marginal(cov, observed), columns[..., observed, :])
+        cov = marginal(cov, observed).resolved
+        kriging = Kriging(cov, columns[..., observed, :], whiten=_root_of(cov))
     return prior[..., wanted] - kriging.explained_variances()
+
+
+def _root_of(cov):
+    """What whitens, but for what coefficients with a flat prior may explain."""
+    return getattr(cov, "whiten_rest", cov.whiten)
 
 
 def _differs(likelihood, entries):

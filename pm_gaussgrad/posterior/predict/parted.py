@@ -25,9 +25,27 @@ def parted(owner, component, cov):
     ValueError
         If the component is no part of the sum, or several of its parts are made of it.
     """
-    whole, taken = _Term(cov), []
-    _take(owner, component, whole, taken)
-    return [term.cov for term in taken], whole.without(taken)
+    [own], others = parted_into(owner, [component], cov, "component")
+    return own, others
+
+
+def parted_into(owner, components, cov, argument):
+    """The same of several components, of which no two share a part: a list of each, and the others.
+
+    ``argument`` is what errors call them.
+    """
+    whole, taken, own = _Term(cov), [], []
+    for component in components:
+        before = len(taken)
+        _take(owner, component, whole, taken, argument)
+        own.append([term.cov for term in taken[before:]])
+    return own, whole.without(taken)
+
+
+def finest_parts(cov) -> list:
+    """The smallest covariances that are known to add up to one."""
+    finer = terms_of(cov)
+    return [part for term in finer for part in finest_parts(term)] if finer else [cov]
 
 
 class _Term:
@@ -69,17 +87,17 @@ class _Term:
         return [label for term in self.finer for label in term.labels()]
 
 
-def _take(owner, wanted, whole, taken):
+def _take(owner, wanted, whole, taken, argument):
     """Put the parts of the sum that add up to what is wanted to those that are taken."""
     is_sum = len(summands_of(wanted)) > 1
     found = [] if is_sum else whole.known_as(wanted, taken)
     if not found:
         finer = terms_of(wanted) if not is_sum else summands_of(wanted)
         for summand in finer:
-            _take(owner, summand, whole, taken)
+            _take(owner, summand, whole, taken, argument)
         if not finer:
             raise ValueError(
-                f"{owner}: {wanted.label} of `component` is not among the summands "
+                f"{owner}: {wanted.label} of `{argument}` is not among the summands "
                 f"{whole.labels()} of the covariance, expected one of them or a sum of some, of "
                 "the same parameters: keep the object that was added."
             )
@@ -89,7 +107,7 @@ def _take(owner, wanted, whole, taken):
     if not all(_is_same(first.cov, term.cov) for term in others):
         raise ValueError(
             f"{owner}: several summands of {whole.labels()} are made of {wanted.label} of "
-            "`component`, expected what only one is made of; pass the summand with all that it "
+            f"`{argument}`, expected what only one is made of; pass the summand with all that it "
             "is in, such as gg.cov.Scaled(part, scale)."
         )
     taken.append(first)

@@ -1,0 +1,1 @@
+"""Existing models: what is Gaussian in them, integrated out."""

@@ -1,0 +1,1 @@
+"""Which variables an expression is linear in, and by which maps: proved from its graph."""

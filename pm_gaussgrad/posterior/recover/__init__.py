@@ -1,0 +1,1 @@
+"""What was integrated out, drawn given the data."""
