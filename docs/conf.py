@@ -36,6 +36,7 @@ html_sidebars = {
         "gradient",
         "student_t",
         "loo",
+        "integrate",
         "prediction",
         "residuals",
         "fisher",

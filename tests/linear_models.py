@@ -2,7 +2,10 @@
 
 import numpy as np
 import pymc as pm
+import pytensor
+import pytensor.sparse
 import pytensor.tensor as pt
+import scipy.sparse as sp
 
 import pm_gaussgrad as gg
 
@@ -97,6 +100,13 @@ def basis():
     tau = pm.HalfNormal("tau", ONE)
     w = pm.Normal("w", 0.0, tau, shape=5)
     pm.Normal("y", pm.Normal("mu", 0, THREE) + BASIS @ w, _noise(), observed=Y)
+
+
+def sparse_indicators():
+    table = sp.csr_matrix((np.ones(N), (np.arange(N), GROUP)), shape=(N, J))
+    a = pm.Normal("a", 0, pm.HalfNormal("tau", ONE), shape=J)
+    seen = pytensor.sparse.structured_dot(pytensor.sparse.as_sparse_variable(table), a[:, None])
+    pm.Normal("y", seen[:, 0] + (np.eye(4)[OTHER] @ pm.Normal("b", shape=4)), _noise(), observed=Y)
 
 
 def many_coefficients():
@@ -211,8 +221,8 @@ def two_likelihoods():
 
 MODELS = [
     schools_centred, schools_not_centred, radon, radon_not_centred, slopes_not_centred,
-    slopes_centred, slopes_transposed, slopes_apart, crossed, nested, basis, many_coefficients,
-    own_scales, process_and_trend, process_rotated, process_at_groups, walk, walk_of_steps, walks,
+    slopes_centred, slopes_transposed, slopes_apart, crossed, nested, basis, sparse_indicators,
+    many_coefficients, own_scales, process_and_trend, process_rotated, process_at_groups, walk, walk_of_steps, walks,
     flat_coefficients, flat_mean_of_effects, structured_latent, structured_noise, dense_noise,
     zero_sum, stacked, pairs, with_missing, two_likelihoods,
 ]  # fmt: skip

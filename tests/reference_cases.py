@@ -27,6 +27,8 @@ COMPLETE = CARRIED.parents[2] / "shared" / "reference_cases"
 NOT_CARRIED = {
     "geor_elevation_matern15": "may not be carried, data of a package under the GPL",
     "geor_s100_exponential": "may not be carried, data of a package under the GPL",
+    "gls_meuse_exp": "may not be carried, data of a package under the GPL",
+    "gls_wheat2_spher": "not cleared, data of a package under the GPL",
     "gp_co2_george": "not cleared, numbers printed in another package's tutorial",
     "loo_sar_crime": "may not be carried, out of a vignette under the GPL",
     "pdb_eight_schools": "may not be carried, out of posteriordb",

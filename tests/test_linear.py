@@ -157,17 +157,56 @@ def test_variances_of_zero_are_ordinary(at):
     assert_allclose(slope, expected[1], rtol=1e-9)
 
 
-def test_a_symbolic_matrix_of_a_prior():
+SYMBOLIC = {
+    "positive definite": np.array([[1.0, 0.3], [0.3, 0.5]]),
+    "rank one": 0.7 * np.outer([1.0, 0.6], [1.0, 0.6]),
+    "first is zero": np.diag([0.0, 0.4]),
+    "zero": np.zeros((2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", SYMBOLIC)
+@pytest.mark.parametrize(
+    "backend", ["py", "jax", pytest.param("numba", marks=pytest.mark.compiled)]
+)
+def test_a_symbolic_matrix_of_a_prior(name, backend):
+    """Singular ones are ordinary points, also of slopes."""
     prior = pt.dmatrix("V")
     logp = gg.logp(Y, 0.0, gg.cov.Linear(X, prior) + BASES["AR1"](*AT))
-    at = PRIORS["matrix"][1]
-    value, slope = interpreted([prior], [logp, pt.grad(logp, prior)])(at)
+    at = SYMBOLIC[name]
+    outputs = [logp, pt.grad(logp, prior)]
+    value, slope = pytensor.function([prior], outputs, mode=BACKENDS[backend])(at)
     sigma = BASES["AR1"](*AT).to_dense().eval() + X @ at @ X.T
     inverse = np.linalg.inv(sigma)
     expected = -(np.linalg.slogdet(2 * np.pi * sigma)[1] + Y @ inverse @ Y) / 2
     assert_allclose(value, expected, rtol=1e-11)
     alpha = X.T @ inverse @ Y
     assert_allclose(slope, (np.outer(alpha, alpha) - X.T @ inverse @ X) / 2, rtol=1e-9)
+
+
+def test_a_prior_that_is_no_covariance():
+    """The density is zero, and so is its slope."""
+    prior = pt.dmatrix("V")
+    logp = gg.logp(Y, 0.0, gg.cov.Linear(X, prior) + BASES["AR1"](*AT))
+    function = interpreted([prior], [logp, pt.grad(logp, prior)])
+    for at in ([[1.0, 2.0], [2.0, 1.0]], [[0.0, 0.1], [0.1, 1.0]], [[np.nan, 0.0], [0.0, 1.0]]):
+        value, slope = function(at)
+        assert value == -np.inf
+        assert not slope.any()
+
+
+def test_batches_of_priors():
+    priors = np.stack(list(SYMBOLIC.values()))
+    prior = pt.dtensor3("V")
+    logp = gg.logp(Y, 0.0, gg.cov.Linear(X, prior) + BASES["AR1"](*AT))
+    values, slopes = interpreted([prior], [logp, pt.grad(logp.sum(), prior)])(priors)
+    one = pt.dmatrix("V")
+    logp = gg.logp(Y, 0.0, gg.cov.Linear(X, one) + BASES["AR1"](*AT))
+    function = interpreted([one], [logp, pt.grad(logp, one)])
+    for value, slope, at in zip(values, slopes, priors, strict=True):
+        expected = function(at)
+        assert_allclose(value, expected[0], rtol=1e-12)
+        assert_allclose(slope, expected[1], rtol=1e-10)
 
 
 GAPS = {

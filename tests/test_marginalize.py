@@ -9,9 +9,13 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
+from dense_integrals import dense_integral, some_point
 from linear_models import GROUP, MODELS, OTHER, J, N, X, Y
 
 import pm_gaussgrad as gg
+from pm_gaussgrad.adopt import covariance
+from pm_gaussgrad.adopt.linear import pieces
+from pm_gaussgrad.adopt.select import TOO_LARGE
 from pm_gaussgrad.posterior.recover.attached import attached
 
 
@@ -19,49 +23,6 @@ def model_of(build, **coords):
     with pm.Model(coords=coords) as model:
         build()
     return model
-
-
-def some_point(model, rng):
-    return {
-        name: value + rng.normal(size=np.shape(value)) * 0.3
-        for name, value in model.initial_point().items()
-    }
-
-
-def dense_integral(model, names, point):
-    """The integral of a model's density over some of its variables, in which it is normal.
-
-    By the gradient of the log density, which is linear in them, at unit vectors.
-
-    Returns
-    -------
-    log_integral : float
-    mean : array, shape (k)
-    precision : array, shape (k, k)
-    """
-    own = [model[name] for name in names]
-    logp = model.logp(vars=[*own, *model.observed_RVs], sum=True)
-    values = [model.rvs_to_values[rv] for rv in own]
-    function = model.compile_fn(
-        [logp, *pt.grad(logp, values)], inputs=model.value_vars, point_fn=True
-    )
-    initial = model.initial_point()
-    start = {**initial, **point} | {v.name: np.zeros_like(initial[v.name]) for v in values}
-    sizes = [start[v.name].size for v in values]
-
-    def at(x):
-        parts = np.split(x, np.cumsum(sizes)[:-1])
-        given = {v.name: p.reshape(start[v.name].shape) for v, p in zip(values, parts, strict=True)}
-        value, *gradient = function({**start, **given})
-        return float(value), np.concatenate([np.ravel(g) for g in gradient])
-
-    k = sum(sizes)
-    value, gradient = at(np.zeros(k))
-    precision = np.stack([gradient - at(e)[1] for e in np.eye(k)])
-    precision = (precision + precision.T) / 2
-    mean = np.linalg.solve(precision, gradient)
-    logdet = np.linalg.slogdet(precision)[1]
-    return value + 0.5 * (gradient @ mean + k * np.log(2 * np.pi) - logdet), mean, precision
 
 
 def recovered(model, new, names, point):
@@ -119,6 +80,7 @@ PLANS = {
     "crossed": EFFECTS,
     "nested": EFFECTS,
     "basis": FACTOR,
+    "sparse_indicators": EFFECTS,
     "many_coefficients": DENSE,
     "process_rotated": DENSE,
     "walk": "gg.cov.Wiener",
@@ -146,6 +108,16 @@ def test_a_large_dense_matrix_is_noted():
         pm.Normal("y", design @ pm.Normal("b", shape=220), observed=np.zeros(201))
     [note] = gg.marginalization_report(gg.marginalize(model)).notes
     assert "'y' is evaluated by a dense matrix of 201 rows" in note
+
+
+def test_matrices_that_are_too_large_are_not_formed(monkeypatch):
+    limit = 15 * 9
+    for module in (covariance, pieces):
+        monkeypatch.setattr(module, "LARGEST", limit)
+    for build in (linear_models.pairs, linear_models.many_coefficients):
+        report = gg.marginalization_report(gg.marginalize(model_of(build)))
+        assert len(report.declined) == (build is linear_models.many_coefficients)
+        assert set(report.declined.values()) <= {TOO_LARGE}
 
 
 def test_effects_of_one_grouping_are_together():
@@ -379,3 +351,22 @@ def test_errors_say_what_is_expected(labelled):
     with pytest.raises(ValueError, match=r"\n    tau: its prior is HalfNormal, not normal"):
         gg.marginalize(model, ["tau"])
     assert repr(gg.marginalization_report(new)) == str(gg.marginalization_report(new))
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("backend", ["numba", "jax"])
+def test_backends_have_the_density_of_the_integral(backend, rng):
+    model = model_of(linear_models.radon_not_centred)
+    new = gg.marginalize(model)
+    point = some_point(new, rng)
+    outputs = [new.logp(vars=new.observed_RVs), new.dlogp()]
+    function = new.compile_fn(outputs, inputs=new.value_vars, mode=backend.upper(), point_fn=True)
+    density, gradient = function(point)
+    assert np.isfinite(gradient).all()
+    names = gg.marginalization_report(new).integrated
+    np.testing.assert_allclose(density, dense_integral(model, names, point)[0], rtol=1e-9)
+    if backend == "numba":
+        with new:
+            pm.set_data({"index": GROUP[::-1]})
+        with pytest.raises(ValueError, match="'index' is not what it was"):
+            function(point)

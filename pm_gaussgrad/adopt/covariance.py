@@ -12,6 +12,7 @@ import pytensor.tensor as pt
 
 from pm_gaussgrad.adopt.flat import design_of, of_flat
 from pm_gaussgrad.adopt.latent import of_latent
+from pm_gaussgrad.adopt.linear.pieces import LARGEST, TooLargeError
 from pm_gaussgrad.adopt.noise import independent, noise_of
 from pm_gaussgrad.adopt.parts import (
     EffectsPart,
@@ -82,6 +83,8 @@ def covariance_of(found) -> Chosen:
             how |= {owner: _name(x) for owner, x in own.items()}
             break
     else:
+        if n**2 > LARGEST:
+            raise TooLargeError(found.bases[-1].owner)
         proper = Dense(reduce(add, (of_size(x, n).to_dense() for x in [*summands, *beside])))
         how, constants = dict.fromkeys((x.owner for x in found.bases), "a dense matrix"), True
     how |= dict.fromkeys((x.owner for x, _ in flat), "coefficients with a flat prior")
@@ -166,8 +169,10 @@ def _summands(parts, others, n):
     factors = [part for part in parts if isinstance(part, FactorPart)]
     width = sum(part.width for part in factors)
     if factors:
-        factor = pt.concatenate([part.factor for part in factors], axis=1)
         low = width < n
+        if not low and n**2 > LARGEST:
+            raise TooLargeError(max(factors, key=lambda part: part.width).owners[0])
+        factor = pt.concatenate([part.factor for part in factors], axis=1)
         summands.append(LowRank(factor) if low else Dense(factor @ factor.T))
         text = f"a factor of {width} columns" if low else f"a dense matrix, of {width} columns"
         how |= dict.fromkeys((name for part in factors for name in part.owners), text)

@@ -45,7 +45,7 @@ class EffectsPart:
 
     def loading_matrix(self):
         """L, shape (k, q)."""
-        rows = [[0.0] * self.width for _ in range(self.design.shape[1])]
+        rows = [[np.float64(0.0)] * self.width for _ in range(self.design.shape[1])]
         for row, column, value in self.loadings:
             rows[row][column] = rows[row][column] + value
         return pt.stack([pt.stack([pt.as_tensor(x) for x in row]) for row in rows])
@@ -131,6 +131,8 @@ def _effects(base, pieces, n):
     if any(term.array is not None for term in pieces):
         return None
     groups = _groups(base, pieces)
+    if base.cov is not None and np.unique(groups).size < base.size // base.shape[-1]:
+        return None  # rows that are independent are in one observation
     slots = _slots(base, groups)
     width = int(slots.max(initial=0)) + 1
     keys, columns = [], []

@@ -103,6 +103,10 @@ def marginalization_report(model=None) -> Marginalization:
         If ``model`` is no model.
     ValueError
         If :func:`gg.marginalize` did not make it.
+
+    Examples
+    --------
+    See :func:`gg.marginalize`.
     """
     model = as_model("gg.marginalization_report", model)
     found = getattr(model, _ATTRIBUTE, None)

@@ -6,6 +6,7 @@ that stays may be what another was multiplied by.
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pymc.distributions.multivariate import MvNormal as PyMCMvNormal
@@ -19,6 +20,8 @@ from pm_gaussgrad.adopt.linear.pieces import Affine, NonLinearError, TooLargeErr
 from pm_gaussgrad.adopt.linear.substitute import substitute
 from pm_gaussgrad.adopt.priors import NotNormalError, as_normal, drawn_first
 from pm_gaussgrad.distributions.normal import MvNormalRV
+
+TOO_LARGE = "the matrix by which it enters has no structure, and is too large to be formed"
 
 
 @dataclass
@@ -75,7 +78,7 @@ class Search:
 
     def __post_init__(self):
         self.known = Known(self.model.data_vars, self.read_data)
-        self.normal = {}
+        self.normal, self._products = {}, {}
         for rv in self.model.free_RVs:
             if self.wanted is not None and rv.name not in self.wanted:
                 continue
@@ -102,14 +105,48 @@ class Search:
         while True:
             used = {x for rv in self.model.observed_RVs for x in self._upstream(rv)}
             for rv in [x for x in self.normal if x not in used]:
-                self._decline(rv.name, "no likelihood depends on it, but through what stays")
+                self.decline(rv.name, "no likelihood depends on it, but through what stays")
             try:
-                return [found for rv in self.model.observed_RVs if (found := self._of(rv))]
+                found = [x for rv in self.model.observed_RVs if (x := self._of(rv))]
             except NonLinearError as error:
-                for name in error.owners:
-                    self._decline(name, error.reason)
+                self._settle(error)
+                continue
+            if not self._taken_back():
+                return found
 
-    def _decline(self, name, reason):
+    def _settle(self, error):
+        """Decline what stands in the way: what others depend on may not, once these stay."""
+        owners, factors = self._nearest(error.owners), self._nearest(error.factors)
+        reason = error.reason
+        if factors and not owners & factors:
+            few, many = sorted((owners, factors), key=self._entries)
+            self._products |= {name: (self.normal[self.model[name]], many) for name in few}
+            names = ", ".join(map(repr, sorted(many)))
+            owners, reason = few, f"is multiplied by {names}, which is integrated out given it"
+        elif factors:
+            owners = owners & factors
+        for name in owners:
+            self.decline(name, reason)
+
+    def _nearest(self, names):
+        """Those that no other of them depends on."""
+        upstream = {name: {x.name for x in self._upstream(self.model[name])} for name in names}
+        return {x for x in names if not any(x in upstream[name] for name in names)}
+
+    def _entries(self, names):
+        return sum(int(np.prod(self.known.shape(self.model[name]))) for name in names), min(names)
+
+    def _taken_back(self):
+        """Whether something stays for what it is multiplied by, which stays too, and need not."""
+        for name, (normal, factors) in list(self._products.items()):
+            if factors <= self.declined.keys():
+                del self._products[name], self.declined[name]
+                self.normal[self.model[name]] = normal
+                return True
+        return False
+
+    def decline(self, name, reason) -> None:
+        """Leave a variable in the model."""
         self.declined[name] = reason
         self.normal.pop(self.model[name])
 
@@ -138,10 +175,8 @@ class Search:
             mean = pt.specify_shape(pt.broadcast_to(mean, (n,)), (n,))
         try:
             affine = Expansion(bases, self.known).of(mean)
-        except TooLargeError:
-            names = sorted({base.owner for base in bases})
-            reason = f"the matrix by which it enters {rv.name!r} is too large"
-            raise NonLinearError(names, reason) from None
+        except TooLargeError as error:
+            raise NonLinearError([error.owner], TOO_LARGE) from None
         if unused := {x.name for x in variables} - affine.owners:
             raise NonLinearError(unused, f"it does not enter {rv.name!r}")
         return Found(rv, mean, affine, variables, bases, self.known)

@@ -18,7 +18,7 @@ from pytensor.graph.basic import Constant
 
 from pm_gaussgrad.cov.protocol.base import Covariance
 
-# Larger Jacobians of terms are not made.
+# Larger matrices are not made of terms.
 LARGEST = 40_000_000
 
 
@@ -60,15 +60,34 @@ class Base:
 
 
 class NonLinearError(Exception):
-    """An expression is not linear in what these bases belong to."""
+    """An expression is not linear in what these variables are.
 
-    def __init__(self, owners, reason):
+    Attributes
+    ----------
+    owners : frozenset of str
+    reason : str
+    factors : frozenset of str
+        What they are multiplied by, where that is all.
+    """
+
+    def __init__(self, owners, reason, factors=()):
         self.owners, self.reason = frozenset(owners), reason
+        self.factors = frozenset(factors)
         super().__init__(reason)
 
 
 class TooLargeError(Exception):
-    """A Jacobian that has no structure would be too large to be formed."""
+    """A matrix that has no structure would be too large to be formed.
+
+    Attributes
+    ----------
+    owner : str
+        The variable that it is of.
+    """
+
+    def __init__(self, owner):
+        self.owner = owner
+        super().__init__(owner)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +123,7 @@ class Term:
         kept = [i for i in range(self.index.ndim) if i not in axes]
         shape = (self.base.size, *(self.shape[i] for i in kept))
         if np.prod(shape, dtype=float) > LARGEST:
-            raise TooLargeError
+            raise TooLargeError(self.base.owner)
         grid = np.indices(self.shape, sparse=True)
         places = tuple(
             np.broadcast_to(x, self.shape) for x in (self.index, *(grid[i] for i in kept))
@@ -173,10 +192,11 @@ def fold_product(x, value):
 
 def product_of(scalars):
     """Of scalar parameters; 1.0 of none."""
+    # A Python number would be a constant in single precision, if it can be.
     product = None
     for scalar in scalars:
         product = scalar if product is None else product * scalar
-    return 1.0 if product is None else product
+    return np.float64(1.0) if product is None else product
 
 
 @dataclass(frozen=True, eq=False)

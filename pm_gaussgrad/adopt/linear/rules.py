@@ -6,6 +6,9 @@ import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.mode import Mode
 from pytensor.compile.ops import ViewOp
+from pytensor.graph.basic import Constant
+from pytensor.sparse.math import Dot as SparseDot
+from pytensor.sparse.math import StructuredDot
 from pytensor.tensor.basic import Alloc, ExtractDiag, Join, MakeVector
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, DimShuffle
@@ -24,12 +27,11 @@ from pytensor.tensor.subtensor import (
 from pm_gaussgrad.adopt.linear.expand import (
     MOST_TERMS,
     by_rule,
-    compact,
     linear_in,
     owners_of,
     zeros_like,
 )
-from pm_gaussgrad.adopt.linear.pieces import Affine, NonLinearError, Term
+from pm_gaussgrad.adopt.linear.pieces import LARGEST, Affine, NonLinearError, Term, TooLargeError
 
 _PLAIN = Mode(linker="py", optimizer="fast_compile")
 
@@ -160,6 +162,17 @@ def _product(op, node, parts, expansion):
     return linear_in(node, parts, (position,), expansion, _of_identity(matrix, position, expansion))
 
 
+@by_rule.register(SparseDot)
+@by_rule.register(StructuredDot)
+def _sparse_product(op, node, parts, expansion):
+    matrix, right = node.inputs
+    if not isinstance(matrix, Constant):
+        raise NonLinearError(owners_of(parts), "enters through a sparse matrix that is no constant")
+    if np.prod(matrix.data.shape, dtype=float) > LARGEST:
+        raise TooLargeError(parts[1].pieces[0].base.owner)
+    return expansion.of(pt.dot(pt.constant(matrix.data.toarray()), right))
+
+
 # Products over as many entries are written as sums of terms.
 _SHORT = 8
 
@@ -211,16 +224,6 @@ def _of_identity(matrix, position, expansion):
 
 
 def of_both(left, right):
-    """The error of a product of two expressions, of which the one of fewer entries is to stay."""
-    owners = [frozenset(p.base.owner for p in pieces) for pieces in (left, right)]
-    sizes = [sum({p.base: p.base.size for p in pieces}.values()) for pieces in (left, right)]
-    if common := owners[0] & owners[1]:
-        return NonLinearError(common, "is multiplied by itself, or by what depends on it")
-    fewer = 0 if sizes[0] <= sizes[1] else 1
-    names = ", ".join(map(repr, sorted(owners[1 - fewer])))
-    return NonLinearError(
-        owners[fewer], f"is multiplied by {names}, which is integrated out given it"
-    )
-
-
-__all__ = ["compact", "of_both"]
+    """The error of a product of two expressions, of which one variable has to stay."""
+    owners = [frozenset(piece.base.owner for piece in pieces) for pieces in (left, right)]
+    return NonLinearError(owners[0], "is multiplied by itself", owners[1])

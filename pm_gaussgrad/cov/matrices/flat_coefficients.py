@@ -79,7 +79,9 @@ class FlatLinear(Covariance):
         return FlatLinear(self.design[..., observed, :], self.columns)
 
     def scaled(self, factor):
-        return self
+        same = FlatLinear.of(self.design)
+        same.columns = self.columns
+        return same
 
     def __reduce__(self):
         return FlatLinear, (self.design, self.columns)

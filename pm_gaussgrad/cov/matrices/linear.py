@@ -25,6 +25,7 @@ from pm_gaussgrad.cov.protocol.products import matmul
 from pm_gaussgrad.cov.protocol.scales import product, root
 from pm_gaussgrad.cov.protocol.triangular import symmetric_from_lower
 from pm_gaussgrad.ops.form import Form
+from pm_gaussgrad.ops.semidefinite import semidefinite_root
 
 NAME = "gg.cov.Linear"
 
@@ -57,7 +58,7 @@ class Linear(LowRank):
     ``Linear(X, V) + cov`` is the likelihood of :math:`X \beta` with :math:`\beta \sim N(0, V)` and
     errors of any structure, at the cost of :class:`~pm_gaussgrad.cov.LowRank`: 2 (p + 1) rows of
     ``cov``. Coefficients with a prior mean m have ``X @ m`` in the mean of the data. Variances of
-    zero, and constant matrices that are singular, are ordinary points.
+    zero and singular matrices are ordinary points.
 
     With a *flat* prior the density is
 
@@ -162,6 +163,8 @@ def _as_prior(prior, p):
     check_semidefinite(
         NAME, "prior", prior, "none of its correlations may be beyond -1 and 1, as in D @ R @ D"
     )
+    if isinstance(p, int):
+        prior = pt.specify_shape(prior, (*[None] * (len(shape) - 2), p, p))
     return symmetric_from_lower(prior)
 
 
@@ -173,7 +176,7 @@ def _loadings(design, prior):
         values, axes = np.linalg.eigh(prior.data)
         of_prior = pt.constant(axes * np.sqrt(np.maximum(values, 0))[..., None, :])
     else:
-        of_prior = pt.linalg.cholesky(prior, lower=True)
+        of_prior = semidefinite_root(prior)
     return matmul(design, of_prior)
 
 

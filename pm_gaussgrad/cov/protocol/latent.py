@@ -67,12 +67,15 @@ class Latent:
         In which the p numbers are arranged.
     labels : tuple of array, or None
         Along each of these dimensions; None where they are only numbered.
+    scale : TensorVariable (..., n), or None
+        What the observations of A u are multiplied by.
     """
 
     prior: Covariance | None
     matrix: TensorVariable | SparseLoadings | None
     shape: tuple[int, ...]
     labels: tuple = (None,)
+    scale: TensorVariable | None = None
 
     @property
     def size(self) -> int:
@@ -81,14 +84,15 @@ class Latent:
 
     def seen(self, latent):
         """A u of each row u, (..., p) -> (..., n)."""
-        if self.matrix is None:
-            return latent
         if isinstance(self.matrix, SparseLoadings):
-            return self.matrix.times(latent)
-        return rows_times(latent, self.matrix.mT)
+            seen = self.matrix.times(latent)
+        else:
+            seen = latent if self.matrix is None else rows_times(latent, self.matrix.mT)
+        return seen if self.scale is None else self.scale * seen
 
     def scores(self, rows):
         """A'r of each row r, (..., n) -> (..., p)."""
+        rows = rows if self.scale is None else self.scale * rows
         if self.matrix is None:
             return rows
         if isinstance(self.matrix, SparseLoadings):
@@ -98,6 +102,11 @@ class Latent:
     def mean(self, alpha):
         """M A'alpha, (..., n) -> (..., p)."""
         return self.prior.times(self.scores(alpha))
+
+    @property
+    def design(self):
+        """A as a tensor, (..., n, p), of coefficients."""
+        return self.matrix if self.scale is None else self.scale[..., None] * self.matrix
 
     def columns(self):
         """A M as rows, one for each of the p numbers: (p, ..., n)."""
@@ -121,13 +130,15 @@ def latent_of(cov) -> Latent:
 
 def known_latent(cov) -> Latent | None:
     """The same, None of what is made of nothing else."""
-    found = _latent(cov)
     around = getattr(cov.inside, "around", None)
-    if found is None and isinstance(around, partial) and around.func is multiple:
-        inner = known_latent(cov.inside.cov)
-        if inner is not None and inner.prior is not None:
-            return replace(inner, prior=inner.prior.scaled(around.keywords["factor"]))
-    return found
+    inner = known_latent(cov.inside.cov) if isinstance(around, partial) else None
+    if inner is not None and around.func is multiple:
+        prior = inner.prior
+        return replace(inner, prior=prior and prior.scaled(around.keywords["factor"]))
+    if inner is not None and "scale" in around.keywords:
+        scale = around.keywords["scale"]
+        return replace(inner, scale=scale if inner.scale is None else scale * inner.scale)
+    return _latent(cov)
 
 
 def is_flat(cov) -> bool:

@@ -55,15 +55,17 @@ def terms_of(cov) -> list:
 
     Those of blocks one after the other are each of them by itself.
     """
-    summands = summands_of(cov)
-    if len(summands) > 1:
-        n = cov.size
-        return [x if n is None else of_size(x, n) for x in summands]
-    if cov.inside is None:
-        return []
     if isinstance(cov.inside, tuple):
         return [block.around(block.cov) for block in cov.inside]
-    return [cov.inside.around(term) for term in terms_of(cov.inside.cov)]
+    # What was put into f, before what f made of its sum.
+    found = [] if cov.inside is None else terms_of(cov.inside.cov)
+    if found:
+        return [cov.inside.around(term) for term in found]
+    summands = summands_of(cov)
+    if len(summands) < 2:
+        return []
+    n = cov.size
+    return [x if n is None else of_size(x, n) for x in summands]
 
 
 def names_of(cov) -> list:

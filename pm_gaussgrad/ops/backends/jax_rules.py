@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from pytensor.link.jax.dispatch import jax_funcify
 
-from pm_gaussgrad.kernels import patterned_rows_jax, woodbury_jax
+from pm_gaussgrad.kernels import patterned_rows_jax, semidefinite_jax, woodbury_jax
 from pm_gaussgrad.ops.factor_product import FactorProduct
 from pm_gaussgrad.ops.gaps import ConditionOnObserved
 from pm_gaussgrad.ops.information import InformationByKernel
@@ -26,6 +26,7 @@ from pm_gaussgrad.ops.polarisation import WEIGHTS, balance, polarise, rejected, 
 from pm_gaussgrad.ops.recurrence import LinearRecurrence
 from pm_gaussgrad.ops.remembered import Remembered
 from pm_gaussgrad.ops.select import Select
+from pm_gaussgrad.ops.semidefinite import SemidefiniteRoot
 from pm_gaussgrad.ops.sparse_solve import SparseSolve
 from pm_gaussgrad.ops.woodbury import FactorCotangent, TakeOutFactors
 
@@ -352,6 +353,12 @@ def jax_funcify_TakeOutFactors(op, node=None, **kwargs):
         return _take_out_factors(*map(jnp.asarray, inputs))
 
     return without_factors
+
+
+@jax_funcify.register(SemidefiniteRoot)
+def jax_funcify_SemidefiniteRoot(op, node=None, **kwargs):
+    """A loop over the few columns."""
+    return _without_rejected(semidefinite_jax.semidefinite_root)
 
 
 @jax_funcify.register(FactorCotangent)

@@ -141,7 +141,7 @@ class Solver:
         self.entries, self.flat = entries, flat
         if flat:
             *rows, n = entries.missing.shape
-            self.design = pt.concatenate([x.matrix for x in flat], axis=-1)
+            self.design = pt.concatenate([x.design for x in flat], axis=-1)
             columns = pt.expand_dims(self.design.T, tuple(range(1, 1 + len(rows))))
             shape = (columns.shape[0], *rows, n)
             self.solved = pt.moveaxis(self._alpha(pt.broadcast_to(columns, shape)), 0, -2)

@@ -107,17 +107,15 @@ def recover(
     >>> idata = az.from_dict({"posterior": {"v": np.ones((1, 2))}})
     >>> with pm.Model() as model:
     ...     v = pm.HalfNormal("v")
-    ...     line = gg.cov.Linear(np.ones((3, 1)), "flat")
-    ...     site = gg.cov.Effects(["a", "b", "b"], v)
-    ...     y = gg.MvNormal("y", 0, line + site + gg.cov.Diagonal(1.0), observed=[1.0, 3.0, 2.0])
-    >>> latents = {"level": line, "site_effect": site}
+    ...     level = gg.cov.Linear(np.ones((3, 1)), "flat")
+    ...     y = gg.MvNormal("y", 0, level + gg.cov.Dense(v * np.eye(3)), observed=[1.0, 3.0, 2.0])
     >>> idata = gg.recover(
-    ...     idata, model, latents, moments=True, dims={"site_effect": "site"}, progressbar=False
+    ...     idata, model, {"mean": level}, moments=True, dims={"mean": "column"}, progressbar=False
     ... )
-    >>> idata.posterior["site_effect_mean"].sel(draw=0, site="b").values.round(3)
-    array([0.429])
-    >>> dict(idata.posterior["site_effect"].sizes)
-    {'chain': 1, 'draw': 2, 'site': 2}
+    >>> dict(idata.posterior["mean"].sizes)
+    {'chain': 1, 'draw': 2, 'column': 1}
+    >>> idata.posterior["mean_mean"].values[0, 0], idata.posterior["mean_variance"].values[0, 0]
+    (array([2.]), array([0.33333333]))
     """
     posterior_of(NAME, idata)
     model = as_model(NAME, model)
