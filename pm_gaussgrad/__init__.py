@@ -1,6 +1,9 @@
 """Gaussian likelihoods with analytic gradients for PyMC."""
 
 from pm_gaussgrad import cov, gradient
+from pm_gaussgrad.adopt.accelerate.accelerate import accelerate
+from pm_gaussgrad.adopt.accelerate.accelerated import accelerated
+from pm_gaussgrad.adopt.accelerate.report import acceleration_report
 from pm_gaussgrad.adopt.marginalize import marginalize
 from pm_gaussgrad.adopt.report import marginalization_report
 from pm_gaussgrad.distributions.normal import MvNormal
@@ -28,6 +31,9 @@ __version__ = "0.1.0"
 __all__ = [
     "MvNormal",
     "MvStudentT",
+    "accelerate",
+    "accelerated",
+    "acceleration_report",
     "condition",
     "cov",
     "fisher_information",

@@ -24,6 +24,17 @@ def copy_of(model) -> pm.Model:
     return new
 
 
+def keep_order(model, original) -> None:
+    """Bring the variables of a copy into the order of the original."""
+    for own, theirs in (
+        (model.free_RVs, original.free_RVs),
+        (model.observed_RVs, original.observed_RVs),
+        (model.deterministics, original.deterministics),
+        (model.potentials, original.potentials),
+    ):
+        _set(own, [model[x.name] for x in theirs])
+
+
 def _initial(value):
     """An initial value; one that depends on other variables of the old model is left out."""
     symbolic = isinstance(value, Variable) and not isinstance(value, Constant)

@@ -102,14 +102,14 @@ def _has_variables(value) -> bool:
 
 
 def _dense_tensor(owner, name, value):
+    if hasattr(value, "dims"):  # a variable of pymc.dims
+        value = value.values
     kind = type(value).__name__
     if kind.startswith("Sparse"):
         raise TypeError(
             f"{owner}: `{name}` is a {kind}, expected a dense tensor; pass "
             "pytensor.sparse.dense_from_sparse(x)."
         )
-    if hint := named_dims_hint(value):
-        raise TypeError(f"{owner}: `{name}` is a {kind}, expected an array or a tensor{hint}.")
     try:
         return pt.as_tensor_variable(value)
     except (TypeError, ValueError, NotImplementedError) as error:

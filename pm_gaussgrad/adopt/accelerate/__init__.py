@@ -1,0 +1,1 @@
+"""Multivariate normal variables of existing models, evaluated by structures proved in the graph."""
