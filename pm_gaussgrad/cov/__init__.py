@@ -26,7 +26,10 @@ from pm_gaussgrad.cov.matrices.scaled import Scaled
 from pm_gaussgrad.cov.protocol import sum  # noqa: F401 - what `+` makes
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.marginal import marginal
-from pm_gaussgrad.cov.series import noisy_ar1  # noqa: F401 - the sum of AR1 and noise
+from pm_gaussgrad.cov.series import (
+    noisy_ar1,  # noqa: F401 - the sum of AR1 and noise
+    random_intercept,  # noqa: F401 - levels of groups beside processes
+)
 from pm_gaussgrad.cov.series.ar1 import AR1
 from pm_gaussgrad.cov.series.damped_cosine import DampedCosine
 from pm_gaussgrad.cov.series.matern12 import Matern12
