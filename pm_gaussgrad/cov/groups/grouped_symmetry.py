@@ -212,7 +212,7 @@ def _sum_with_noise(groups, noise):
 # Of one group, beside a variance of each observation's own.
 BESIDE_NOISE = (
     "With common = v * rho >= 0 it is gg.cov.LowRank(pt.sqrt(common) * np.ones((n, 1))) + "
-    "gg.cov.Diagonal(v - common + variance); with scales of observations write "
+    "gg.cov.Diagonal(v - common + variance); with scales of each "
     "gg.cov.Scaled(gg.cov.CompoundSymmetry(1.0, rho), sigma)."
 )
 

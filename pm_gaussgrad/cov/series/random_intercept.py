@@ -22,7 +22,8 @@ from pm_gaussgrad.kernels.state_space.processes import EXPONENTIAL
 
 _OTHERS = (
     "effects of other groups, or with a design, beside them are gg.cov.LowRank(sd * Z), Z[i, g] = 1 "
-    "where observation i is of group g."
+    "where observation i is of group g; for the dense sum, at a cost of n^3, write "
+    "gg.cov.Dense(a.to_dense() + b.to_dense())."
 )
 
 
