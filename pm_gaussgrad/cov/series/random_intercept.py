@@ -21,8 +21,8 @@ from pm_gaussgrad.cov.series.state_space import StateSpace
 from pm_gaussgrad.kernels.state_space.processes import EXPONENTIAL
 
 _OTHERS = (
-    "effects of other groups, or with a design, beside them are gg.cov.LowRank(sd * Z), Z[i, g] = 1 "
-    "where observation i is of group g; for the dense sum, at a cost of n^3, write "
+    "effects of other groups, or with a design, beside them are gg.cov.LowRank(sd * Z), Z[i, g] = "
+    "1 where observation i is of group g; for the dense sum, at a cost of n^3, write "
     "gg.cov.Dense(a.to_dense() + b.to_dense())."
 )
 
