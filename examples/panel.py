@@ -15,9 +15,9 @@ patients walk slowly and others run away. How fast is a parameter, in one of thr
     shared    each at one of its own, from a distribution that is estimated.
 
 The last visit of all who have three or more is kept back, NaN in ``observed``, and drawn after
-sampling. The script compares the three by what they say of these visits, checks the density against
-one of each patient alone, and saves one picture, panel.png, beside itself. Residuals under one speed
-have long tails; under shared speeds they are normal.
+sampling. The script compares the three by what they say of these visits, checks the density
+against one of each patient alone, and saves one picture, panel.png, beside itself. Residuals under
+one speed have long tails; under shared speeds they are normal.
 
     python examples/panel.py                        needs matplotlib besides the package
 """
