@@ -1,8 +1,11 @@
-"""Processes in time against celerite2's PyMC interface: ``python -m benchmarks.series [n ...]``.
+"""Processes in time against celerite2's PyMC interface, and many series in one call.
 
-CPU nanoseconds an observation of log density and gradient, medians, in one process, one model after
-the other. celerite2 is no dependency: without it, as with ``pip install celerite2``, there is no
-second column. Its Matern 3/2 is an approximation.
+    python -m benchmarks.series [n ...]     # CPU nanoseconds an observation, beside celerite2
+    python -m benchmarks.series --panel     # 1,000 series of 100 beside one of 100,000
+
+Log density and gradient, medians, in one process. celerite2 is no dependency: without it, as with
+``pip install celerite2``, there is no second column. Its Matern 3/2 is an approximation. The panel
+is timed in turns with the long series; the bar of its ratio is 1.2.
 """
 
 import sys
@@ -15,6 +18,7 @@ import pymc as pm
 import pm_gaussgrad as gg
 
 SEED, REPETITIONS = 20260112, 15
+MODELS = ("matern32", "sho", "three")
 
 
 def series(n):
@@ -23,7 +27,7 @@ def series(n):
     return np.cumsum(rng.uniform(0.01, 0.05, n)), rng.standard_normal(n)
 
 
-def model(name, n, peer=None):
+def model(name, n, peer=None, group=None):
     """A sum of processes with noise; ``peer`` is celerite2's PyMC module."""
     times, y = series(n)
     with pm.Model() as built:
@@ -31,8 +35,8 @@ def model(name, n, peer=None):
         quality = 0.6 + pm.HalfNormal("quality") if name != "matern32" else None
         if peer is None:
             terms = {
-                "matern32": lambda k: gg.cov.Matern32(sigma, k * rho, time=times),
-                "sho": lambda k: gg.cov.SHO(sigma, k * rho, quality, time=times),
+                "matern32": lambda k: gg.cov.Matern32(sigma, k * rho, times, group),
+                "sho": lambda k: gg.cov.SHO(sigma, k * rho, quality, times, group),
             }
         else:
             terms = {
@@ -49,20 +53,46 @@ def model(name, n, peer=None):
     return built
 
 
-def nanoseconds(built, n):
-    """CPU time an observation, and of compilation in seconds."""
+def compiled_function(built):
+    """A call of log density and gradient, and CPU seconds of its compilation."""
     start = time.process_time()
     point = built.initial_point()
     function = built.logp_dlogp_function(ravel_inputs=True, initial_point=point)
     function.set_extra_values({})
     values = np.zeros(sum(np.size(x) for x in point.values()))
     function(values)
-    compiled, taken = time.process_time() - start, []
+    return lambda: function(values), time.process_time() - start
+
+
+def seconds(*calls):
+    """Median CPU time of each, called in turns."""
+    taken = []
     for _ in range(REPETITIONS):
-        start = time.thread_time()
-        function(values)
-        taken.append(time.thread_time() - start)
-    return np.median(taken) / n * 1e9, compiled
+        for call in calls:
+            start = time.thread_time()
+            call()
+            taken.append(time.thread_time() - start)
+    return np.median(np.reshape(taken, (REPETITIONS, len(calls))), axis=0)
+
+
+def nanoseconds(built, n):
+    """CPU time an observation, and of compilation in seconds."""
+    call, compiled = compiled_function(built)
+    return seconds(call)[0] / n * 1e9, compiled
+
+
+def panel(n_series=1000, length=100):
+    """Many series in one call, beside one that is as long as all of them."""
+    n = n_series * length
+    group = np.repeat(np.arange(n_series), length)
+    for name in MODELS:
+        calls = [compiled_function(model(name, n, group=g))[0] for g in (group, None)]
+        many, one = seconds(*calls) / n * 1e9
+        print(
+            f"{name:9} {n_series} series of {length}: {many:6.1f} ns; one of {n}: {one:6.1f} ns; "
+            f"ratio {many / one:.2f}",
+            flush=True,
+        )
 
 
 def main(sizes):
@@ -71,7 +101,7 @@ def main(sizes):
         import celerite2.pymc as peer
     except ImportError:
         peer = None
-    for name in ("matern32", "sho", "three"):
+    for name in MODELS:
         for n in sizes:
             ours, compiled = nanoseconds(model(name, n), n)
             line = f"{name:9} n = {n:8}: {ours:6.1f} ns, compiled in {compiled:5.1f} CPU-s"
@@ -82,4 +112,7 @@ def main(sizes):
 
 
 if __name__ == "__main__":
-    main([int(n) for n in sys.argv[1:]] or [10_000, 100_000, 1_000_000])
+    if sys.argv[1:] == ["--panel"]:
+        panel()
+    else:
+        main([int(n) for n in sys.argv[1:]] or [10_000, 100_000, 1_000_000])

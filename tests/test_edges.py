@@ -243,6 +243,67 @@ def test_kinds_of_index_data(dtype):
         assert_array_equal(a.data, b.data)
 
 
+DATES = pd.date_range("2024-02-27", periods=4)
+TIMES = {
+    "datetime64": DATES.to_numpy(),
+    "index": DATES,
+    "column": pd.Series(DATES, index=[3, 1, 2, 7]),
+    "zone": DATES.tz_localize("UTC"),
+    "column with a zone": pd.Series(DATES.tz_localize("Europe/Paris")),
+    "Timestamps": list(DATES),
+    "datetimes": list(DATES.to_pydatetime()),
+    "dates": [date.date() for date in DATES],
+    "strings": list(DATES.astype(str)),
+    "timedelta64": (DATES - DATES[0]).to_numpy(),
+    "Timedeltas": list(DATES - DATES[0]),
+    "periods": DATES.to_period("D"),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+@pytest.mark.parametrize(
+    "build", [gg.cov.Matern12, gg.cov.AR1], ids=["a process", "an autoregression"]
+)
+def test_times_that_are_no_numbers(build, name):
+    """An error whose remedy, as it is written, makes days of them."""
+    with pytest.raises(TypeError, match=r"`time` is of .*, expected numbers, .*days") as raised:
+        build(1.0, 0.5, time=TIMES[name])
+    remedy = str(raised.value).split("for days write ")[1].removesuffix(".")
+    days = eval(remedy, {"pd": pd, "time": TIMES[name]})
+    assert_array_equal(np.diff(days), [1.0, 1.0, 1.0])
+    build(1.0, 0.5, time=days)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        pd.Series([0, 1, 3], dtype="Int64"),
+        pd.Series([0.0, 1.0, 3.0], dtype=object),
+        [Decimal(0), Decimal(1), Decimal(3)],
+        np.array([0, 1, 3], ">i4"),
+        range(0, 4, 3),
+    ],
+    ids=["nullable", "objects", "decimals", "another byte order", "range"],
+)
+def test_times_of_any_kind_of_number(time):
+    expected = gg.cov.Matern12(1.0, 2.0, np.array(list(map(float, time))))
+    found = gg.cov.Matern12(1.0, 2.0, time)
+    assert_array_equal(found.parameters[0].data, expected.parameters[0].data)
+
+
+@pytest.mark.parametrize(
+    ("time", "error", "message"),
+    [
+        ([1.0, None, 2.0], ValueError, "observation 1, in group 0, is nan.*drop this observation"),
+        (np.ones((2, 3)), ValueError, r"shape \(2, 3\).*one long column.*group="),
+        ([True, False], TypeError, "dtype bool"),
+    ],
+)
+def test_times_that_are_missing_or_of_rows(time, error, message):
+    with pytest.raises(error, match=message):
+        gg.cov.Matern12(1.0, 2.0, time)
+
+
 @pytest.mark.parametrize("shape", [(4, 0), (0, 3), (0, 0)])
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3)])
 def test_products_with_an_empty_matrix(lead, shape, rng):

@@ -226,7 +226,7 @@ def test_replicates_need_noise(rng):
         ({"time": [0, 1], "group": ["a", "b", "b"]}, ValueError, "2 entries and `group` 3"),
         ({"group": ["a", None, "b"]}, ValueError, "1 missing label"),
         ({"group": [[0, 1]]}, ValueError, r"shape \(1, 2\)"),
-        ({"time": pd.date_range("2020", periods=3)}, TypeError, r"np.timedelta64\(1, 'D'\)"),
+        ({"time": pd.date_range("2020", periods=3)}, TypeError, r"pd.Timedelta\(days=1\)"),
         ({"time": ["x", "y"]}, TypeError, "expected numbers"),
         ({"time": pt.dvector("t")}, TypeError, "`time` is symbolic"),
         ({"time": [0, 1, 2], "size": 4}, ValueError, "size = 4"),

@@ -272,6 +272,46 @@ def test_marginal():
     assert_allclose(evaluated(some.to_dense())[0], sigma[np.ix_(kept, kept)], rtol=1e-12)
 
 
+@pytest.mark.parametrize("apart", [0.0, 1e-9, 1e-4])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda time, group: (
+            gg.cov.Matern52(1e3, 2.0, time, group) + gg.cov.SHO(1, 2, 30, time, group)
+        ),
+        lambda time, group: gg.cov.Wiener(2.0, time, order=2, group=group),
+    ],
+    ids=["stationary", "from its origin"],
+)
+def test_draws_of_what_is_near_in_time(build, apart):
+    """A component is drawn at times that are equal or nearly so, and where it begins."""
+    time = np.array([1.0, 1 + apart, 1 + 2 * apart, 0.0, 2.0, 0.0])
+    cov = build(time, list("aaaaab"))
+    drawn, sigma = evaluated(cov.draw_semidefinite(pt.constant(np.eye(time.size))), cov.to_dense())
+    assert_allclose(drawn.T @ drawn, sigma, rtol=1e-10, atol=1e-12 * sigma.max())
+
+
+def test_components_at_times_of_observations(fitted):
+    """New times may be those of data, and each other's."""
+    model, idata = fitted
+    every = np.append(TIMES, [TIMES[0], TIMES[0], 11.0])
+    trend = gg.cov.Matern52(1.0, model["length"], every)
+    found = gg.predict(
+        idata,
+        mu=0.5,
+        cov=trend + gg.cov.SHO(0.8, 2.0, 3.0, every) + gg.cov.Diagonal(model["noise"] ** 2),
+        new=np.arange(N, N + 3),
+        component=trend,
+        model=model,
+        name="found",
+        extend_inferencedata=False,
+        progressbar=False,
+        random_seed=3,
+    )["found"].to_numpy()
+    assert np.isfinite(found).all()
+    assert_allclose(found[..., 0], found[..., 1], atol=1e-5)
+
+
 def test_conditional(rng):
     """Means, variances and, as draws are linear in white noise, the covariance of draws."""
     cov, sigma = example()

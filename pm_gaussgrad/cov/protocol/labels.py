@@ -2,7 +2,10 @@
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import infer_dtype
 from pytensor.graph.basic import Constant, Variable
+
+from pm_gaussgrad.cov.protocol.arguments import as_constant
 
 _SEVERAL_COLUMNS = (
     "; of labels in several columns of a table pass one of their combinations, "
@@ -12,6 +15,23 @@ _OF_EACH_OBSERVATION = (
     "for a standard deviation of each observation pass a scalar variance, and the structure as "
     "gg.cov.Scaled(cov, sigma)"
 )
+_OF_EACH_ROW = (
+    "; where rows have times of their own make one long column of them, and of the values, and say "
+    "by group= whose each is"
+)
+# How pandas calls what is no number, and how it becomes one.
+_DATES = "(pd.to_datetime(time) - pd.to_datetime(time).min()) / pd.Timedelta(days=1)"
+_SPANS = "pd.to_timedelta(time) / pd.Timedelta(days=1)"
+_PERIODS = "(pd.PeriodIndex(time).to_timestamp() - pd.Timestamp(2000, 1, 1)) / pd.Timedelta(days=1)"
+_IN_DAYS = {
+    "datetime64": _DATES,
+    "datetime": _DATES,
+    "date": _DATES,
+    "string": _DATES,
+    "timedelta64": _SPANS,
+    "timedelta": _SPANS,
+    "period": _PERIODS,
+}
 
 
 def as_column(owner, name, value, dtype=None, remedy=""):
@@ -27,6 +47,7 @@ def as_column(owner, name, value, dtype=None, remedy=""):
     if np.ma.is_masked(value):
         raise ValueError(f"{owner}: `{name}` has masked entries; drop these observations.")
     value = np.asarray(value, dtype=dtype)
+    remedy = _OF_EACH_ROW if name == "time" else remedy
     if value.ndim != 1 or value.size == 0:
         raise ValueError(
             f"{owner}: `{name}` has shape {value.shape}, expected (n,): one entry for each "
@@ -111,11 +132,13 @@ def as_times(owner, value, group, labels):
         If there are others than observations, or one is not finite.
     """
     value = as_column(owner, "time", value)
-    if value.dtype.kind in "mM":
+    if (kind := infer_dtype(value, skipna=True)) in _IN_DAYS:
         raise TypeError(
-            f"{owner}: `time` has dtype {value.dtype}, expected numbers, in the unit that the "
-            "correlation is for; for days write (time - time.min()) / np.timedelta64(1, 'D')."
+            f"{owner}: `time` is of {kind}, such as {str(value[0])!r}, expected numbers, in the "
+            f"unit of time of the parameters; for days write {_IN_DAYS[kind]}."
         )
+    if value.dtype.kind == "O":
+        value = as_constant(owner, "time", np.where(pd.isna(value), np.nan, value))
     if value.dtype.kind not in "iuf":
         raise TypeError(f"{owner}: `time` has dtype {value.dtype}, expected numbers.")
     if value.size != group.size:

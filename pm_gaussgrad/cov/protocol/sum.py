@@ -163,6 +163,9 @@ class Sum(Covariance):
     def draw(self, z):
         return self.resolved.draw(z)
 
+    def draw_semidefinite(self, z):
+        return self.resolved.draw_semidefinite(z)
+
     def whiten(self, residual):
         return self._for(residual).whiten(residual)
 

@@ -276,6 +276,12 @@ class StateSpace(Leaf):
         index = self._index()
         return None if index is None else np.argsort(index[0], kind="stable")
 
+    def draw_semidefinite(self, z):
+        # Entries near in time are equal up to rounding, and zero where a process begins.
+        variances = self.diagonal()
+        least = 1024 * np.finfo(self.dtype).eps * pt.switch(pt.gt(variances, 0), variances, 1)
+        return self.with_noise(self.parameters[3] + least.astype(self.dtype)).draw(z)
+
     def scaled(self, factor):
         _, _, _, noise, *_ = self.parameters
         factor = pt.as_tensor_variable(factor)[..., None]
