@@ -159,9 +159,9 @@ ONE, GROUPED = gg.cov.Matern32(1.0, 2.0, TIMES), gg.cov.Matern32(1.0, 2.0, TIMES
 MISTAKES = {
     "times": (ONE, gg.cov.AR1(1.0, 0.5, time=TIMES + 1), "`time` or `group` differ"),
     "steps": (ONE, gg.cov.AR1(1.0, 0.5), "pass time= and group= to gg.cov.AR1"),
-    "groups": (ONE, gg.cov.CompoundSymmetry(1.0, 0.5, group=GROUP), "A random intercept beside"),
-    "no groups": (GROUPED, gg.cov.CompoundSymmetry(1.0, 0.5), "has no algorithm here"),
-    "levels": (ONE, gg.cov.Effects(GROUP, 1.0), "gg.cov.LowRank(pt.sqrt(v) * Z)"),
+    "groups": (ONE, gg.cov.CompoundSymmetry(1.0, 0.5, group=GROUP), "`group` differs"),
+    "no groups": (GROUPED, gg.cov.CompoundSymmetry(1.0, 0.5), "`group` differs"),
+    "levels": (ONE, gg.cov.Effects(GROUP, 1.0), "gg.cov.LowRank(sd * Z)"),
     "slopes": (GROUPED, gg.cov.Effects(GROUP, 1.0, TIMES[:, None]), "gg.cov.LowRank"),
     "scale": (ONE, gg.cov.Scaled(ONE, NOISE), "gg.cov.Scaled(a + b, scale)"),
 }

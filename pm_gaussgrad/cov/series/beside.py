@@ -7,14 +7,16 @@ state that stays as it is.
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Constant, equal_computations
+from pytensor.graph.basic import equal_computations
 
 from pm_gaussgrad.cov.graphs.latents import Latents
 from pm_gaussgrad.cov.groups.compound_symmetry import CompoundSymmetry
 from pm_gaussgrad.cov.groups.grouped_symmetry import GroupedSymmetry
 from pm_gaussgrad.cov.matrices.scaled import Scaled
+from pm_gaussgrad.cov.protocol.constants import constant_value
+from pm_gaussgrad.cov.protocol.labels import of_each
 from pm_gaussgrad.cov.protocol.scales import nan_unless
-from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size, does_not_close, mends
+from pm_gaussgrad.cov.protocol.sums import closed_sum, closes, common_size, mends
 from pm_gaussgrad.cov.series.ar1 import AR1
 from pm_gaussgrad.cov.series.irregular_ar1 import IrregularAR1
 from pm_gaussgrad.cov.series.noisy_ar1 import NoisyAR1
@@ -93,32 +95,47 @@ def _has_unit_steps(process):
 
 @closes(StateSpace, GroupedSymmetry)
 def _with_intercepts(process, symmetry):
+    common_size(process, symmetry)
     own, common, group, _ = symmetry.parameters
-    if not equal_computations([process.parameters[-3]], [group]):
-        raise does_not_close(process, symmetry)
-    return _with_intercept(process, symmetry._of_observations(own), common)
+    place = _place_of_groups(process, symmetry, constant_value(group))
+    return _with_intercept(process, symmetry._of_observations(own), of_each(common, place))
 
 
 @closes(StateSpace, CompoundSymmetry)
 def _with_one_intercept(process, symmetry):
     common_size(process, symmetry)
-    if process.parameters[-1].type.shape != (1,):
-        raise does_not_close(process, symmetry)
+    _place_of_groups(process, symmetry, np.zeros(process.size, dtype="int64"))
     return _with_intercept(process, *(x[..., None] for x in symmetry._components()))
 
 
 @closes(StateSpace, Latents)
 def _with_effects(process, latents):
     """Effects of one variance, of the levels that are the groups."""
-    levels, group = _levels_of_intercepts(latents), process.parameters[-3]
-    if levels is None or not isinstance(group, Constant):
-        raise does_not_close(process, latents)
     common_size(process, latents)
-    both = np.unique(np.stack([levels, group.data]), axis=1)
-    if any(np.unique(x).size < both.shape[1] for x in both):
-        raise does_not_close(process, latents)
+    levels = _levels_of_intercepts(latents)
+    _place_of_groups(process, latents, levels)
     common = latents.terms.covariances
     return _with_intercept(process, pt.zeros(1, dtype=common.dtype), common)
+
+
+def _place_of_groups(process, other, numbers):
+    """Of each group of the processes, the number that it has elsewhere: (g).
+
+    Raises a TypeError where the groups are not the same.
+    """
+    groups = constant_value(process.parameters[-3])
+    if groups is not None and numbers is not None:
+        both = np.unique(np.stack([groups, numbers]), axis=1)
+        if both.shape[1] == np.unique(groups).size == np.unique(numbers).size:
+            place = np.zeros(process.parameters[-1].type.shape[0], dtype="int64")
+            place[both[0]] = both[1]
+            return place
+    raise TypeError(
+        f"{process.label} + {other.label}: `group` differs, expected the same in both, and one "
+        "coefficient, a level, for each group; effects of other groups, or with a design, beside "
+        "processes are gg.cov.LowRank(sd * Z), Z[i, g] = 1 where observation i is of group g; "
+        f"{_DENSE}."
+    )
 
 
 def _levels_of_intercepts(latents):
