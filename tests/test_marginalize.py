@@ -1,9 +1,11 @@
 """Variables integrated out of models: densities against dense integrals, declines, recovery."""
 
 import arviz as az
+import bambi as bmb
 import cloudpickle
 import linear_models
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
@@ -56,7 +58,10 @@ def recovered(model, new, names, point):
 
 @pytest.mark.parametrize("build", MODELS, ids=lambda f: f.__name__)
 def test_density_and_recovered_variables_are_those_of_the_dense_integral(build, rng):
-    model = model_of(build)
+    agrees_with_the_dense_integral(model_of(build), rng)
+
+
+def agrees_with_the_dense_integral(model, rng):
     new = gg.marginalize(model)
     report = gg.marginalization_report(new)
     assert not report.declined, report
@@ -67,6 +72,18 @@ def test_density_and_recovered_variables_are_those_of_the_dense_integral(build, 
     found, root = recovered(model, new, names, point)
     np.testing.assert_allclose(found, mean, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(root @ root.T @ precision, np.eye(mean.size), atol=1e-6)
+
+
+def test_a_model_that_bambi_built(rng):
+    """Effects of groups, not centred, under names that no variable would have."""
+    table = pd.DataFrame({"y": Y, "x": X, "subject": [f"s{g}" for g in GROUP]})
+    written = bmb.Model("y ~ x + (x|subject)", table)
+    written.build()
+    model = written.backend.model
+    agrees_with_the_dense_integral(model, rng)
+    assert "1|subject_offset" in gg.marginalization_report(gg.marginalize(model)).integrated
+    with gg.accelerated():
+        assert not gg.acceleration_report(gg.accelerate(model)).covariances
 
 
 EFFECTS, FACTOR, DENSE = "gg.cov.Effects", "gg.cov.LowRank", "gg.cov.Dense"

@@ -60,14 +60,14 @@ def _expressed(op, rv, owner, known):
 def _normal(op, rv, owner, known):
     mu, sigma = op.dist_params(rv.owner)
     shape = known.shape(rv)
-    leaf = pt.tensor(f"{owner}_white", shape=shape, dtype=rv.dtype)
+    leaf = _leaf(owner, "white", shape, rv.dtype)
     expression = _plus(mu, shape, sigma * leaf)
     return expression, [Base(leaf, owner)], [sigma]
 
 
 @_expressed.register(FlatRV)
 def _flat(op, rv, owner, known):
-    leaf = pt.tensor(f"{owner}_flat", shape=known.shape(rv), dtype=rv.dtype)
+    leaf = _leaf(owner, "flat", known.shape(rv), rv.dtype)
     return pt.specify_shape(leaf, leaf.type.shape), [Base(leaf, owner, flat=True)], []
 
 
@@ -121,7 +121,7 @@ def drawn_first(expressions) -> list:
 
 def _of_rows(rv, owner, known, mu, cov, root):
     shape = known.shape(rv)
-    leaf = pt.tensor(f"{owner}_centred", shape=shape, dtype=rv.dtype)
+    leaf = _leaf(owner, "centred", shape, rv.dtype)
     base = Base(leaf, owner, of_size(cov, shape[-1]), root)
     return _plus(mu, shape, leaf), [base], [*cov.parameters]
 
@@ -153,3 +153,10 @@ def root_of(matrix):
         if isinstance(op, DimShuffle) and op.is_matrix_transpose and transposed.inputs[0] is left:
             return left
     return None
+
+
+def _leaf(owner, kind, shape, dtype):
+    """A new symbol for what a variable is made of."""
+    leaf = pt.tensor(shape=shape, dtype=dtype)
+    leaf.name = f"{owner}_{kind}"  # which as an argument may look like a dtype
+    return leaf
