@@ -4,8 +4,8 @@ from pm_gaussgrad import cov, gradient
 from pm_gaussgrad.adopt.accelerate.accelerate import accelerate
 from pm_gaussgrad.adopt.accelerate.accelerated import accelerated
 from pm_gaussgrad.adopt.accelerate.report import acceleration_report
-from pm_gaussgrad.adopt.marginalize import marginalize
-from pm_gaussgrad.adopt.report import marginalization_report
+from pm_gaussgrad.adopt.marginalize.marginalize import marginalize
+from pm_gaussgrad.adopt.marginalize.report import marginalization_report
 from pm_gaussgrad.distributions.normal import MvNormal
 from pm_gaussgrad.distributions.student import MvStudentT, student_t_logp
 from pm_gaussgrad.information.fisher import fisher_information

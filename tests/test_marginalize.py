@@ -15,9 +15,9 @@ from dense_integrals import dense_integral, some_point
 from linear_models import GROUP, MODELS, OTHER, J, N, X, Y
 
 import pm_gaussgrad as gg
-from pm_gaussgrad.adopt import covariance
-from pm_gaussgrad.adopt.linear import pieces
-from pm_gaussgrad.adopt.select import TOO_LARGE
+from pm_gaussgrad.adopt.marginalize import covariance
+from pm_gaussgrad.adopt.marginalize.linear import pieces
+from pm_gaussgrad.adopt.marginalize.select import TOO_LARGE
 from pm_gaussgrad.posterior.recover.attached import attached
 
 

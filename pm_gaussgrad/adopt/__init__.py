@@ -1,1 +1,1 @@
-"""Existing models: what is Gaussian in them, integrated out."""
+"""Existing models, evaluated here: variables integrated out, or covariances recognised."""

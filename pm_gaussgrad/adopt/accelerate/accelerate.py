@@ -2,13 +2,14 @@
 
 import pymc as pm
 
-from pm_gaussgrad.adopt.accelerate.report import Acceleration, attach_report
+from pm_gaussgrad.adopt.accelerate.report import Acceleration
 from pm_gaussgrad.adopt.accelerate.variables import (
     DeclinedError,
     is_replaced,
     reason_to_stay,
     replacement,
 )
+from pm_gaussgrad.adopt.kept import keep
 from pm_gaussgrad.adopt.surgery import copy_of, keep_order
 from pm_gaussgrad.cov import CAR
 from pm_gaussgrad.posterior.likelihood import as_model
@@ -59,7 +60,7 @@ def accelerate(model=None, *, normalize=False) -> pm.Model:
         elif found is not None:
             covariances[rv.name] = found
     notes = _notes(new, covariances, normalize)
-    attach_report(new, Acceleration(model, new, covariances, declined, notes))
+    keep(new, Acceleration(model, new, covariances, declined, notes))
     return new
 
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pymc as pm
 
+from pm_gaussgrad.adopt.kept import kept
 from pm_gaussgrad.cov.protocol.base import Covariance
 from pm_gaussgrad.cov.protocol.plan import Plan
-from pm_gaussgrad.posterior.likelihood import as_model
 
-_ATTRIBUTE = "_pm_gaussgrad_acceleration"
 _SECONDS = 1.0
 
 
@@ -77,11 +76,6 @@ def _seconds(model) -> float:
     return float(np.median(taken))
 
 
-def attach_report(model, report) -> None:
-    """Keep a report with the model that it is about."""
-    setattr(model, _ATTRIBUTE, report)
-
-
 def acceleration_report(model=None) -> Acceleration:
     """What became of the variables of a model that :func:`gg.accelerate` returned.
 
@@ -103,11 +97,4 @@ def acceleration_report(model=None) -> Acceleration:
     ValueError
         If :func:`gg.accelerate` did not make it.
     """
-    model = as_model("gg.acceleration_report", model)
-    found = getattr(model, _ATTRIBUTE, None)
-    if found is None:
-        raise ValueError(
-            "gg.acceleration_report: the model has no report, expected the one that "
-            "gg.accelerate returned; a copy of it has none."
-        )
-    return found
+    return kept("gg.acceleration_report", model, Acceleration, "gg.accelerate")

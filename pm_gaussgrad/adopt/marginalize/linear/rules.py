@@ -24,14 +24,20 @@ from pytensor.tensor.subtensor import (
     Subtensor,
 )
 
-from pm_gaussgrad.adopt.linear.expand import (
+from pm_gaussgrad.adopt.marginalize.linear.expand import (
     MOST_TERMS,
     by_rule,
     linear_in,
     owners_of,
     zeros_like,
 )
-from pm_gaussgrad.adopt.linear.pieces import LARGEST, Affine, NonLinearError, Term, TooLargeError
+from pm_gaussgrad.adopt.marginalize.linear.pieces import (
+    LARGEST,
+    Affine,
+    NonLinearError,
+    Term,
+    TooLargeError,
+)
 
 _PLAIN = Mode(linker="py", optimizer="fast_compile")
 

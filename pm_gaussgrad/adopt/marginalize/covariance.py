@@ -10,11 +10,11 @@ from operator import add
 
 import pytensor.tensor as pt
 
-from pm_gaussgrad.adopt.flat import design_of, of_flat
-from pm_gaussgrad.adopt.latent import of_latent
-from pm_gaussgrad.adopt.linear.pieces import LARGEST, TooLargeError
-from pm_gaussgrad.adopt.noise import independent, noise_of
-from pm_gaussgrad.adopt.parts import (
+from pm_gaussgrad.adopt.marginalize.flat import design_of, of_flat
+from pm_gaussgrad.adopt.marginalize.latent import of_latent
+from pm_gaussgrad.adopt.marginalize.linear.pieces import LARGEST, TooLargeError
+from pm_gaussgrad.adopt.marginalize.noise import independent, noise_of
+from pm_gaussgrad.adopt.marginalize.parts import (
     EffectsPart,
     FactorPart,
     VariancePart,
@@ -22,7 +22,7 @@ from pm_gaussgrad.adopt.parts import (
     of_rows,
     of_white,
 )
-from pm_gaussgrad.adopt.walk import of_steps
+from pm_gaussgrad.adopt.marginalize.walk import of_steps
 from pm_gaussgrad.cov import Covariance, Dense, Effects, LowRank
 from pm_gaussgrad.cov.protocol.sized import of_size
 

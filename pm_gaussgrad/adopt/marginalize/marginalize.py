@@ -6,12 +6,13 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.raise_op import CheckAndRaise
 
-from pm_gaussgrad.adopt.covariance import covariance_of
-from pm_gaussgrad.adopt.linear.pieces import TooLargeError
-from pm_gaussgrad.adopt.linear.substitute import substitute
-from pm_gaussgrad.adopt.recovery import Marginal, Recovery
-from pm_gaussgrad.adopt.report import Marginalization, attach_report, notes_on
-from pm_gaussgrad.adopt.select import TOO_LARGE, Search
+from pm_gaussgrad.adopt.kept import keep
+from pm_gaussgrad.adopt.marginalize.covariance import covariance_of
+from pm_gaussgrad.adopt.marginalize.linear.pieces import TooLargeError
+from pm_gaussgrad.adopt.marginalize.linear.substitute import substitute
+from pm_gaussgrad.adopt.marginalize.recovery import Marginal, Recovery
+from pm_gaussgrad.adopt.marginalize.report import Marginalization, notes_on
+from pm_gaussgrad.adopt.marginalize.select import TOO_LARGE, Search
 from pm_gaussgrad.adopt.surgery import copy_of, remove, replace_likelihood
 from pm_gaussgrad.posterior.likelihood import as_model
 from pm_gaussgrad.posterior.recover.attached import attach
@@ -110,7 +111,7 @@ def marginalize(model=None, variables=None) -> pm.Model:
         _replaced(new, f, c, search.known.read if c.constants else {})
         for f, c in zip(found, chosen, strict=True)
     ]
-    attach_report(new, _report(search, chosen, marginals, deterministics))
+    keep(new, _report(search, chosen, marginals, deterministics))
     attach(new, Recovery(tuple(marginals), deterministics, dims))
     return new
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytensor.tensor as pt
 import xarray as xr
 
-from pm_gaussgrad.adopt.covariance import Chosen
-from pm_gaussgrad.adopt.linear.substitute import substitute
+from pm_gaussgrad.adopt.marginalize.covariance import Chosen
+from pm_gaussgrad.adopt.marginalize.linear.substitute import substitute
 from pm_gaussgrad.cov.protocol.latent import Latent
 from pm_gaussgrad.posterior.draws import (
     add_to_group,

@@ -9,7 +9,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.sharedvar import TensorSharedVariable
 
-from pm_gaussgrad.adopt.linear.substitute import substitute
+from pm_gaussgrad.adopt.marginalize.linear.substitute import substitute
 
 _PLAIN = Mode(linker="py", optimizer="fast_compile")
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant
 
-from pm_gaussgrad.adopt.parts import jacobian_of
+from pm_gaussgrad.adopt.marginalize.parts import jacobian_of
 from pm_gaussgrad.cov import Covariance, Linear
 
 

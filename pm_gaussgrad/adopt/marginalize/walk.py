@@ -5,7 +5,7 @@ from pytensor.graph.basic import Constant
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from pm_gaussgrad.adopt.linear.pieces import Matrix, product_of
+from pm_gaussgrad.adopt.marginalize.linear.pieces import Matrix, product_of
 from pm_gaussgrad.cov import Wiener
 
 # Of shorter ones the columns are few.

@@ -13,12 +13,12 @@ from pymc.distributions.multivariate import MvNormal as PyMCMvNormal
 from pymc.distributions.multivariate import ZeroSumNormalRV
 from pytensor.tensor.random.basic import NormalRV
 
-from pm_gaussgrad.adopt.linear import elementwise, rules  # noqa: F401 - what is linear
-from pm_gaussgrad.adopt.linear.expand import Expansion
-from pm_gaussgrad.adopt.linear.known import Known
-from pm_gaussgrad.adopt.linear.pieces import Affine, NonLinearError, TooLargeError
-from pm_gaussgrad.adopt.linear.substitute import substitute
-from pm_gaussgrad.adopt.priors import NotNormalError, as_normal, drawn_first
+from pm_gaussgrad.adopt.marginalize.linear import elementwise, rules  # noqa: F401 - what is linear
+from pm_gaussgrad.adopt.marginalize.linear.expand import Expansion
+from pm_gaussgrad.adopt.marginalize.linear.known import Known
+from pm_gaussgrad.adopt.marginalize.linear.pieces import Affine, NonLinearError, TooLargeError
+from pm_gaussgrad.adopt.marginalize.linear.substitute import substitute
+from pm_gaussgrad.adopt.marginalize.priors import NotNormalError, as_normal, drawn_first
 from pm_gaussgrad.distributions.normal import MvNormalRV
 
 TOO_LARGE = "the matrix by which it enters has no structure, and is too large to be formed"

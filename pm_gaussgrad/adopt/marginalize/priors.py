@@ -14,8 +14,8 @@ from pytensor.tensor.math import Dot
 from pytensor.tensor.random.basic import NormalRV
 from pytensor.tensor.random.op import RNGConsumerOp
 
-from pm_gaussgrad.adopt.linear.pieces import Base
-from pm_gaussgrad.adopt.linear.substitute import substitute
+from pm_gaussgrad.adopt.marginalize.linear.pieces import Base
+from pm_gaussgrad.adopt.marginalize.linear.substitute import substitute
 from pm_gaussgrad.cov import Dense
 from pm_gaussgrad.cov.protocol.sized import of_size
 from pm_gaussgrad.distributions.normal import MvNormalRV

@@ -4,7 +4,7 @@ import numpy as np
 import pytensor.tensor as pt
 from scipy.sparse import coo_array
 
-from pm_gaussgrad.adopt.linear.pieces import Term, product_of
+from pm_gaussgrad.adopt.marginalize.linear.pieces import Term, product_of
 from pm_gaussgrad.cov import Covariance, Dense, Projected, Scaled
 
 

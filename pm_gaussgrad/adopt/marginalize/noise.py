@@ -5,7 +5,7 @@ import pytensor.tensor as pt
 from pymc.distributions.multivariate import MvNormal as PyMCMvNormal
 from pytensor.tensor.random.basic import NormalRV
 
-from pm_gaussgrad.adopt.linear.elementwise import as_scalar
+from pm_gaussgrad.adopt.marginalize.linear.elementwise import as_scalar
 from pm_gaussgrad.cov import Covariance, Dense, Diagonal
 from pm_gaussgrad.cov.protocol.sized import of_size
 

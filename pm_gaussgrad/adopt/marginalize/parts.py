@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytensor.tensor as pt
 
-from pm_gaussgrad.adopt.linear.pieces import Base, Matrix, Term, product_of
+from pm_gaussgrad.adopt.marginalize.linear.pieces import Base, Matrix, Term, product_of
 
 # Coefficients of a group, and entries of bases in it, at most.
 _MOST = 6

@@ -10,7 +10,7 @@ from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import toposort
 from pytensor.tensor.blockwise import Blockwise
 
-from pm_gaussgrad.adopt.linear.pieces import Affine, Matrix, NonLinearError, Term
+from pm_gaussgrad.adopt.marginalize.linear.pieces import Affine, Matrix, NonLinearError, Term
 
 # Sums of more terms are written as a matrix.
 MOST_TERMS = 64

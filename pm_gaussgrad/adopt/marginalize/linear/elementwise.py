@@ -7,7 +7,7 @@ import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
-from pm_gaussgrad.adopt.linear.expand import (
+from pm_gaussgrad.adopt.marginalize.linear.expand import (
     MOST_TERMS,
     broadcast,
     by_rule,
@@ -16,8 +16,8 @@ from pm_gaussgrad.adopt.linear.expand import (
     owners_of,
     zeros_like,
 )
-from pm_gaussgrad.adopt.linear.pieces import Affine, NonLinearError, Term
-from pm_gaussgrad.adopt.linear.rules import of_both
+from pm_gaussgrad.adopt.marginalize.linear.pieces import Affine, NonLinearError, Term
+from pm_gaussgrad.adopt.marginalize.linear.rules import of_both
 
 # Arrays of as many parameters are taken apart into scalars.
 _FEW = 25

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
+from pm_gaussgrad.adopt.kept import kept
 from pm_gaussgrad.cov.protocol.plan import Plan
-from pm_gaussgrad.posterior.likelihood import as_model
 
-_ATTRIBUTE = "_pm_gaussgrad_marginalized"
 # With more observations a dense matrix is likely to cost more than the variables did.
 _MANY = 200
 
@@ -76,11 +75,6 @@ def notes_on(name, plan, n) -> list:
     ]
 
 
-def attach_report(model, report) -> None:
-    """Keep a report with the model that it is about."""
-    setattr(model, _ATTRIBUTE, report)
-
-
 def marginalization_report(model=None) -> Marginalization:
     """What was integrated out of a model by :func:`gg.marginalize`, what was not, and why.
 
@@ -108,11 +102,4 @@ def marginalization_report(model=None) -> Marginalization:
     --------
     See :func:`gg.marginalize`.
     """
-    model = as_model("gg.marginalization_report", model)
-    found = getattr(model, _ATTRIBUTE, None)
-    if found is None:
-        raise ValueError(
-            "gg.marginalization_report: the model has no report, expected the one that "
-            "gg.marginalize returned; a copy of it has none."
-        )
-    return found
+    return kept("gg.marginalization_report", model, Marginalization, "gg.marginalize")

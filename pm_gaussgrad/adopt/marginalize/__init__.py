@@ -1,0 +1,1 @@
+"""Variables of existing models, integrated out of their normal likelihoods."""
