@@ -293,6 +293,20 @@ def test_vectorised_data_keep_one_factorisation(rng):
     assert_allclose(function(*numbers, SIGMA), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda **kwargs: gg.MvNormal.dist(0, gg.cov.Diagonal(1.0, size=3), **kwargs),
+        lambda **kwargs: gg.MvStudentT.dist(3.0, 0, gg.cov.Diagonal(1.0, size=3), **kwargs),
+    ],
+    ids=["normal", "student"],
+)
+def test_the_next_generator_is_returned_where_asked_for(made):
+    following, draws = made(return_next_rng=True)
+    assert following is draws.owner.outputs[0]
+    assert draws.type == made().type
+
+
 def test_resized_variable_keeps_its_structure():
     from pymc.distributions.shape_utils import change_dist_size
 

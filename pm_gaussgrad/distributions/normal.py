@@ -253,10 +253,11 @@ class MvNormal(StructuredDistribution):
         mu = expand_mean(mu, written, shape)
         cov = written.resolved_for(length(mu))
         cov.check_constants(mu.type.shape[-1])
-        rv = super().dist([mu, *cov.parameters], structure=cov.structure, shape=shape, **kwargs)
+        made = super().dist([mu, *cov.parameters], structure=cov.structure, shape=shape, **kwargs)
+        rv = made[-1] if isinstance(made, list | tuple) else made
         # With its summands, which a fitted model is asked for, and the length they were found for.
         rv.tag.covariance = written if cov is written else of_size(written, length(mu))
-        return rv
+        return made
 
 
 # What PyMC itself takes, or has a message for.
