@@ -306,7 +306,10 @@ def both(cov, w, value, within):
     point = {x.name: at for x, at in zip(w.parameters, w.point, strict=True) if x in used}
     with pm.Model() as model:
         for name, at in point.items():
-            pm.Flat(name, shape=at.shape)
+            if (at > 0).all():
+                pm.HalfFlat(name, shape=at.shape, default_transform=None)
+            else:
+                pm.Flat(name, shape=at.shape)
         replaced = {x: model[x.name] for x in w.parameters if x in used}
         cov = pytensor.graph.replace.graph_replace([cov], replaced, strict=False)[0]
         pm.MvNormal("y", np.zeros(value.shape[-1]), cov=cov, observed=value)
@@ -332,6 +335,36 @@ def test_numbers_are_in_all_entries():
     for number in (0.5, np.array([[0.5]]), pt.dscalar(), pt.dmatrix(shape=(1, 1))):
         for matrix in (d, blocks, low_rank @ low_rank.T + d):
             assert structures(matrix + number) == ({"Dense"}, {"Dense"})
+
+
+def test_scales_of_both_signs():
+    """With them it is a covariance, too; a structure has scales that are proved not to be."""
+    C = np.eye(3) + 0.5
+    for prior, structure in (
+        (lambda: pm.Normal("s", shape=3), "Dense"),
+        (lambda: pm.Normal("s", shape=3) - 1, "Dense"),
+        (lambda: pm.HalfNormal("s", shape=3)[[2, 0, 1]], "Scaled"),
+        (lambda: pt.exp(pm.Normal("s", shape=2))[[0, 1, 1]] * pm.Uniform("u", 0, 9), "Scaled"),
+        (lambda: pt.sqrt(pm.InverseGamma("s", 3, 1, shape=3) + 0.5), "Scaled"),
+        (lambda: pt.stack([pm.LogNormal("s"), 1.0, pm.Gamma("g", 2, 1) / 2]), "Scaled"),
+    ):
+        with pm.Model() as model:
+            s = prior()
+            pm.MvNormal("y", 0, s[:, None] * C * s, observed=ROWS)
+        new = gg.accelerate(model)
+        assert kinds_in(new.logp()) == {structure}
+        with gg.accelerated():
+            assert kinds_in(model.logp()) == {structure}
+    point = {"s": np.array([-1.0, 2.0, 3.0])}
+    model = built(signed)
+    found, expected = (evaluated(x, point) for x in (gg.accelerate(model), model))
+    assert_allclose(found[0], expected[0], rtol=1e-10)
+    assert_allclose(found[1], expected[1], rtol=1e-9)
+
+
+def signed():
+    s = pm.Normal("s", shape=3)
+    pm.MvNormal("y", 0, s[:, None] * (np.eye(3) + 0.5) * s, observed=ROWS)
 
 
 def test_triangles_of_few_columns_are_factors():
