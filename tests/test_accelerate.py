@@ -362,6 +362,11 @@ def test_scales_of_both_signs():
     assert_allclose(found[1], expected[1], rtol=1e-9)
 
 
+def test_sums_without_an_algorithm_are_matrices():
+    product = pt.linalg.kron(pt.dscalar() * pt.eye(2), np.eye(2) + 0.5)
+    assert structures(product + pt.diag(pt.dvector(shape=(4,)))) == ({"Dense"}, {"Dense"})
+
+
 def signed():
     s = pm.Normal("s", shape=3)
     pm.MvNormal("y", 0, s[:, None] * (np.eye(3) + 0.5) * s, observed=ROWS)

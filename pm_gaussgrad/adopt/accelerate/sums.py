@@ -8,6 +8,7 @@ from pytensor.scalar import Add
 from pm_gaussgrad.adopt.accelerate.diagonals import as_diagonal, diagonal_of, is_elemwise, is_spread
 from pm_gaussgrad.adopt.accelerate.factors import of_few_columns
 from pm_gaussgrad.adopt.accelerate.matrices import known_structure, proves
+from pm_gaussgrad.cov.protocol.sized import of_size
 
 
 @proves
@@ -26,7 +27,15 @@ def of_sum(matrix):
     if not found or any(x is None for x in found):
         return None
     total = reduce(add, found)
-    return total + as_diagonal(reduce(add, noise), matrix) if noise else total
+    total = total + as_diagonal(reduce(add, noise), matrix) if noise else total
+    return total if _has_algorithm(total, matrix.type.shape[-1]) else None
+
+
+def _has_algorithm(total, n):
+    try:
+        return (total if n is None else of_size(total, n)).resolved is not None
+    except TypeError:
+        return False  # but for that of its matrix
 
 
 def _summed(matrix):
