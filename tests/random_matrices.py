@@ -93,6 +93,7 @@ def low_rank(w, n, depth):
     """U U' + D, and what is no square."""
     k = 1 + w.index(n)
     u = w.table(n, k)
+    u = u if w.chance(0.7) else pt.zeros((n, k))[np.tril_indices(n, m=k)].set(1.5)
     other = u if w.chance(0.8) else u * w.number()
     noise = pt.diag(w.vector(n)) if w.chance() else w.number() * pt.eye(n)
     return u @ other.T + noise
@@ -118,8 +119,16 @@ def multiple(w, n, depth):
 
 
 def total(w, n, depth):
+    """Of matrices, and of a matrix and what is repeated over its entries."""
     left, right = random_matrix(w, n, depth), random_matrix(w, n, depth - 1)
-    return left + 0.05 * right if w.chance() else left + right
+    ways = [
+        lambda: left + right,
+        lambda: left + 0.05 * right,
+        lambda: left + 0.05,
+        lambda: left + pt.constant([[0.05]]),
+        lambda: left + w.number() / 20,
+    ]
+    return ways[w.index(len(ways))]()
 
 
 def product(w, n, depth):

@@ -54,7 +54,7 @@ def accelerate(model=None, *, normalize=False) -> pm.Model:
     new, declined, covariances = copy_of(model), {}, {}
     keep_order(new, model)
     for rv in new.basic_RVs:
-        found = _replaced(rv, normalize)
+        found = _replaced(rv, new.basic_RVs, normalize)
         if isinstance(found, str):
             declined[rv.name] = found
         elif found is not None:
@@ -64,11 +64,10 @@ def accelerate(model=None, *, normalize=False) -> pm.Model:
     return new
 
 
-def _replaced(rv, normalize):
+def _replaced(rv, named, normalize):
     """The covariance that a variable was given, or why it stays; None of all that are others."""
-    op = rv.owner.op
-    if not is_replaced(op):
-        return reason_to_stay(op)
+    if not is_replaced(rv.owner.op):
+        return reason_to_stay(rv.owner, named)
     try:
         found = replacement(rv.owner, normalize)
     except DeclinedError as error:

@@ -31,6 +31,11 @@ def is_elemwise(x, scalar_op) -> bool:
     return isinstance(op, Elemwise) and isinstance(op.scalar_op, scalar_op)
 
 
+def is_spread(x, matrix) -> bool:
+    """Whether an operation by entries repeats x over what it makes: a number is in all entries."""
+    return x.type.broadcastable != matrix.type.broadcastable
+
+
 def as_scalar(x):
     """The number that a tensor repeats, whatever it is multiplied with; None if it is not one."""
     return x.reshape(()) if all(x.type.broadcastable) else None
@@ -56,6 +61,8 @@ def diagonal_of(matrix):
     if is_elemwise(matrix, Mul):
         return _of_product(matrix.owner.inputs)
     if is_elemwise(matrix, Add):
+        if any(is_spread(x, matrix) for x in matrix.owner.inputs):
+            return None
         parts = [diagonal_of(x) for x in matrix.owner.inputs]
         return None if any(x is None for x in parts) else sum(parts[1:], parts[0])
     return pt.diagonal(matrix) if DIAGONAL.holds(matrix) else None

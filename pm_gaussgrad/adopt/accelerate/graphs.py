@@ -22,9 +22,13 @@ def are_same(a, b) -> bool:
 
 
 def is_lower(factor) -> bool:
-    """Whether it is a lower triangle: declared by PyMC, made of one, or known to PyTensor."""
-    declared = getattr(factor.tag, "lower_triangular", False)
-    return bool(declared) or _is_filled_below(factor) or LOWER_TRIANGULAR.holds(factor)
+    """Whether it is a square lower triangle: declared by PyMC, made of one, known to PyTensor."""
+    rows, columns = factor.type.shape[-2:]
+    if getattr(factor.tag, "lower_triangular", False):
+        return None in (rows, columns) or rows == columns
+    # The loadings of a factor model are a triangle of few columns.
+    square = rows == columns is not None
+    return square and (_is_filled_below(factor) or LOWER_TRIANGULAR.holds(factor))
 
 
 def _is_filled_below(factor) -> bool:

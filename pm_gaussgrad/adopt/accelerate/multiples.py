@@ -9,6 +9,7 @@ from pytensor.scalar import Mul
 from pm_gaussgrad.adopt.accelerate.diagonals import as_scalar, is_elemwise, laid_out
 from pm_gaussgrad.adopt.accelerate.graphs import are_same
 from pm_gaussgrad.adopt.accelerate.matrices import known_structure, proves, structure_of
+from pm_gaussgrad.adopt.accelerate.positive import is_never_negative
 from pm_gaussgrad.cov import Scaled
 
 
@@ -29,6 +30,9 @@ def of_product(matrix):
     if len(rest) != 1 or negative or not _are_same_vectors(*scales):
         return None
     if not numbers and not scales[0]:
+        return None
+    # With scales of both signs it is a covariance as well, which is none of `Scaled`.
+    if not all(map(is_never_negative, scales[0])):
         return None
     found = structure_of(rest[0]) if scales[0] else known_structure(rest[0])
     if found is None:

@@ -11,7 +11,6 @@ from pymc.distributions.multivariate import (
     PrecisionMvNormalRV,
 )
 from pymc.distributions.multivariate import MvStudentTRV as PyMCMvStudentTRV
-from pymc.distributions.timeseries import RandomWalkRV
 from pytensor.graph.basic import Apply, Constant
 from pytensor.scalar.basic import Second
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
@@ -31,8 +30,6 @@ REPLACED = (PyMCMvNormalRV, PrecisionMvNormalRV, PyMCMvStudentTRV, KroneckerNorm
 _OTHERS = {
     MatrixNormalRV: "a matrix normal variable has two dimensions; write the flattened matrix, "
     "gg.MvNormal with gg.cov.Kronecker",
-    RandomWalkRV: "of a random walk the innovations are a part; write them as a variable, and "
-    "the walk as their cumulative sum",
 }
 
 
@@ -48,10 +45,22 @@ class Replacement:
     covariance: Covariance
 
 
-def reason_to_stay(op) -> str | None:
-    """Why variables of a kind near those that are replaced are not; None of all others."""
+def reason_to_stay(node, named) -> str | None:
+    """Why variables of a kind near those that are replaced are not; None of all others.
+
+    Parameters
+    ----------
+    node : Apply
+        That makes the variable.
+    named : sequence of TensorVariable
+        The variables of the model, which are looked at themselves.
+    """
+    op, instead = node.op, "sample the model as it is within gg.accelerated()"
     if isinstance(getattr(op, "core_op", None), REPLACED):
-        return "a variable of pymc.dims; sample the model as it is within gg.accelerated()"
+        return f"a variable of pymc.dims; {instead}"
+    inside = [x for x in node.inputs if x.owner is not None and is_replaced(x.owner.op)]
+    if any(x not in named for x in inside):
+        return f"multivariate normal variables are a part of it, a {type(op).__name__}; {instead}"
     return next((why for kind, why in _OTHERS.items() if isinstance(op, kind)), None)
 
 
