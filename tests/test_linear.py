@@ -236,6 +236,40 @@ def test_gaps(gaps, base):
         assert_allclose(slope, difference, rtol=1e-5, atol=1e-7)
 
 
+LEVELS = np.stack([np.ones(N), np.arange(N) >= 3], axis=1).astype(float)
+
+
+@pytest.mark.parametrize(
+    "backend", ["py", "jax", pytest.param("numba", marks=pytest.mark.compiled)]
+)
+def test_dependent_columns_of_a_symbolic_design(backend):
+    """No density, where rounding would leave one; the gradient is zero."""
+    design, v = pt.dmatrix("X"), pt.dscalar("v")
+    logp = gg.logp(Y, 0.0, gg.cov.Linear(design, "flat") + gg.cov.AR1(v, 0.4, size=N))
+    outputs = [logp, *pt.grad(logp, [design, v])]
+    function = pytensor.function([design, v], outputs, mode=BACKENDS[backend])
+    assert np.isfinite(function(np.append(X, LEVELS[:, 1:], axis=1), 1.3)[0])
+    for last in (X.sum(axis=1), X @ [0.3, -1.7], X[:, 0], np.zeros(N)):
+        value, *slopes = function(np.append(X, last[:, None], axis=1), 1.3)
+        assert value == -np.inf
+        assert not any(x.any() for x in slopes)
+
+
+def test_gaps_that_leave_a_coefficient_unknown():
+    """Of one row among others; a row without observations has nothing to be known from."""
+    gone = np.where(np.arange(N) < 3, np.nan, Y)
+    other = np.where(np.arange(N) == 4, np.nan, Y)
+    cov = gg.cov.Linear(LEVELS, "flat") + BASES["AR1"](*AT)
+    for y in (gone, np.stack([gone, other])):
+        with pytest.raises(ValueError, match="have the rank 1 for the 3 observations"):
+            gg.logp(y, 0.0, cov)
+    nothing, rest = gg.logp(np.stack([np.full(N, np.nan), other]), 0.0, cov).eval(mode=AS_WRITTEN)
+    assert nothing == 0
+    seen, sigma = np.arange(N) != 4, BASES["AR1"](*AT).to_dense().eval()
+    expected = restricted(Y[seen], sigma[np.ix_(seen, seen)], LEVELS[seen])
+    assert_allclose(rest, expected, rtol=1e-10)
+
+
 def test_leave_one_out():
     """Each observation given all others: normal about what these say of the coefficients."""
     cov = gg.cov.Linear(X, "flat") + BASES["AR1"](*AT)

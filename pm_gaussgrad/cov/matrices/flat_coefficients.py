@@ -40,8 +40,9 @@ from pm_gaussgrad.cov.protocol.strips import by_strips
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, falls_back, label_of_sum, resolve
 
 NAME = "gg.cov.Linear"
-# The smallest singular value, relative to the largest, of columns of length one that differ.
-_SINGULAR = 1e-10
+# The smallest singular value, relative to the largest, of columns of length one that differ: G has
+# its square, to rounding.
+_SINGULAR = np.sqrt(np.finfo(float).eps)
 
 
 class FlatLinear(Covariance):
@@ -130,8 +131,8 @@ def check_rank(owner, design, columns=None) -> None:
         raise ValueError(
             f"{owner}: the columns {found} of `design` have the rank {len(found) - missing} for "
             f"the {n} observations, expected linearly independent ones: with a flat prior the data "
-            f"must identify each coefficient. Leave out {missing} of them, or give the "
-            "coefficients variances in place of the flat prior."
+            f"must identify each coefficient. Leave out {missing} of them, subtract their means if "
+            "they are nearly constant, or give the coefficients variances."
         )
 
 
@@ -200,6 +201,13 @@ class FlatCoefficients(Woodbury):
             return None
         kept = marginal_of(self._base, observed, self.size)
         return FlatCoefficients(kept, self.parts[1].keep(observed))
+
+    def rows_apart(self, observed):
+        # None; an error where what a row has does not identify its coefficients.
+        for pattern in np.unique(observed, axis=0):
+            if pattern.any():
+                self.parts[1].keep(np.flatnonzero(pattern))
+        return None
 
     def scaled(self, factor):
         return self.from_parts([self.parts[0].scaled(factor), self.parts[1]])

@@ -48,7 +48,8 @@ class Linear(LowRank):
     ValueError
         If constants are not finite, a constant prior is negative, not symmetric or not positive
         semidefinite, or for another number of coefficients; and with a flat prior, if columns of a
-        constant design are linearly dependent, or there are more of them than observations.
+        constant design are linearly dependent to rounding, also where a row has observed, or there
+        are more of them than observations.
     NotImplementedError
         If a log density, an inverse or a determinant is asked for before another covariance was
         added; with a flat prior, if draws or variances are.
