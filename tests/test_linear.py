@@ -283,6 +283,20 @@ def test_leave_one_out():
         assert_allclose(logp, joint - without, rtol=1e-9)
 
 
+def test_what_alone_identifies_a_coefficient_is_left_out():
+    """It has no distribution given all others, whatever rounding leaves; the others have theirs."""
+    last = np.eye(N)[-1]
+    for column in (last, last + 0.3, last - 0.37):
+        design = np.stack([np.ones(N), column], axis=1)
+        cov = gg.cov.Linear(design, "flat") + BASES["AR1"](*AT)
+        outputs = [cov.inverse_diagonal(), cov.proper.to_dense(), *cov.leave_one_out(Y)]
+        found, sigma, white, scale = interpreted([], outputs)()
+        assert_allclose(found[:-1], np.diag(projected(sigma, design)[0])[:-1], rtol=1e-9)
+        assert np.isnan(found[-1])
+        assert np.isnan(white[-1] + scale[-1])
+        assert np.isfinite(white[:-1] + scale[:-1]).all()
+
+
 def test_fisher_information():
     """With P in the place of the inverse; the mean has none where the coefficients are its."""
     v, r, m = pt.dscalars("v", "r", "m")

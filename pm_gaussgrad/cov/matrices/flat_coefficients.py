@@ -43,6 +43,8 @@ NAME = "gg.cov.Linear"
 # The smallest singular value, relative to the largest, of columns of length one that differ: G has
 # its square, to rounding.
 _SINGULAR = np.sqrt(np.finfo(float).eps)
+# What coefficients leave of an entry of Sigma^-1, in units of its rounding, that is anything else.
+_LEAST_LEFT = 256
 
 
 class FlatLinear(Covariance):
@@ -174,6 +176,13 @@ class FlatCoefficients(Woodbury):
 
     def logdet(self):
         return super().logdet() - self._of_coefficients()
+
+    def inverse_diagonal(self):
+        whole, rest = self._base.inverse_diagonal(), super().inverse_diagonal()
+        # Zero but for rounding where an observation alone identifies a coefficient: given the
+        # others it has no distribution.
+        least = _LEAST_LEFT * np.finfo(self.dtype).eps * whole
+        return pt.switch(pt.gt(rest, least.astype(rest.dtype)), rest, np.nan).astype(rest.dtype)
 
     def _of_coefficients(self):
         """p log 2 pi."""

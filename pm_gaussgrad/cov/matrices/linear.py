@@ -73,6 +73,8 @@ class Linear(LowRank):
     :math:`(2 \pi v)^{p / 2}`. It is the restricted likelihood as lme4 and nlme report it; others
     add :math:`\tfrac12 \log |X^\top X|`, a constant. It is no probability of the data: there are
     no draws of them, and other models are compared with it only where X is the same.
+    An observation that alone identifies a coefficient has no distribution given the others: left
+    out, its density is zero.
 
     Coefficients are drawn after sampling by :func:`pm_gaussgrad.recover`.
 
