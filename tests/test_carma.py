@@ -189,6 +189,23 @@ def test_unstable_has_no_density():
         assert not np.any(slopes[1])
 
 
+def test_factors_that_are_no_numbers_have_no_density():
+    """The gradient is zero, also of what they are multiplied by."""
+    theta, phi = pt.tensor("theta", shape=(3,)), pt.tensor("phi", shape=(2,))
+    cov = gg.cov.CARMA.from_factors(1.0, theta, phi, TIMES) + gg.cov.Diagonal(NOISE)
+    logp = gg.logp(Y, 0.0, cov)
+    function = interpreted([theta, phi], [logp, *pt.grad(logp, [theta, phi])], AS_WRITTEN)
+    at = np.array([1.0, 3.0, 2.0, 0.3, 0.2])
+    assert np.isfinite(function(at[:3], at[3:])[0])
+    for i in range(5):
+        for wrong in (np.nan, np.inf, -np.inf):
+            there = np.where(np.arange(5) == i, wrong, at)
+            value, *slopes = function(there[:3], there[3:])
+            assert value == -np.inf
+            assert not np.any(slopes[0])
+            assert not np.any(slopes[1])
+
+
 def test_stability_is_that_of_the_roots(rng):
     """Of random polynomials of degree 2 to 6: a density where all roots are left of zero."""
     for p in range(2, 7):
@@ -215,6 +232,10 @@ MISTAKES = {
     "factor": (
         lambda: gg.cov.CARMA.from_factors(1.0, [1.0, -2.0, 1.0], time=[0, 1]),
         "`ar` has the entry -2",
+    ),
+    "factor of none": (
+        lambda: gg.cov.CARMA.from_factors(1.0, [1.0, 2.0], [np.inf], time=[0, 1]),
+        "`ma` has 1 entries",
     ),
     "not finite": (lambda: gg.cov.CARMA(1.0, [1.0, 2], [np.nan], [0, 1]), "`ma[0]` has 1 entries"),
     "sigma": (lambda: gg.cov.CARMA(-1.0, [1.0], time=[0, 1]), "`sigma` has the entry -1"),

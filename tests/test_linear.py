@@ -236,6 +236,40 @@ def test_gaps(gaps, base):
         assert_allclose(slope, difference, rtol=1e-5, atol=1e-7)
 
 
+LEVELS = np.stack([np.ones(N), np.arange(N) >= 3], axis=1).astype(float)
+
+
+@pytest.mark.parametrize(
+    "backend", ["py", "jax", pytest.param("numba", marks=pytest.mark.compiled)]
+)
+def test_dependent_columns_of_a_symbolic_design(backend):
+    """No density, where rounding would leave one; the gradient is zero."""
+    design, v = pt.dmatrix("X"), pt.dscalar("v")
+    logp = gg.logp(Y, 0.0, gg.cov.Linear(design, "flat") + gg.cov.AR1(v, 0.4, size=N))
+    outputs = [logp, *pt.grad(logp, [design, v])]
+    function = pytensor.function([design, v], outputs, mode=BACKENDS[backend])
+    assert np.isfinite(function(np.append(X, LEVELS[:, 1:], axis=1), 1.3)[0])
+    for last in (X.sum(axis=1), X @ [0.3, -1.7], X[:, 0], np.zeros(N)):
+        value, *slopes = function(np.append(X, last[:, None], axis=1), 1.3)
+        assert value == -np.inf
+        assert not any(x.any() for x in slopes)
+
+
+def test_gaps_that_leave_a_coefficient_unknown():
+    """Of one row among others; a row without observations has nothing to be known from."""
+    gone = np.where(np.arange(N) < 3, np.nan, Y)
+    other = np.where(np.arange(N) == 4, np.nan, Y)
+    cov = gg.cov.Linear(LEVELS, "flat") + BASES["AR1"](*AT)
+    for y in (gone, np.stack([gone, other])):
+        with pytest.raises(ValueError, match="have the rank 1 for the 3 observations"):
+            gg.logp(y, 0.0, cov)
+    nothing, rest = gg.logp(np.stack([np.full(N, np.nan), other]), 0.0, cov).eval(mode=AS_WRITTEN)
+    assert nothing == 0
+    seen, sigma = np.arange(N) != 4, BASES["AR1"](*AT).to_dense().eval()
+    expected = restricted(Y[seen], sigma[np.ix_(seen, seen)], LEVELS[seen])
+    assert_allclose(rest, expected, rtol=1e-10)
+
+
 def test_leave_one_out():
     """Each observation given all others: normal about what these say of the coefficients."""
     cov = gg.cov.Linear(X, "flat") + BASES["AR1"](*AT)
@@ -247,6 +281,20 @@ def test_leave_one_out():
         without = restricted(Y[rest], sigma[np.ix_(rest, rest)], X[rest])
         logp = -(np.log(2 * np.pi) + white[i] ** 2) / 2 - scale[i]
         assert_allclose(logp, joint - without, rtol=1e-9)
+
+
+def test_what_alone_identifies_a_coefficient_is_left_out():
+    """It has no distribution given all others, whatever rounding leaves; the others have theirs."""
+    last = np.eye(N)[-1]
+    for column in (last, last + 0.3, last - 0.37):
+        design = np.stack([np.ones(N), column], axis=1)
+        cov = gg.cov.Linear(design, "flat") + BASES["AR1"](*AT)
+        outputs = [cov.inverse_diagonal(), cov.proper.to_dense(), *cov.leave_one_out(Y)]
+        found, sigma, white, scale = interpreted([], outputs)()
+        assert_allclose(found[:-1], np.diag(projected(sigma, design)[0])[:-1], rtol=1e-9)
+        assert np.isnan(found[-1])
+        assert np.isnan(white[-1] + scale[-1])
+        assert np.isfinite(white[:-1] + scale[:-1]).all()
 
 
 def test_fisher_information():

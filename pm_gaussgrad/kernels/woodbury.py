@@ -8,6 +8,7 @@ method of seminormal equations for linear least squares problems (the step of re
 
 import numpy as np
 
+from pm_gaussgrad.kernels.definite import definite_cholesky
 from pm_gaussgrad.kernels.lapack import (
     cholesky,
     matrix_product,
@@ -36,7 +37,8 @@ def take_out_factors(residual, factor, solved, prior):
     rows : array, shape (p, n)
         V = L^-1 U' and, below it, e = r - U b.
     half_logdet : float
-        log|H| / 2; NaN, as all else, where H = prior I + U'B^-1 U is not positive definite.
+        log|H| / 2; NaN, as all else, where H = prior I + U'B^-1 U is not positive definite, also
+        where without a prior it is singular up to rounding.
     scores : array, shape (m, k)
         b = H^-1 U'B^-1 r.
     norms : array, shape (m,)
@@ -54,8 +56,13 @@ def take_out_factors(residual, factor, solved, prior):
             chol[a, b] = (chol[a, b] + chol[b, a]) / 2
             chol[b, a] = 0
         chol[a, a] += prior
-    if not cholesky(chol):
-        chol[:] = np.nan
+    if prior > 0:
+        if not cholesky(chol):
+            chol[:] = np.nan
+    else:
+        definite_cholesky(chol)
+        for a in range(k):
+            chol[a, a + 1 :] = 0
     explained = np.empty((m, n), residual.dtype)
     scores = refined_scores(rest, columns, of_factor, chol, explained, prior)
     rows = np.empty((k + m, n), residual.dtype)

@@ -4,6 +4,8 @@ import jax.numpy as jnp
 from jax.lax.linalg import cholesky
 from jax.scipy.linalg import cho_solve, solve_triangular
 
+from pm_gaussgrad.kernels.symmetric_jax import definite_cholesky
+
 
 def take_out_factors(residual, factor, solved, prior):
     """As its twin."""
@@ -11,7 +13,9 @@ def take_out_factors(residual, factor, solved, prior):
     of_factor, rest = solved[:k], solved[k:]
     inner = of_factor @ factor
     identity = prior * jnp.eye(k, dtype=residual.dtype)
-    chol = cholesky((inner + inner.T) / 2 + identity, symmetrize_input=False)
+    inner = (inner + inner.T) / 2 + identity
+    regular = cholesky(inner, symmetrize_input=False)
+    chol = jnp.where(prior > 0, regular, definite_cholesky(inner))
     scores = cho_solve((chol, True), (rest @ factor).T).T
     left = (rest - scores @ of_factor) @ factor - prior * scores
     scores = scores + cho_solve((chol, True), left.T).T

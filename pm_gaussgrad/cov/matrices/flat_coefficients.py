@@ -40,8 +40,11 @@ from pm_gaussgrad.cov.protocol.strips import by_strips
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, falls_back, label_of_sum, resolve
 
 NAME = "gg.cov.Linear"
-# The smallest singular value, relative to the largest, of columns of length one that differ.
-_SINGULAR = 1e-10
+# The smallest singular value, relative to the largest, of columns of length one that differ: G has
+# its square, to rounding.
+_SINGULAR = np.sqrt(np.finfo(float).eps)
+# What coefficients leave of an entry of Sigma^-1, in units of its rounding, that is anything else.
+_LEAST_LEFT = 256
 
 
 class FlatLinear(Covariance):
@@ -130,8 +133,8 @@ def check_rank(owner, design, columns=None) -> None:
         raise ValueError(
             f"{owner}: the columns {found} of `design` have the rank {len(found) - missing} for "
             f"the {n} observations, expected linearly independent ones: with a flat prior the data "
-            f"must identify each coefficient. Leave out {missing} of them, or give the "
-            "coefficients variances in place of the flat prior."
+            f"must identify each coefficient. Leave out {missing} of them, subtract their means if "
+            "they are nearly constant, or give the coefficients variances."
         )
 
 
@@ -174,6 +177,13 @@ class FlatCoefficients(Woodbury):
     def logdet(self):
         return super().logdet() - self._of_coefficients()
 
+    def inverse_diagonal(self):
+        whole, rest = self._base.inverse_diagonal(), super().inverse_diagonal()
+        # Zero but for rounding where an observation alone identifies a coefficient: given the
+        # others it has no distribution.
+        least = _LEAST_LEFT * np.finfo(self.dtype).eps * whole
+        return pt.switch(pt.gt(rest, least.astype(rest.dtype)), rest, np.nan).astype(rest.dtype)
+
     def _of_coefficients(self):
         """p log 2 pi."""
         return pt.as_tensor(length(self._factor)).astype(self.dtype) * LOG_2PI
@@ -200,6 +210,13 @@ class FlatCoefficients(Woodbury):
             return None
         kept = marginal_of(self._base, observed, self.size)
         return FlatCoefficients(kept, self.parts[1].keep(observed))
+
+    def rows_apart(self, observed):
+        # None; an error where what a row has does not identify its coefficients.
+        for pattern in np.unique(observed, axis=0):
+            if pattern.any():
+                self.parts[1].keep(np.flatnonzero(pattern))
+        return None
 
     def scaled(self, factor):
         return self.from_parts([self.parts[0].scaled(factor), self.parts[1]])

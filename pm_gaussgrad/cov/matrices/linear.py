@@ -48,7 +48,8 @@ class Linear(LowRank):
     ValueError
         If constants are not finite, a constant prior is negative, not symmetric or not positive
         semidefinite, or for another number of coefficients; and with a flat prior, if columns of a
-        constant design are linearly dependent, or there are more of them than observations.
+        constant design are linearly dependent to rounding, also where a row has observed, or there
+        are more of them than observations.
     NotImplementedError
         If a log density, an inverse or a determinant is asked for before another covariance was
         added; with a flat prior, if draws or variances are.
@@ -72,6 +73,8 @@ class Linear(LowRank):
     :math:`(2 \pi v)^{p / 2}`. It is the restricted likelihood as lme4 and nlme report it; others
     add :math:`\tfrac12 \log |X^\top X|`, a constant. It is no probability of the data: there are
     no draws of them, and other models are compared with it only where X is the same.
+    An observation that alone identifies a coefficient has no distribution given the others: left
+    out, its density is zero.
 
     Coefficients are drawn after sampling by :func:`pm_gaussgrad.recover`.
 

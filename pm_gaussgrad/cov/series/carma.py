@@ -164,12 +164,17 @@ class CARMA(Process):
         ma = [] if ma is None else _coefficients(cls.label, "ma", ma)
         for x in ar:
             check_positive(cls.label, "ar", x)
+        for x in ma:
+            check_finite(cls.label, "ma", x)
+        usable, ar, ma = _usable(ar, ma)
         one = pt.ones((), dtype=ar[0].dtype)
         autoregressive, moving = [one], [one]
         for i in range(0, len(ar), 2):
             autoregressive = _product(autoregressive, [*ar[i : i + 2], one])
         for i in range(0, len(ma), 2):
             moving = _product(moving, [one, *ma[i : i + 2]])
+        # A NaN in a product would be one in its slope.
+        autoregressive[0] = nan_unless(usable, autoregressive[0])
         made = object.__new__(cls)
         made._build(sigma, autoregressive[:-1], moving[1:], time, group)
         return made
@@ -236,11 +241,10 @@ def _product(left, right):
 
 def _usable(ar, ma):
     """Where all coefficients are numbers and those of A positive; ones in place of others."""
-    usable, safe = map(list, zip(*map(as_positive, ar), strict=True))
-    for x in ma:
-        usable.append(pt.isfinite(pt.ceil(x)))
-    moving = [pt.switch(ok, x, 1) for ok, x in zip(usable[len(ar) :], ma, strict=True)]
-    return functools.reduce(operator.and_, usable), safe, moving
+    finite = [pt.isfinite(pt.ceil(x)) for x in (*ar, *ma)]
+    safe = [pt.switch(ok, x, 1) for ok, x in zip(finite, (*ar, *ma), strict=True)]
+    positive, numbers = map(list, zip(*map(as_positive, safe[: len(ar)]), strict=True))
+    return functools.reduce(operator.and_, [*finite, *positive]), numbers, safe[len(ar) :]
 
 
 def _routh(ar):
