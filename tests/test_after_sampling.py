@@ -6,6 +6,8 @@ import arviz as az
 import numpy as np
 import pymc as pm
 import pymc.dims as pmd
+import pytensor.tensor as pt
+import pytensor.xtensor as ptx
 import pytest
 import xarray as xr
 from numpy.testing import assert_allclose
@@ -278,42 +280,50 @@ def test_latent_variables(function, var_name):
         function(posterior(), **options)
 
 
-WITHOUT_NAMES = {
-    "mu": lambda x: gg.MvNormal("z", x, np.eye(3), observed=np.ones(3)),
-    "cov": lambda x: gg.MvNormal("z", 0, x, observed=np.ones(3)),
-    "chol": lambda x: gg.MvNormal("z", 0, chol=x, observed=np.ones(3)),
-    "tau": lambda x: gg.MvNormal("z", 0, tau=x, observed=np.ones(3)),
-    "nu": lambda x: gg.MvStudentT("z", x, 0, np.eye(3), observed=np.ones(3)),
+WITH_NAMES = {
+    "mu": lambda x: gg.logp(np.ones(3), x, np.eye(3)),
+    "cov": lambda x: gg.logp(np.ones(3), 0, _named_diagonal(x)),
+    "chol": lambda x: gg.MvNormal.dist(0, chol=_named_diagonal(x)),
+    "tau": lambda x: gg.MvNormal.dist(0, tau=_named_diagonal(x)),
+    "nu": lambda x: gg.MvStudentT.dist(x.sum(), 0, np.eye(3)),
     "value": lambda x: gg.logp(x, 0, np.eye(3)),
-    "parameter": lambda x: gg.cov.AR1(1.0, x, size=3),
-    "entry": lambda x: gg.cov.Dense([[x, 0.0], [0.0, x]]),
-    "factor": lambda x: gg.cov.Kronecker(np.eye(2), x),
-    "within": lambda x: gg.cov.RepeatedMeasures(x, [0, 0], [0, 1]),
-    "size": lambda x: gg.cov.AR1(1.0, 0.5, size=x),
-    "scalar": lambda x: gg.cov.AR1(1.0, 0.5, size=3) * x,
+    "parameter": lambda x: gg.cov.AR1(1.0, x.sum(), size=3).to_dense(),
+    "entry": lambda x: gg.cov.Dense([[x.sum(), 0.0], [0.0, x.sum()]]).to_dense(),
+    "factor": lambda x: gg.cov.Kronecker(np.eye(2), _named_diagonal(x)).to_dense(),
+    "within": lambda x: gg.cov.RepeatedMeasures(_named_diagonal(x), [0, 0], [0, 1]).to_dense(),
+    "scalar": lambda x: (gg.cov.AR1(1.0, 0.5, size=3) * x.sum()).to_dense(),
     "residual": lambda x: gg.cov.AR1(1.0, 0.5, size=3).solve(x),
-    "condition": lambda x: gg.condition(x, 0, np.eye(3), 0, np.ones((3, 1)), np.eye(1)),
-    "mean of Fisher information": lambda x: gg.fisher_information(
-        x, gg.cov.Dense(np.eye(3)), [x.values]
-    ),
+    "condition": lambda x: gg.condition(x, 0, np.eye(3), 0, np.ones((3, 1)), np.eye(1))[0],
+}
+
+
+def _named_diagonal(x):
+    return x * (ptx.as_xtensor(np.eye(3), dims=("k", "l")) if hasattr(x, "dims") else np.eye(3))
+
+
+@pytest.mark.filterwarnings("ignore:`pymc.dims`")
+@pytest.mark.parametrize("use", WITH_NAMES)
+def test_variables_with_named_dimensions(use):
+    """They are those without names, in the order of their dimensions."""
+    values = pt.constant(np.array([0.1, 0.2, 0.3]))
+    named, plain = (WITH_NAMES[use](x) for x in (ptx.as_xtensor(values, dims=("k",)), values))
+    assert_allclose(pm.draw(named, random_seed=1), pm.draw(plain, random_seed=1), rtol=1e-12)
+
+
+# Neither parameters nor means: data and indices, which are constant.
+WITHOUT_NAMES = {
+    "size": lambda x: gg.cov.AR1(1.0, 0.5, size=x),
     "observed": lambda x: gg.MvNormal("z", 0, np.eye(3), observed=x),
     "group": lambda x: gg.loo_log_likelihood(posterior(), model_of(np.zeros(N)), group=x),
-    "picture": gg.plot_covariance,
-    "mu of predict": lambda x: gg.predict(
-        posterior(), mu=x, cov=gg.cov.AR1(1.0, 0.3), new=[N], model=model_of(np.zeros(N))
-    ),
     "new of predict": lambda x: gg.predict(
         posterior(), mu=0, cov=gg.cov.AR1(1.0, 0.3), new=x, model=model_of(np.zeros(N))
-    ),
-    "mu_new of predict": lambda x: gg.predict(
-        posterior(), x, np.zeros((N, 1)), np.eye(1), model=model_of(np.zeros(N))
     ),
 }
 
 
 @pytest.mark.filterwarnings("ignore:`pymc.dims`")
 @pytest.mark.parametrize("use", WITHOUT_NAMES)
-def test_variables_with_named_dimensions(use):
+def test_index_data_with_named_dimensions(use):
     with pm.Model(coords={"k": range(3)}):
         x = pmd.Normal("x", dims="k")
         with pytest.raises(TypeError, match=r"XTensor|list|object") as error:

@@ -584,8 +584,8 @@ def test_symbolic_times_are_refused():
 
 def test_sums_are_of_the_same_times():
     """The origin of a walk matters to another walk alone."""
-    matern, later = gg.cov.Matern32(1.0, 1.0, [1, 2]), gg.cov.Matern32(1.0, 1.0, [1, 3])
-    walks = [gg.cov.Wiener(1.0, [1, 2], origin=origin) for origin in (0, -1)]
+    matern, later = gg.cov.Matern32(1.0, 1.0, [1, 2, 4]), gg.cov.Matern32(1.0, 1.0, [1, 3, 4])
+    walks = [gg.cov.Wiener(1.0, [1, 2, 4], origin=origin) for origin in (0, -1)]
     for pair in ((matern, later), walks):
         with pytest.raises(TypeError, match=r"`time`, `group` or the origins .* differ"):
             sum(pair).plan()
@@ -593,6 +593,14 @@ def test_sums_are_of_the_same_times():
         dense = evaluated(sum(pair).to_dense(), sum(pair).resolved.to_dense())
         assert_array_equal(*dense)
         assert_allclose(dense[0][0, 0], 3.0, rtol=1e-14)
+
+
+def test_processes_of_other_steps_are_functions_of_the_lag():
+    """At equal steps, of which those of another process may be others, a sum is Toeplitz."""
+    near, far = (gg.cov.Matern32(1.0, 1.0, step * np.arange(4)) for step in (1.0, 2.5))
+    assert "Levinson" in str((near + far).plan())
+    dense = evaluated((near + far).resolved.to_dense(), near.to_dense() + far.to_dense())
+    assert_allclose(*dense, rtol=1e-13)
 
 
 @pytest.mark.parametrize("name", PARTS)
