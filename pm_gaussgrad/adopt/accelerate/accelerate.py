@@ -59,7 +59,7 @@ def accelerate(model=None, *, normalize=False) -> pm.Model:
             declined[rv.name] = found
         elif found is not None:
             covariances[rv.name] = found
-    notes = _notes(new, covariances, normalize)
+    notes = _notes(covariances, normalize)
     keep(new, Acceleration(model, new, covariances, declined, notes))
     return new
 
@@ -83,7 +83,7 @@ def _replaced(rv, named, normalize):
     return found.covariance
 
 
-def _notes(model, covariances, normalize):
+def _notes(covariances, normalize):
     lacking = [name for name in covariances if isinstance(covariances[name], CAR)]
     how = "is added" if normalize else "is left out, as before (normalize=True adds it)"
     return tuple(
