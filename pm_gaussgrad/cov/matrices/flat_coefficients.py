@@ -34,7 +34,7 @@ from pm_gaussgrad.cov.protocol.constants import check_finite, constant_value
 from pm_gaussgrad.cov.protocol.elliptical import LOG_2PI
 from pm_gaussgrad.cov.protocol.latent import Latent, register_latent
 from pm_gaussgrad.cov.protocol.marginal import marginal_of
-from pm_gaussgrad.cov.protocol.products import rows_times
+from pm_gaussgrad.cov.protocol.products import rows_times, standardised_by
 from pm_gaussgrad.cov.protocol.scales import rescales, times_scale
 from pm_gaussgrad.cov.protocol.strips import by_strips
 from pm_gaussgrad.cov.protocol.sums import closes, common_size, falls_back, label_of_sum, resolve
@@ -179,10 +179,15 @@ class FlatCoefficients(Woodbury):
 
     def inverse_diagonal(self):
         whole, rest = self._base.inverse_diagonal(), super().inverse_diagonal()
-        # Zero but for rounding where an observation alone identifies a coefficient: given the
-        # others it has no distribution.
+        # Zero but for rounding where an observation alone identifies a coefficient.
         least = _LEAST_LEFT * np.finfo(self.dtype).eps * whole
-        return pt.switch(pt.gt(rest, least.astype(rest.dtype)), rest, np.nan).astype(rest.dtype)
+        return pt.switch(pt.gt(rest, least.astype(rest.dtype)), rest, 0).astype(rest.dtype)
+
+    def leave_one_out(self, residual):
+        precision = self.inverse_diagonal()
+        # Given the others such an observation has no distribution.
+        precision = pt.switch(pt.gt(precision, 0), precision, np.nan).astype(precision.dtype)
+        return standardised_by(self.solve(residual), precision)
 
     def _of_coefficients(self):
         """p log 2 pi."""
