@@ -9,6 +9,7 @@ from pm_gaussgrad.adopt.accelerate.diagonals import as_diagonal, diagonal_of, is
 from pm_gaussgrad.adopt.accelerate.factors import of_few_columns
 from pm_gaussgrad.adopt.accelerate.matrices import known_structure, proves
 from pm_gaussgrad.cov.protocol.sized import of_size
+from pm_gaussgrad.cov.protocol.sums import has_algorithm
 
 
 @proves
@@ -28,14 +29,9 @@ def of_sum(matrix):
         return None
     total = reduce(add, found)
     total = total + as_diagonal(reduce(add, noise), matrix) if noise else total
-    return total if _has_algorithm(total, matrix.type.shape[-1]) else None
-
-
-def _has_algorithm(total, n):
-    try:
-        return (total if n is None else of_size(total, n)).resolved is not None
-    except TypeError:
-        return False  # but for that of its matrix
+    n = matrix.type.shape[-1]
+    # Without one, but for that of its matrix, it is a matrix.
+    return total if has_algorithm(total if n is None else of_size(total, n)) else None
 
 
 def _summed(matrix):

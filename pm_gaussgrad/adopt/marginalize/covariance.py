@@ -25,6 +25,7 @@ from pm_gaussgrad.adopt.marginalize.parts import (
 from pm_gaussgrad.adopt.marginalize.walk import of_steps
 from pm_gaussgrad.cov import Covariance, Dense, Effects, LowRank
 from pm_gaussgrad.cov.protocol.sized import of_size
+from pm_gaussgrad.cov.protocol.sums import has_algorithm
 
 # With at most as many levels effects are the columns of a factor.
 _FEW_LEVELS = 8
@@ -79,7 +80,7 @@ def covariance_of(found) -> Chosen:
         constants = sparse or single or bool(own)
         summands, how = _summands(effects if sparse else _as_factors(effects), others, n)
         proper = reduce(add, [*summands, *beside])
-        if _resolves(proper):
+        if has_algorithm(proper):
             how |= {owner: _name(x) for owner, x in own.items()}
             break
     else:
@@ -90,13 +91,6 @@ def covariance_of(found) -> Chosen:
     how |= dict.fromkeys((x.owner for x, _ in flat), "coefficients with a flat prior")
     cov = reduce(add, [proper, *of_flat(flat)])
     return Chosen(cov, noise, proper, tuple(flat), how, constants)
-
-
-def _resolves(cov) -> bool:
-    try:
-        return cov.resolved is not None
-    except TypeError:
-        return False
 
 
 def _parts(found, n):

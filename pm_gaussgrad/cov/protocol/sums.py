@@ -81,6 +81,14 @@ def resolved_if_possible(cov):
         return cov
 
 
+def has_algorithm(cov) -> bool:
+    """Whether there is an algorithm for a covariance: for some sums there is none."""
+    try:
+        return cov.resolved is not None
+    except TypeError:
+        return False
+
+
 def label_of_sum(parts) -> str:
     """The name of a sum, of structures or forms."""
     return " + ".join(part.label for part in parts)
